@@ -1,0 +1,81 @@
+"""How is a folder a collection of pictures? By the sorted relative paths of the picture files in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotate.errors import AnnotateError, PictureError
+from storage import Status
+
+SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jpe .png .ppm .pgm .tif .tiff .webp".split())
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReader:
+    """Reads pictures below a root by key, and nothing that is not below it."""
+
+    root: Path
+
+    def read(self, key: str) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            PictureError: MISSING, or UNREADABLE with the reason that the system gave.
+        """
+        parts = key.split("/")
+        if not key or "\0" in key or any(part in ("", ".", "..") for part in parts):
+            raise PictureError(Status.REFUSED, "the key does not name a file below the root")
+        try:
+            return self.root.joinpath(*parts).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise PictureError(Status.MISSING, "the file is gone") from None
+        except OSError as error:
+            raise PictureError(Status.UNREADABLE, error.strerror or type(error).__name__) from error
+
+
+class FolderImages:
+    """All picture files below a folder, at any depth; links to folders are followed.
+
+    Where every picture lies in a folder of its class (root/class/…/picture), targets are the classes' numbers in the
+    sorted order of their names, as torchvision and timm number them; else there are none.
+
+    Raises:
+        AnnotateError: the folder is not there, or has no picture.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.reader = FolderReader(Path(root).absolute())
+        if not self.reader.root.is_dir():
+            raise AnnotateError(f"there is no folder of pictures at {root}")
+        found = sorted(_walk(self.reader.root))
+        self.keys = [key for key in found if Path(key).suffix.lower() in SUFFIXES]
+        self.left_out = len(found) - len(self.keys)
+        if not self.keys:
+            raise AnnotateError(
+                f"the folder {root} holds no picture: {self.left_out} files were found, none of them named "
+                f"{' '.join(sorted(SUFFIXES))}"
+            )
+        self.target_names: tuple[str, ...] | None = None
+        self.targets: list[int] | None = None
+        if all("/" in key for key in self.keys):
+            classes = [key.split("/", 1)[0] for key in self.keys]
+            self.target_names = tuple(sorted(set(classes)))
+            number = {name: index for index, name in enumerate(self.target_names)}
+            self.targets = [number[name] for name in classes]
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """The relative POSIX path of every file that is not hidden; a folder that is linked twice is entered once."""
+    entered = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        identity = os.stat(folder)
+        if (identity.st_dev, identity.st_ino) in entered:
+            subfolders.clear()
+            continue
+        entered.add((identity.st_dev, identity.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        relative = Path(folder).relative_to(root)
+        yield from ((relative / name).as_posix() for name in files if not name.startswith("."))

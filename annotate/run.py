@@ -1,0 +1,162 @@
+"""How does a whole collection become a store? What is missing is labelled; running again is resuming."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from annotate.images.source import ImageSource
+from annotate.job import LabelJob, Shard
+from annotate.recipe import Recipe
+from annotate.workers import Workers
+from storage import LabelStore, Schema, create_store, find_store
+from storage.store import check_keys, refuse_differences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """How a run went.
+
+    pictures:    of the whole collection
+    labelled:    of them, those that have a label now
+    failures:    key, status and reason of each picture that could not be labelled, in this run or an earlier one
+    given_up:    rows and reason of each shard that failed in every attempt; running again tries it again
+    labelled_now, seconds: what this run did, and in how long
+    left_out:    files that are no pictures by their name
+    """
+
+    pictures: int
+    labelled: int
+    failures: tuple[tuple[str, str, str], ...]
+    given_up: tuple[tuple[range, str], ...]
+    labelled_now: int
+    seconds: float
+    left_out: int
+
+    @property
+    def complete(self) -> bool:
+        """Every picture has a label."""
+        return self.labelled == self.pictures
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "pictures": self.pictures,
+            "labelled": self.labelled,
+            "failures": [{"key": key, "status": status, "reason": why} for key, status, why in self.failures],
+            "given_up": [{"rows": [rows.start, rows.stop], "reason": why} for rows, why in self.given_up],
+            "labelled_now": self.labelled_now,
+            "seconds": round(self.seconds, 3),
+            "left_out": self.left_out,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: pictures accounted for, of how many, and how many of them have no label."""
+
+    done: int
+    total: int
+    failed: int
+
+
+def run(
+    source: ImageSource,
+    address: str,
+    recipe: Recipe,
+    workers: Workers,
+    *,
+    k: int = 5,
+    checkpoint: Path | None = None,
+    rows_per_shard: int = 1024,
+    batch_size: int = 32,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Summary:
+    """Label every picture of the source into the store at the address; go on where an earlier run ended.
+
+    Args:
+        source: the pictures.
+        address: of a store that is there, made with the same settings, or of a new one.
+        recipe: the network and how it is used.
+        workers: who does the work.
+        k: classes kept at each location.
+        checkpoint: the file of the network's weights; None for timm's pretrained ones.
+        rows_per_shard: pictures that are written and resumed together.
+        batch_size: pictures that the network sees at once.
+        report: called when the run begins and after each shard.
+
+    Raises:
+        MismatchError: the store there was made differently; said before any network is loaded.
+        StoreError: the address cannot be used.
+        AnnotateError: the network cannot be made or has no faithful dense answer.
+    """
+    started = time.monotonic()
+    job = LabelJob(
+        reader=source.reader, address=address, recipe=recipe, k=k, checkpoint=checkpoint, batch_size=batch_size
+    )
+    store = _open(source, job, rows_per_shard)
+    pending = store.pending()
+    waiting = sum(map(len, pending))
+    shards = [Shard(rows, source.keys[rows.start : rows.stop]) for rows in pending]
+    before = len(store) - waiting
+    labelled_now, progress = 0, Progress(before, len(store), 0)
+    report(progress)
+    given_up = []
+    for outcome in workers.map(job, shards):
+        if outcome.record is None:
+            given_up.append((outcome.shard.rows, outcome.error))
+            continue
+        labelled_now += outcome.record.labelled
+        progress = Progress(
+            progress.done + len(outcome.shard.rows), progress.total, progress.failed + len(outcome.record.failures)
+        )
+        report(progress)
+    records = [store.record(shard) for shard in range(len(store.schema.shards(len(store))))]
+    failures = [failure for record in records if record for failure in record.failures]
+    return Summary(
+        pictures=len(store),
+        labelled=sum(record.labelled for record in records if record),
+        failures=tuple((store.keys[failure.row], failure.status.word, failure.reason) for failure in failures),
+        given_up=tuple(given_up),
+        labelled_now=labelled_now,
+        seconds=time.monotonic() - started,
+        left_out=source.left_out,
+    )
+
+
+def _open(source: ImageSource, job: LabelJob, rows_per_shard: int) -> LabelStore:
+    """The store to write into. What can be refused is refused before a network is loaded."""
+    check_keys(source.keys)
+    there = find_store(job.address)
+    if there is not None:
+        wanted = replace(
+            there.schema,
+            recipe=job.recipe.to_json(),
+            k=job.k,
+            rows_per_shard=rows_per_shard,
+            target_names=source.target_names,
+        )
+        refuse_differences(there, wanted, source.keys)
+        return there
+    from annotate.annotator import Annotator
+
+    annotator = Annotator(job.recipe, k=job.k, checkpoint=job.checkpoint)
+    schema = Schema(
+        grid=annotator.grid,
+        k=min(job.k, annotator.class_count),
+        class_count=annotator.class_count,
+        class_names=job.recipe.class_names(job.checkpoint),
+        target_names=source.target_names,
+        rows_per_shard=rows_per_shard,
+        recipe=job.recipe.to_json(),
+        provenance={
+            "head": str(annotator.consistency),
+            "head_deviation": annotator.consistency.deviation,
+            "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},
+        },
+    )
+    return create_store(job.address, schema, source.keys, source.targets)

@@ -1,0 +1,124 @@
+"""What does a label look like? For every location of a picture, the classes seen there and their probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.geometry import Box
+from storage.status import Status
+
+# Rounding of float32 sums over k probabilities.
+_MASS_TOLERANCE = 1e-4
+
+
+def class_dtype(class_count: int) -> np.dtype[np.unsignedinteger]:
+    """The smallest type for ids of this many classes and for "no class", which is its largest value."""
+    return np.dtype(np.uint16 if class_count <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def no_class(dtype: np.dtype[np.unsignedinteger]) -> int:
+    """The id that stands for "no class": 65,535 for uint16, 4,294,967,295 for uint32."""
+    return int(np.iinfo(dtype).max)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """The labels of a picture, or with leading axes of many: valid by construction, indexable, stackable.
+
+    classes: uint16 or uint32 [..., h, w, k], class ids, best first; the type's largest value means "no class".
+    scores:  float32 [..., h, w, k], probabilities in [0, 1]. What they leave out of 1 is the remainder: it belongs to
+             the classes that are not among the k.
+    boxes:   float32 [..., 4], top, left, bottom, right of the part of the picture that the h x w grid covers, in unit
+             image coordinates (see `Box`); NaN where there is no label.
+    sizes:   uint32 [..., 2], height and width of the source picture in pixels; 0 where it is unknown.
+    status:  uint8 [...], a `Status`. Rows that are not LABELLED hold no class anywhere.
+
+    Raises:
+        ValueError: shapes that do not belong together, scores that are no probabilities, a label where the status
+            says that there is none.
+    """
+
+    classes: NDArray[np.unsignedinteger]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    sizes: NDArray[np.uint32]
+    status: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Refuse what is no label map."""
+        lead, grid = self.classes.shape[:-3], self.classes.shape[-3:]
+        if self.classes.ndim < 3 or min(grid) < 1:
+            raise ValueError(f"classes must have the axes [..., h, w, k], each at least 1, not {self.classes.shape}")
+        expected = {"scores": (*lead, *grid), "boxes": (*lead, 4), "sizes": (*lead, 2), "status": lead}
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"{name} must have the shape {shape} to go with classes {(*lead, *grid)}, not {found}")
+        if self.classes.dtype not in (np.uint16, np.uint32):
+            raise ValueError(f"classes must be uint16 or uint32, not {self.classes.dtype}")
+        mass = self.scores.sum(-1)
+        if not (self.scores.min(initial=0) >= 0 and mass.max(initial=0) <= 1 + _MASS_TOLERANCE):
+            raise ValueError(
+                f"scores must be probabilities that sum to at most 1 at each location, "
+                f"but the smallest is {self.scores.min():g} and the largest sum {mass.max():g}"
+            )
+        unlabelled = self.status != Status.LABELLED
+        if (self.classes[unlabelled] != no_class(self.classes.dtype)).any() or self.scores[unlabelled].any():
+            raise ValueError("rows that are not labelled must hold no class and no score")
+        if np.isnan(self.boxes[~unlabelled]).any():
+            raise ValueError("labelled rows must have a box")
+
+    @classmethod
+    def unlabelled(
+        cls, status: Status, *, grid: tuple[int, int], k: int, class_count: int, size: tuple[int, int] = (0, 0)
+    ) -> LabelMap:
+        """The label of one picture that could not be labelled."""
+        dtype = class_dtype(class_count)
+        return cls(
+            classes=np.full((*grid, k), no_class(dtype), dtype),
+            scores=np.zeros((*grid, k), np.float32),
+            boxes=np.full(4, np.nan, np.float32),
+            sizes=np.array(size, np.uint32),
+            status=np.array(status, np.uint8),
+        )
+
+    @classmethod
+    def stack(cls, labels: Sequence[LabelMap]) -> LabelMap:
+        """Labels of one shape as one, with a new first axis."""
+        return cls(*(np.stack([getattr(label, field.name) for label in labels]) for field in fields(cls)))
+
+    def __getitem__(self, index: object) -> LabelMap:
+        """The labels at this index of the leading axes, as numpy indexes them."""
+        return LabelMap(*(np.asarray(getattr(self, field.name)[index]) for field in fields(self)))
+
+    def __len__(self) -> int:
+        """The length of the first leading axis."""
+        if not self.status.ndim:
+            raise TypeError("a single label map has no length")
+        return len(self.status)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the label grid."""
+        return self.classes.shape[-3], self.classes.shape[-2]
+
+    @property
+    def k(self) -> int:
+        """How many classes a location has at most."""
+        return self.classes.shape[-1]
+
+    @property
+    def remainder(self) -> NDArray[np.float32]:
+        """Probability that the k classes leave to all others: float32 [..., h, w] in [0, 1]."""
+        return np.clip(1 - self.scores.sum(-1), 0, 1)
+
+    @property
+    def box(self) -> Box:
+        """The part of the picture that the grid of this single label covers."""
+        if self.boxes.ndim != 1:
+            raise TypeError("a batch of label maps has one box for each; index it first")
+        return Box.from_edges(self.boxes)

@@ -1,0 +1,119 @@
+"""What do all label maps of a store share? The Schema says so, checks itself, and tells how two of them differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+import numpy as np
+
+from storage.errors import FormatError
+from storage.labelmap import class_dtype
+
+FORMAT = 1
+
+_MISSING = "nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """What all maps of a store share.
+
+    grid:           rows and columns of every label map
+    k:              classes kept at each location
+    class_count:    classes that the annotator knows
+    class_names:    their names, or None
+    target_names:   the data set's own class names, by target number, or None
+    rows_per_shard: rows that are written, resumed and checked together
+    scores:         the kind of scores: "probability", of a softmax over all classes
+    recipe:         everything that decides a label, as JSON; see annotate/recipe.py
+    provenance:     what else is worth knowing, as JSON. The one field in which two equal schemas may differ.
+    format:         the major version of the format on disk, docs/format.md
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    grid: tuple[int, int]
+    k: int
+    class_count: int
+    rows_per_shard: int
+    class_names: tuple[str, ...] | None = None
+    target_names: tuple[str, ...] | None = None
+    scores: str = "probability"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        """Refuse fields out of range."""
+        if len(self.grid) != 2 or min(self.grid) < 1:
+            raise ValueError(f"grid must be (rows, columns), each at least 1, not {self.grid}")
+        if not 1 <= self.k <= self.class_count:
+            raise ValueError(f"k must be between 1 and the {self.class_count} classes of the annotator, not {self.k}")
+        if self.rows_per_shard < 1:
+            raise ValueError(f"rows_per_shard must be at least 1, not {self.rows_per_shard}")
+        if self.class_names is not None and len(self.class_names) != self.class_count:
+            raise ValueError(f"{len(self.class_names)} class names were given for {self.class_count} classes")
+        if self.scores != "probability":
+            raise ValueError(f'scores must be "probability", not {self.scores!r}')
+        if self.format != FORMAT:
+            raise ValueError(f"this version writes format {FORMAT}, not {self.format}")
+
+    @property
+    def class_dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The type of class ids in this store."""
+        return class_dtype(self.class_count)
+
+    def shards(self, row_count: int) -> list[range]:
+        """The rows of each shard of a store of this many rows."""
+        step = self.rows_per_shard
+        return [range(start, min(start + step, row_count)) for start in range(0, row_count, step)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` gives an equal schema back."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The schema of `to_json`'s values.
+
+        Raises:
+            FormatError: the values are of a newer format, or not a schema.
+        """
+        found = values.get("format")
+        if not isinstance(found, int) or found != FORMAT:
+            raise FormatError(
+                f"cannot read this store: its format is {found}, this version of tokenlabel reads format {FORMAT}. "
+                "Install a tokenlabel that reads it."
+            )
+        names = {known.name for known in fields(cls)}
+        if not set(values) <= names:
+            raise FormatError(f"cannot read this store: its schema has the unknown fields {sorted(set(values) - names)}")
+        try:
+            frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            return cls(**frozen)
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"cannot read this store: its schema is not valid ({error})") from error
+
+    def differences(self, other: Schema) -> list[str]:
+        """One sentence for each field in which `other`, the schema of a run, differs from this one, of a store."""
+        mine, theirs = dict(_leaves(self.to_json())), dict(_leaves(other.to_json()))
+        return [
+            f"{name}: the store has {mine.get(name, _MISSING)}, this run has {theirs.get(name, _MISSING)}"
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name, _MISSING) != theirs.get(name, _MISSING)
+        ]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every field as ("recipe.model", '"resnet50"'), but for the provenance."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            if name != "provenance":
+                yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(value)

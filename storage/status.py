@@ -1,0 +1,21 @@
+"""What became of a picture? One status a row, the same numbers in every store."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """The status of a row. The numbers are part of the format; `PENDING` is the fill value of an unwritten row."""
+
+    LABELLED = 0
+    MISSING = 1  # the picture was listed, but its file is gone
+    UNREADABLE = 2  # its bytes could not be read: permissions, input/output errors
+    UNDECODABLE = 3  # its bytes are not a whole picture: empty, truncated, of another type
+    REFUSED = 4  # a picture that is not worth its danger: a decompression bomb
+    PENDING = 255
+
+    @property
+    def word(self) -> str:
+        """The status as people and JSON read it, for example "labelled"."""
+        return self.name.lower()

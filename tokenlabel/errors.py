@@ -1,0 +1,7 @@
+"""What can be wrong when labels meet pictures? One class to catch."""
+
+from __future__ import annotations
+
+
+class LabelError(ValueError):
+    """Labels and pictures, or labels and model, do not belong together; the message says what to do."""

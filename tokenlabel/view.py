@@ -1,0 +1,77 @@
+"""How was a training picture cut from its source picture? The View says it, for pixels and labels alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from storage import Box
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A map from the unit square of a training picture to that of its source picture.
+
+    box:      the part of the source picture that the training picture shows, in unit image coordinates
+    mirrored: whether it is shown left to right
+    """
+
+    box: Box
+    mirrored: bool = False
+
+    @classmethod
+    def whole(cls) -> View:
+        """The whole source picture as it is."""
+        return cls(Box.whole())
+
+    def then(self, inner: View) -> View:
+        """The view that `inner`, a view of this view's picture, has of the source picture."""
+        box = inner.box.mirrored() if self.mirrored else inner.box
+        return View(self.box.place(box), self.mirrored != inner.mirrored)
+
+    def apply(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """The training picture, size (height, width) pixels, bicubic with antialiasing; nothing bleeds in from outside."""
+        height, width = size
+        columns, rows = picture.size
+        box = (
+            max(0.0, self.box.left * columns),
+            max(0.0, self.box.top * rows),
+            min(float(columns), self.box.right * columns),
+            min(float(rows), self.box.bottom * rows),
+        )
+        shown = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        return shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else shown
+
+
+def random_view(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    mirror: float = 0.5,
+) -> View:
+    """Draw a random resized crop and a mirror, with the usual distribution.
+
+    Args:
+        rng: where all chance comes from. Seed it with (seed, epoch, index), and any view can be drawn again alone.
+        size: height and width of the source picture in pixels; crops have whole pixels.
+        scale: least and largest area, in parts of the picture's.
+        ratio: least and largest width by height, in pixels.
+        mirror: the probability of a mirror.
+    """
+    rows, columns = size
+    mirrored = bool(rng.random() < mirror)
+    for _ in range(10):
+        area = rows * columns * rng.uniform(*scale)
+        shape = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        height, width = round(math.sqrt(area / shape)), round(math.sqrt(area * shape))
+        if 0 < height <= rows and 0 < width <= columns:
+            top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+            return View(Box.from_pixels(top, left, height, width, size), mirrored)
+    # The picture is longer than any crop may be: its middle, as wide or as tall as the ratio allows.
+    height, width = min(rows, round(columns / ratio[0])), min(columns, round(rows * ratio[1]))
+    return View(Box.from_pixels((rows - height) // 2, (columns - width) // 2, height, width, size), mirrored)
