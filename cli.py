@@ -1,0 +1,331 @@
+"""What can be done from a command line? Thin commands; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+DONE, ERROR, USAGE, UNFINISHED, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+_STORE = click.argument("store", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+class _Commands(click.Group):
+    """The group, which turns errors that a person can mend into one message and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted; the same command goes on where this one ended", err=True)
+            sys.exit(INTERRUPTED)
+        except click.ClickException:
+            raise
+        except Exception as error:
+            if not _is_ours(error):
+                raise
+            click.echo(f"error: {error}", err=True)
+            sys.exit(ERROR)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the message was written for the person at the terminal. Asked after the fact, so that help stays fast."""
+    from annotate.errors import AnnotateError
+    from storage import StoreError
+
+    return isinstance(error, AnnotateError | StoreError)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tokenlabel", prog_name="annotate")
+def main() -> None:
+    """Label pictures densely with a pretrained network, and look after the labels.
+
+    \b
+    Exit codes:
+      0    done
+      1    error; the message says what to do
+      2    wrong usage
+      3    done as far as possible: some pictures or shards have no label
+      4    verify found damage
+      130  interrupted; the same command goes on
+    """
+
+
+@main.command()
+@click.argument("images", type=click.Path(path_type=Path))
+@_STORE
+@click.option("--model", required=True, metavar="NAME", help="A timm network, for example dm_nfnet_f6.dm_in1k.")
+@click.option(
+    "--model-kwarg",
+    "model_kwargs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument for the network, for example output_stride=8. May be repeated.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="The network's weights (.safetensors, .pth). By default timm downloads its own.",
+)
+@click.option("--input-size", metavar="N|HxW", help="Pixels of the network's input. By default its own test size.")
+@click.option(
+    "--preprocess",
+    type=click.Choice(["squash", "letterbox", "center"]),
+    default="squash",
+    show_default=True,
+    help="How a picture is fitted to the input.",
+)
+@click.option(
+    "-k",
+    "--top-k",
+    "k",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Classes kept at each location.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Ray workers. By default one for each GPU, or else CPU core."
+)
+@click.option(
+    "--rows-per-shard",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Pictures that are written and resumed together.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Pictures that the network sees at once.",
+)
+@_JSON
+def run(
+    images: Path,
+    store: Path,
+    model: str,
+    model_kwargs: tuple[str, ...],
+    checkpoint: Path | None,
+    input_size: str | None,
+    preprocess: Any,
+    k: int,
+    workers: int | None,
+    rows_per_shard: int,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """Label every picture below IMAGES into STORE; run it again to go on.
+
+    STORE becomes a Zarr v3 group. When it is there and was made with the same settings, only what is missing is
+    labelled. Pictures that cannot be read are named at the end, and never stop the others.
+    """
+    from tqdm import tqdm
+
+    from annotate.images import FolderImages
+    from annotate.recipe import Recipe
+    from annotate.run import Progress
+    from annotate.run import run as label
+    from annotate.workers import RayWorkers
+
+    source = FolderImages(images)
+    recipe = Recipe.for_model(
+        model,
+        checkpoint=checkpoint,
+        input_size=_size(input_size),
+        preprocess=preprocess,
+        model_kwargs=dict(_model_kwarg(text) for text in model_kwargs),
+    )
+    with tqdm(total=len(source.keys), unit=" images", desc="labelling", smoothing=0.1) as bar:
+
+        def report(progress: Progress) -> None:
+            if bar.n == 0 and progress.done:  # what an earlier run did is no speed of this one
+                bar.initial = progress.done
+            bar.update(progress.done - bar.n)
+            if progress.failed:
+                bar.set_postfix(failed=progress.failed)
+
+        summary = label(
+            source,
+            str(store),
+            recipe,
+            RayWorkers(workers),
+            k=k,
+            checkpoint=checkpoint,
+            rows_per_shard=rows_per_shard,
+            batch_size=batch_size,
+            report=report,
+        )
+    if as_json:
+        click.echo(json.dumps(summary.to_json()))
+    else:
+        _print_summary(summary, images, store)
+    sys.exit(DONE if summary.complete else UNFINISHED)
+
+
+@main.command()
+@_STORE
+@_JSON
+def status(store: Path, as_json: bool) -> None:
+    """Say how far STORE is, from the store alone."""
+    from storage import open_store
+
+    opened = open_store(store)
+    pending = opened.pending()
+    shards = opened.schema.shards(len(opened))
+    records = [record for shard in range(len(shards)) if (record := opened.record(shard))]
+    answer = {
+        "store": str(store),
+        "pictures": len(opened),
+        "labelled": sum(record.labelled for record in records),
+        "failed": sum(len(record.failures) for record in records),
+        "pending": sum(map(len, pending)),
+        "shards": len(shards),
+        "shards_pending": len(pending),
+    }
+    if as_json:
+        click.echo(json.dumps(answer))
+        return
+    click.echo(
+        f"{answer['labelled']:,} of {answer['pictures']:,} pictures labelled, {answer['failed']:,} could not be, "
+        f"{answer['pending']:,} pending"
+    )
+    click.echo(f"{len(shards) - len(pending):,} of {len(shards):,} shards finished")
+
+
+@main.command()
+@_STORE
+@_JSON
+def verify(store: Path, as_json: bool) -> None:
+    """Read all of STORE again and hold it against what was written.
+
+    Checks the keys, every commit record, the checksum of every object and chunk, that every row is accounted for, and
+    that every value is in its range. Exits with 4 when there is damage, with 3 when shards are pending.
+    """
+    from tqdm import tqdm
+
+    from storage import DamageError, open_store
+    from storage import verify as check
+
+    try:
+        opened = open_store(store)
+        with tqdm(total=len(opened), unit=" rows", desc="verifying") as bar:
+            reports = []
+            for report in check(opened):
+                reports.append(report)
+                bar.update(len(report.rows))
+    except DamageError as error:
+        click.echo(
+            json.dumps({"store": str(store), "state": "damaged", "problem": str(error)}) if as_json else str(error)
+        )
+        sys.exit(DAMAGED)
+    damaged = [report for report in reports if report.state == "damaged"]
+    pending = [report for report in reports if report.state == "pending"]
+    state = "damaged" if damaged else "pending" if pending else "ok"
+    if as_json:
+        click.echo(
+            json.dumps({"store": str(store), "state": state, "shards": [report.to_json() for report in reports]})
+        )
+    else:
+        for report in damaged:
+            click.echo(f"rows {report.rows.start} to {report.rows.stop} are damaged:")
+            for problem in report.problems:
+                click.echo(f"  {problem}")
+        click.echo(
+            f"{len(reports):,} shards: {len(reports) - len(damaged) - len(pending):,} ok, {len(damaged):,} damaged, "
+            f"{len(pending):,} pending; {sum(report.labelled for report in reports):,} pictures labelled, "
+            f"{sum(report.failed for report in reports):,} could not be"
+        )
+    sys.exit({"damaged": DAMAGED, "pending": UNFINISHED, "ok": DONE}[state])
+
+
+@main.command()
+@_STORE
+@click.option("--images", type=click.Path(path_type=Path), help="The folder that was labelled; needed for a sheet.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a contact sheet to this PNG file.")
+@click.option("--count", type=click.IntRange(1, 200), default=12, show_default=True, help="Pictures on the sheet.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of the pictures.")
+@_JSON
+def inspect(store: Path, images: Path | None, output: Path | None, count: int, seed: int, as_json: bool) -> None:
+    """Show what is in STORE: a text summary, or with -o a sheet of pictures with their labels."""
+    from annotate.images import FolderReader
+    from annotate.inspect import choose_rows, contact_sheet, describe, statistics
+    from storage import open_store
+
+    opened = open_store(store)
+    if output is None:
+        figures = statistics(opened)
+        click.echo(json.dumps(figures.to_json()) if as_json else describe(opened, figures))
+        return
+    if images is None:
+        raise click.UsageError("a contact sheet needs --images, the folder that was labelled")
+    rows = choose_rows(opened, count, seed)
+    if not rows:
+        raise click.ClickException(f"the store {store} has no labelled picture yet")
+    contact_sheet(opened, FolderReader(images.absolute()), rows).save(output, optimize=True)
+    click.echo(json.dumps({"sheet": str(output), "rows": rows}) if as_json else f"wrote {output}: {len(rows)} pictures")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """The (height, width) of "224" or "192x256"."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts) or len(parts) > 2:
+        raise click.BadParameter(f"give a number of pixels, 224, or height and width, 192x256; not {text!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+def _model_kwarg(text: str) -> tuple[str, Any]:
+    """Key and value of "output_stride=8"; a value that is no Python literal is text."""
+    import ast
+
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise click.BadParameter(f"give KEY=VALUE, for example output_stride=8; not {text!r}")
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
+
+
+def _print_summary(summary: Any, images: Path, store: Path) -> None:
+    """What the run did, for a person."""
+    shown = 20
+    speed = summary.labelled_now / summary.seconds if summary.seconds else 0
+    if summary.labelled_now:
+        click.echo(f"labelled {summary.labelled_now:,} pictures in {summary.seconds:.1f} s, {speed:,.1f} a second")
+    else:
+        click.echo("there was nothing left to label")
+    click.echo(f"{store}: {summary.labelled:,} of {summary.pictures:,} pictures are labelled")
+    if summary.left_out:
+        click.echo(f"{summary.left_out:,} other files in {images} are no pictures by their names")
+    if summary.failures:
+        click.echo(f"{len(summary.failures):,} pictures could not be labelled:")
+        for key, word, reason in summary.failures[:shown]:
+            click.echo(f"  {_inert(key)}: {word}, {_inert(reason)}")
+        if len(summary.failures) > shown:
+            click.echo(f"  … and {len(summary.failures) - shown:,} more; --json lists all")
+    for rows, reason in summary.given_up:
+        click.echo(
+            f"rows {rows.start} to {rows.stop} were given up: {_inert(reason)}; run the command again to try them"
+        )
+    click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
+
+
+def _inert(text: str) -> str:
+    """Text that cannot steer the terminal."""
+    from annotate.inspect.statistics import printable
+
+    return printable(text)
+
+
+if __name__ == "__main__":
+    main()

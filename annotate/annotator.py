@@ -31,7 +31,7 @@ class Annotator:
         self._device = torch.device(device)
         dense = DenseClassifier(recipe.build(checkpoint), recipe.model)
         self.grid, self.class_count, self.consistency = dense.consistency(recipe.input_size)
-        self._dense = dense.to(self._device, memory_format=torch.channels_last)
+        self._dense = dense.to(self._device).to(memory_format=torch.channels_last)
         self._mean, self._std = (
             torch.tensor(values, device=self._device).view(3, 1, 1) * 255 for values in (recipe.mean, recipe.std)
         )

@@ -19,8 +19,8 @@ MAX_PIXELS = 178_956_970  # PIL's own limit for "this is an attack": a quarter o
 def decode(data: bytes) -> NDArray[np.uint8]:
     """The picture uint8 [H, W, 3], RGB, as trainers see it.
 
-    The EXIF orientation is ignored, as timm and torchvision ignore it. Transparency is dropped. 16-bit grey is scaled to
-    8 bits, not clipped. Of an animation the first frame is taken.
+    The EXIF orientation is ignored, as timm and torchvision ignore it. Transparency is dropped. 16-bit grey is scaled,
+    not clipped. Of an animation the first frame is taken.
 
     Raises:
         PictureError: UNDECODABLE, for bytes that are no whole picture; REFUSED, for a decompression bomb.

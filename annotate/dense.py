@@ -47,6 +47,8 @@ class DenseClassifier(nn.Module):
         AnnotateError: the network has no faithful dense answer; the message has the reason.
     """
 
+    model: Any  # a timm network: an nn.Module with forward_features and forward_head
+
     def __init__(self, model: nn.Module, name: str) -> None:
         super().__init__()
         self.model = model.eval()

@@ -1,8 +1,8 @@
 """How does a picture become the network's input? By one of three modes, each of which says what it looks at.
 
-    squash      the whole picture, its sides scaled each by its own factor
-    letterbox   the whole picture with its shape kept, grey bars beside it: the box reaches beyond the picture
-    center      the classical evaluation crop: the largest centred rectangle of the input's shape
+squash      the whole picture, its sides scaled each by its own factor
+letterbox   the whole picture with its shape kept, grey bars beside it: the box reaches beyond the picture
+center      the classical evaluation crop: the largest centred rectangle of the input's shape
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ class Recipe:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The recipe of `to_json`'s values."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**frozen)
 
     def build(self, checkpoint: Path | None) -> torch.nn.Module:
         """The network with its weights, in evaluation mode on the CPU.

@@ -1,4 +1,4 @@
-"""Who does the work? Processes of a Ray cluster, or this process itself, under one contract. Only this file knows Ray."""
+"""Who does the work? Actors of a Ray cluster, or this process itself, under one contract. Only this file knows Ray."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class LocalWorkers:
 class RayWorkers:
     """Actors of a Ray cluster, which is this machine unless an address is given.
 
-    Ray restarts nothing by itself here: the driver hands out every attempt, and counts them. A worker has one shard at a
-    time, so that it is known which shard a dead worker was at.
+    Ray restarts nothing by itself here: the driver hands out every attempt, and counts them. A worker has one shard at
+    a time, so that it is known which shard a dead worker was at.
 
     Args:
         count: workers; by default one for each CPU core or, where there are GPUs, for each GPU.
@@ -138,7 +138,9 @@ class RayWorkers:
                 except ray.exceptions.RayActorError as error:
                     deaths += 1
                     if not started and deaths >= ATTEMPTS:
-                        raise AnnotateError(f"{deaths} workers died before any had labelled a shard: {error}") from error
+                        raise AnnotateError(
+                            f"{deaths} workers died before any had labelled a shard: {error}"
+                        ) from error
                     outcome = Outcome(shard, error="the worker died")
                 else:
                     started = True

@@ -13,7 +13,7 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from demo import scenes
@@ -38,14 +38,17 @@ def crops(rng: np.random.Generator, split: str, count: int) -> tuple[np.ndarray,
         window = [CANVAS // 2 - CROP // 2] * 2
         if rng.random() < 0.8:
             stretch = (4 / 3) ** rng.uniform(-0.5, 0.5)
-            sides = [round(SMALLEST * (LARGEST / SMALLEST) ** rng.random() * factor) for factor in (stretch, 1 / stretch)]
+            sides = [
+                round(SMALLEST * (LARGEST / SMALLEST) ** rng.random() * factor) for factor in (stretch, 1 / stretch)
+            ]
             start = [(CANVAS - side) // 2 for side in sides]
             # Anywhere in the window where it fits, and where it does not, the window anywhere in the digit.
             window = [
-                int(at + rng.integers(min(0, side - CROP), max(0, side - CROP) + 1)) for at, side in zip(start, sides)
+                int(at + rng.integers(min(0, side - CROP), max(0, side - CROP) + 1))
+                for at, side in zip(start, sides, strict=True)
             ]
             scan = rng.integers(len(digits))
-            scenes.draw(canvas, inks[scan], *(slice(at, at + side) for at, side in zip(start, sides)))
+            scenes.draw(canvas, inks[scan], *(slice(at, at + side) for at, side in zip(start, sides, strict=True)))
             target[index] = np.eye(classes, dtype=np.float32)[digits[scan]]
         pixels[index] = canvas[window[0] : window[0] + CROP, window[1] : window[1] + CROP].round()
     return pixels, target
@@ -65,7 +68,7 @@ def train(path: Path, seed: int = 0, steps: int = STEPS) -> float:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
     for _ in tqdm(range(steps), desc="annotator", unit=" steps", disable=None):
         pixels, target = crops(rng, "train", BATCH)
-        loss = F.cross_entropy(model(prepared(pixels)), torch.from_numpy(target))
+        loss = cross_entropy(model(prepared(pixels)), torch.from_numpy(target))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

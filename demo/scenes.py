@@ -1,11 +1,11 @@
 """What do the pictures show? Scanned digits on photographs, with the truth of every pixel beside them.
 
     data/images/train/<class>/<number>.jpg     what everyone reads: a class-folder tree of JPEG files
-    data/truth/train/<class>/<number>.png      what only the judge reads: the digit that covers each pixel, or BACKGROUND
+    data/truth/train/<class>/<number>.png      what only the judge reads: the digit on each pixel, or BACKGROUND
 
-The digits are the 1,797 scans of scikit-learn's `load_digits`, the photographs its two sample images; both ship inside
-the package. Every picture is a pure function of (seed, split, number). The class of a picture is that of its largest
-digit. No scan is used in both splits.
+The digits are the 1,797 scans of scikit-learn's `load_digits`, the photographs its two sample images; both ship
+inside the package. Every picture is a pure function of (seed, split, number). Its class is that of its largest digit.
+No scan is used in both splits.
 """
 
 from __future__ import annotations

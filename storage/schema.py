@@ -92,9 +92,13 @@ class Schema:
             )
         names = {known.name for known in fields(cls)}
         if not set(values) <= names:
-            raise FormatError(f"cannot read this store: its schema has the unknown fields {sorted(set(values) - names)}")
+            raise FormatError(
+                f"cannot read this store: its schema has the unknown fields {sorted(set(values) - names)}"
+            )
         try:
-            frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            frozen: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+            }
             return cls(**frozen)
         except (TypeError, ValueError) as error:
             raise FormatError(f"cannot read this store: its schema is not valid ({error})") from error

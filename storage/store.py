@@ -124,8 +124,8 @@ class LabelStore(ABC):
         step = self.schema.rows_per_shard
         if not rows or rows.start % step or rows != range(rows.start, min(rows.start + step, len(self))):
             raise StoreError(
-                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: a shard is written whole, and shards "
-                f"start at multiples of {step} and end {step} rows later or at row {len(self)}"
+                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: a shard is written whole, from "
+                f"a multiple of {step} to {step} rows later or to row {len(self)}"
             )
 
     def check_labels(self, rows: range, labels: LabelMap) -> None:

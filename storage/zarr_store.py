@@ -66,7 +66,9 @@ class ZarrStore(LabelStore):
         array = self._array("keys")
         keys: list[str] = array[:].tolist()
         if _hash(keys) != array.attrs.get("sha256"):
-            raise DamageError(f"the keys of {self.address} are not those that were written: their SHA-256 does not hold")
+            raise DamageError(
+                f"the keys of {self.address} are not those that were written: their SHA-256 does not hold"
+            )
         return keys
 
     @cached_property
@@ -221,7 +223,7 @@ class ZarrStore(LabelStore):
         if not wanted <= self._committed and (missing := wanted - self._list_committed()):
             rows = self.schema.shards(len(self))[min(missing)]
             raise NotLabelledError(
-                f"rows {rows.start} to {rows.stop} of {self.address} have no labels yet; run `annotate run` for it again"
+                f"rows {rows.start} to {rows.stop} of {self.address} have no labels yet; `annotate run` goes on with it"
             )
 
     def _sweep(self, shard: int) -> None:
@@ -293,7 +295,12 @@ def _lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence
             config=config,
             attributes={"encoding": _ENCODING} if name == "scores" else {},
         )
-    whole = {"chunks": (_KEYS_PER_CHUNK,), "compressors": codecs, "dimension_names": ("image",), "config": config}
+    whole: dict[str, Any] = {
+        "chunks": (_KEYS_PER_CHUNK,),
+        "compressors": codecs,
+        "dimension_names": ("image",),
+        "config": config,
+    }
     array = group.create_array("keys", shape=(count,), dtype=str, attributes={"sha256": _hash(keys)}, **whole)
     array[:] = np.array(keys, np.dtypes.StringDType())
     array = group.create_array("targets", shape=(count,), dtype=np.int32, fill_value=-1, **whole)

@@ -101,8 +101,8 @@ def _palette(label: LabelMap) -> tuple[NDArray[np.unsignedinteger], NDArray[np.f
     h, w = label.grid
     classes, place = np.unique(label.classes, return_inverse=True)
     flat = np.arange(h * w)[:, None] * len(classes) + place.reshape(h * w, label.k)
-    dense = np.bincount(flat.ravel(), label.scores.ravel(), minlength=h * w * len(classes))
-    dense = dense.astype(np.float32).reshape(h, w, len(classes))
+    mass = np.bincount(flat.ravel(), label.scores.ravel(), minlength=h * w * len(classes))
+    dense = mass.astype(np.float32).reshape(h, w, len(classes))
     if classes[-1] == no_class(classes.dtype):
         return classes[:-1], dense[..., :-1]
     return classes, dense

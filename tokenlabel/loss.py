@@ -61,4 +61,6 @@ def token_label_loss(
     loss = soft_cross_entropy(logits, targets.classes, targets.probabilities)
     inside = (~targets.outside).float()
     picture, token = loss[:, 0] * inside[:, 0], loss[:, 1:] * inside[:, 1:]
-    return picture.sum() / inside[:, 0].sum().clamp(min=1) + token_weight * token.sum() / inside[:, 1:].sum().clamp(min=1)
+    return picture.sum() / inside[:, 0].sum().clamp(min=1) + token_weight * token.sum() / inside[:, 1:].sum().clamp(
+        min=1
+    )

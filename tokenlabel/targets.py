@@ -1,4 +1,4 @@
-"""What shall a batch of training pictures be taught? A few classes with their probabilities, as a whole and per token."""
+"""What shall a batch of training pictures be taught? A few classes with probabilities, as a whole and per token."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ class TokenTargets:
         return TokenTargets(change(self.classes), change(self.probabilities), change(self.outside))
 
 
-def token_targets(
-    labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], *, keep: int = 8
-) -> TokenTargets:
+def token_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], *, keep: int = 8) -> TokenTargets:
     """The targets of training pictures that were cut from labelled source pictures.
 
     Args:

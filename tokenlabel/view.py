@@ -33,7 +33,7 @@ class View:
         return View(self.box.place(box), self.mirrored != inner.mirrored)
 
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """The training picture, size (height, width) pixels, bicubic with antialiasing; nothing bleeds in from outside."""
+        """The training picture, size (height, width) pixels: bicubic, antialiased; nothing bleeds in from outside."""
         height, width = size
         columns, rows = picture.size
         box = (

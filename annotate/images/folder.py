@@ -10,7 +10,7 @@ from pathlib import Path
 from annotate.errors import AnnotateError, PictureError
 from storage import Status
 
-SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jpe .png .ppm .pgm .tif .tiff .webp".split())
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, slots=True)

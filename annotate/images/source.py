@@ -27,10 +27,17 @@ class ImageSource(Protocol):
     left_out:     how many files the collection holds that are no pictures by their name
     """
 
-    keys: Sequence[str]
-    targets: Sequence[int] | None
-    target_names: tuple[str, ...] | None
-    left_out: int
+    @property
+    def keys(self) -> Sequence[str]: ...  # noqa: D102 in the class's docstring
+
+    @property
+    def targets(self) -> Sequence[int] | None: ...  # noqa: D102
+
+    @property
+    def target_names(self) -> tuple[str, ...] | None: ...  # noqa: D102
+
+    @property
+    def left_out(self) -> int: ...  # noqa: D102
 
     @property
     def reader(self) -> PictureReader:

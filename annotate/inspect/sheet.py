@@ -1,0 +1,189 @@
+"""What do the labels look like? A contact sheet: the picture, the best class at each location, and how sure it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from annotate.decode import decode
+from annotate.errors import PictureError
+from annotate.images.source import PictureReader
+from annotate.inspect.statistics import class_name, printable
+from storage import Box, LabelMap, LabelStore, Status
+from storage.labelmap import no_class
+
+# Okabe and Ito's seven colours and three of Tol's, which people with any colour vision tell apart; then darker ones.
+_BASE = (
+    *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)),
+    *((136, 34, 85), (51, 34, 136), (255, 204, 204)),
+)
+PALETTE: tuple[tuple[int, int, int], ...] = (*_BASE, *((r * 5 // 9, g * 5 // 9, b * 5 // 9) for r, g, b in _BASE))
+_OTHER = (150, 150, 150)
+_INK, _PAPER, _FAINT = (24, 24, 27), (255, 255, 255), (113, 113, 122)
+_VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+_OPACITY = 0.62
+_LEGEND_CLASSES = 20
+_GAP, _SEAM = 10, 4
+
+
+def choose_rows(store: LabelStore, count: int, seed: int = 0) -> list[int]:
+    """Some labelled rows, drawn at random, always the same for the same store and seed."""
+    labelled = np.flatnonzero(store.column("status") == Status.LABELLED)
+    chosen = np.random.default_rng(seed).permutation(labelled)[:count]
+    return sorted(chosen.tolist())
+
+
+def contact_sheet(store: LabelStore, reader: PictureReader, rows: Sequence[int], *, side: int = 176) -> Image.Image:
+    """Three panels for each row of the store: the picture, its best classes laid over it, and their probability.
+
+    Each panel lays the label over the part of the picture that its box names, so that an error of geometry shows.
+
+    Args:
+        store: the labels.
+        reader: of the pictures that were labelled, by key.
+        rows: of the store, labelled ones.
+        side: of a panel, pixels.
+    """
+    labels = store.read(rows)
+    colours, names = _colours(store, labels)
+    columns = 2 if len(rows) > 3 else 1
+    strips = [_strip(store.keys[row], reader, labels[n], colours, side) for n, row in enumerate(rows)]
+    lines = [strips[start : start + columns] for start in range(0, len(strips), columns)]
+    strip_width = strips[0].width
+    width = columns * strip_width + (columns - 1) * 3 * _GAP
+    legend = _legend(names, width=width)
+    head = 56
+    height = head + sum(max(strip.height for strip in line) + _GAP for line in lines) + legend.height
+    sheet = Image.new("RGB", (width + 2 * _GAP, height + _GAP), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    (h, w), model = store.schema.grid, store.schema.recipe.get("model", "unknown annotator")
+    draw.text(
+        (_GAP, 8), _fitting(f"{model}, {h} x {w} locations, {len(rows)} pictures", width, 15), _INK, font=_font(15)
+    )
+    for column in range(columns):
+        for m, title in enumerate(("picture", "best class, as opaque as sure", "probability of it")):
+            x = _GAP + column * (strip_width + 3 * _GAP) + m * (side + _SEAM)
+            draw.text((x, 33), _fitting(title, side, 12), _FAINT, font=_font(12))
+    y = head
+    for line in lines:
+        for column, strip in enumerate(line):
+            sheet.paste(strip, (_GAP + column * (strip_width + 3 * _GAP), y))
+        y += max(strip.height for strip in line) + _GAP
+    sheet.paste(legend, (_GAP, y))
+    return sheet
+
+
+def _strip(
+    key: str, reader: PictureReader, label: LabelMap, colours: dict[int, tuple[int, int, int]], side: int
+) -> Image.Image:
+    """The three panels of one picture, and its key below them; or why there is no picture."""
+    width, caption = 3 * side + 2 * _SEAM, 18
+    try:
+        picture = Image.fromarray(decode(reader.read(key)))
+    except PictureError as error:
+        strip = Image.new("RGB", (width, caption), _PAPER)
+        ImageDraw.Draw(strip).text((0, 1), _fitting(f"{key}: {error.reason}", width, 12), _INK, font=_font(12))
+        return strip
+    panels = _panels(picture, label, colours, side)
+    strip = Image.new("RGB", (width, panels[0].height + caption), _PAPER)
+    for m, panel in enumerate(panels):
+        strip.paste(panel, (m * (side + _SEAM), 0))
+    ImageDraw.Draw(strip).text((0, panels[0].height + 1), _fitting(key, width, 12), _FAINT, font=_font(12))
+    return strip
+
+
+def _colours(
+    store: LabelStore, labels: LabelMap
+) -> tuple[dict[int, tuple[int, int, int]], list[tuple[str, tuple[int, int, int]]]]:
+    """The colour of each class on this sheet, its number's own while that is free, and the lines of the legend."""
+    best = labels.classes[..., 0]
+    counts = Counter(best[best != no_class(best.dtype)].tolist())
+    colours: dict[int, tuple[int, int, int]] = {}
+    free = list(range(len(PALETTE)))
+    for number, _ in counts.most_common(len(PALETTE)):
+        slot = number % len(PALETTE)
+        slot = slot if slot in free else free[0]
+        free.remove(slot)
+        colours[number] = PALETTE[slot]
+    shown = sorted(number for number, _ in counts.most_common(_LEGEND_CLASSES) if number in colours)
+    names = [(class_name(store, number), colours[number]) for number in shown]
+    if len(counts) > len(shown):
+        names.append((f"{len(counts) - len(shown)} more classes", _OTHER))
+    return {number: colours[number] for number in shown}, names
+
+
+def _panels(
+    picture: Image.Image, label: LabelMap, colours: dict[int, tuple[int, int, int]], side: int
+) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """The picture; the best classes over it, the surer the more opaque; and the confidence. None larger than side."""
+    scale = side / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    big = picture.resize(size, Image.Resampling.BICUBIC)
+    best, confidence = label.classes[..., 0], label.scores[..., 0]
+    paint = np.full((*label.grid, 3), _OTHER, np.uint8)
+    for number, colour in colours.items():
+        paint[best == number] = colour
+    known = best != no_class(best.dtype)
+    opacity = np.where(known, _OPACITY * (0.25 + 0.75 * confidence), 0)
+    laid = big.copy()
+    _lay(laid, label.box, Image.fromarray(paint), Image.fromarray((opacity * 255).astype(np.uint8)))
+    heat = Image.new("RGB", big.size, (228, 228, 231))
+    _lay(heat, label.box, Image.fromarray(_viridis(confidence)), Image.new("L", label.grid[::-1], 255))
+    return big, laid, heat
+
+
+def _lay(canvas: Image.Image, box: Box, cells: Image.Image, mask: Image.Image) -> None:
+    """Paint cells on the part of the canvas that the box names; what lies beyond the canvas is cut off."""
+    left, top = round(box.left * canvas.width), round(box.top * canvas.height)
+    size = max(1, round(box.right * canvas.width) - left), max(1, round(box.bottom * canvas.height) - top)
+    canvas.paste(cells.resize(size, Image.Resampling.NEAREST), (left, top), mask.resize(size, Image.Resampling.NEAREST))
+
+
+def _viridis(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colours uint8 [h, w, 3] of values [h, w] in [0, 1], dark to light."""
+    stops = np.array(_VIRIDIS, float)
+    place = np.linspace(0, 1, len(stops))
+    return np.stack([np.interp(values, place, stops[:, channel]) for channel in range(3)], -1).astype(np.uint8)
+
+
+def _legend(names: list[tuple[str, tuple[int, int, int]]], *, width: int) -> Image.Image:
+    """The classes with their colours, and the scale of confidence."""
+    font = _font(13)
+    entries = [(_fitting(name, 220, 13), colour) for name, colour in names]
+    step = max([round(font.getlength(name)) for name, _ in entries], default=0) + 34
+    per_line = max(1, (width - 230) // step)
+    lines = max(1, -(-len(entries) // per_line))
+    legend = Image.new("RGB", (width, lines * 22 + 8), _PAPER)
+    draw = ImageDraw.Draw(legend)
+    for n, (name, colour) in enumerate(entries):
+        x, y = (n % per_line) * step, (n // per_line) * 22 + 4
+        draw.rounded_rectangle((x, y, x + 14, y + 14), 3, fill=colour)
+        draw.text((x + 20, y - 1), name, _INK, font=font)
+    ramp = Image.fromarray(_viridis(np.linspace(0, 1, 110, dtype=np.float32)[None].repeat(14, 0)))
+    x = width - 150
+    legend.paste(ramp, (x, 4))
+    draw.text((x - 84, 3), "confidence", _INK, font=font)
+    draw.text((x - 12, 3), "0", _FAINT, font=font)
+    draw.text((x + 115, 3), "1", _FAINT, font=font)
+    return legend
+
+
+def _fitting(text: str, width: int, size: int) -> str:
+    """The text, shortened in its middle until it fits; without what no font shows."""
+    text, font = printable(text), _font(size)
+    if font.getlength(text) <= width:
+        return text
+    keep = len(text)
+    while keep > 2 and font.getlength(text[: keep // 2] + "…" + text[-(keep // 2) :]) > width:
+        keep -= 1
+    return text[: keep // 2] + "…" + text[-(keep // 2) :]
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,84 @@
+"""How does the whole straight line run? `make demo`: pictures, an annotator, labels, a look at them, two students."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from demo import annotator, scenes, students
+from demo.truth import label_truth
+from storage import open_store
+
+OUT = Path("demo/out")
+
+
+def say(text: str) -> None:
+    """A heading, between progress bars."""
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)  # noqa: T201
+
+
+def annotate(*arguments: object) -> None:
+    """Run the command as a person would, and show it."""
+    words = [str(argument) for argument in arguments]
+    print("$ annotate", shlex.join(words), flush=True)  # noqa: T201
+    subprocess.run([sys.executable, "-m", "cli", *words], check=True)
+
+
+def main() -> None:
+    """Everything, in order, from nothing: the figures are those of this run."""
+    started = time.monotonic()
+    shutil.rmtree(OUT, ignore_errors=True)
+    images, checkpoint, sheet = OUT / "images", OUT / "annotator.safetensors", OUT / "sheet.png"
+    stores = {split: OUT / f"labels-{split}.zarr" for split in scenes.SPLITS}
+
+    say("1. Pictures: digits of scikit-learn on its photographs")
+    scenes.write(OUT)
+
+    say(f"2. Annotator: {annotator.MODEL}, trained on single digits")
+    crop_accuracy = annotator.train(checkpoint)
+
+    say("3. Labels: every picture, every location")
+    for split, store in stores.items():
+        kwargs = [word for key, value in annotator.MODEL_KWARGS.items() for word in ("--model-kwarg", f"{key}={value}")]
+        annotate(
+            "run", images / split, store, "--model", annotator.MODEL, *kwargs,
+            "--checkpoint", checkpoint, "--input-size", 64, "--rows-per-shard", 256,
+        )  # fmt: skip
+        annotate("verify", store)
+
+    say("4. A look at them")
+    annotate("inspect", stores["val"])
+    annotate("inspect", stores["val"], "--images", images / "val", "-o", sheet)
+    right, cells = label_truth(open_store(stores["val"]), OUT / "truth" / "val")
+
+    say("5. Two students: the same pictures, order, crops and steps; class labels, or labels for every token")
+    accuracies = students.train_all(OUT, seeds=[0])
+
+    figures = {
+        "annotator_accuracy_on_single_digits": crop_accuracy,
+        "label_truth": right / cells,
+        "label_truth_cells": cells,
+        **{f"student_accuracy_{name.replace(' ', '_')}": values[0] for name, values in accuracies.items()},
+        "seconds": round(time.monotonic() - started),
+    }
+    (OUT / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    say("Measured in this run")
+    print(  # noqa: T201
+        f"annotator         {crop_accuracy:.3f}  of single digits it never saw\n"
+        f"label truth       {right / cells:.3f}  of the {cells:,} cells inside a digit of val name that digit\n"
+        + "".join(
+            f"{name:16}  {values[0]:.3f}  of val pictures, student of one seed\n" for name, values in accuracies.items()
+        )
+        + f"\nthe pictures are in {images}, the labels as a picture in {sheet}\n"
+        f"the labels are in {' and '.join(map(str, stores.values()))}, all figures in {OUT / 'figures.json'}\n"
+        f"{time.monotonic() - started:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What does a student gain from token labels? Two equal students, one taught by class labels, one by the store.
+
+python -m demo.students OUT --seeds 0 1 2     both students for each seed, and the difference with its spread
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from tqdm import tqdm
+
+from tokenlabel import LabeledImages, collate, folder_keys, random_view, token_label_loss, whole_view
+from tokenlabel.models import LVViT
+
+TEACHINGS = ("class labels", "token labels")
+SIZE, TOKENS, CLASSES = (64, 64), (8, 8), 10
+EPOCHS, BATCH, LEARNING_RATE = 10, 64, 3e-3
+
+
+def student() -> LVViT:
+    """A tiny LV-ViT: 8x8 tokens, width 96, depth 4."""
+    return LVViT(
+        CLASSES,
+        img_size=SIZE,
+        patch_size=8,
+        embed_dim=96,
+        depth=4,
+        num_heads=4,
+        stem_dim=16,
+        residual_divisor=1.0,
+    ).to(memory_format=torch.channels_last)
+
+
+def pictures(out: Path, split: str, **options: object) -> LabeledImages:
+    """The pictures of a split, joined to its labels."""
+    images = ImageFolder(out / "images" / split)
+    store = out / f"labels-{split}.zarr"
+    return LabeledImages(images, store, keys=folder_keys(images), size=SIZE, tokens=TOKENS, **options)
+
+
+def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:
+    """Train one student on one CPU thread; return its accuracy on val, by its class token's head, in [0, 1].
+
+    Both teachings see the same pictures, crops, order, start and number of steps.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model = student()
+    # Digits are not mirrored: a mirrored digit is no digit.
+    data = pictures(out, "train", draw=partial(random_view, scale=(0.5, 1.0), mirror=0.0), seed=seed)
+    loader = DataLoader(
+        data, BATCH, shuffle=True, drop_last=True, collate_fn=collate, generator=torch.Generator().manual_seed(seed)
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+    steps = epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2)
+    with tqdm(
+        total=steps, desc=f"{teaching}, seed {seed}", unit=" steps", position=TEACHINGS.index(teaching), disable=None
+    ) as bar:
+        for epoch in range(epochs):
+            data.set_epoch(epoch)
+            for pixels, targets, label in loader:
+                picture, tokens = model(pixels)
+                if teaching == "token labels":
+                    loss = token_label_loss(picture, tokens, targets)
+                else:
+                    loss = cross_entropy(picture, label)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                bar.update()
+    return accuracy(model, pictures(out, "val", draw=whole_view))
+
+
+@torch.inference_mode()
+def accuracy(model: LVViT, data: LabeledImages) -> float:
+    """The part of pictures whose class the model's class head names."""
+    model.eval()
+    right = sum(
+        int((model(pixels)[0].argmax(1) == label).sum())
+        for pixels, _, label in DataLoader(data, 250, collate_fn=collate)
+    )
+    return right / len(data)
+
+
+def train_all(out: Path, seeds: Sequence[int], epochs: int = EPOCHS) -> dict[str, list[float]]:
+    """Both students for each seed, two at a time: accuracies by teaching, in the order of the seeds."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        # By seed first, so that the two that run side by side share the machine's mood.
+        running = [
+            (teaching, pool.submit(train, out, teaching, seed, epochs)) for seed in seeds for teaching in TEACHINGS
+        ]
+        return {name: [run.result() for teaching, run in running if teaching == name] for name in TEACHINGS}
+
+
+def main() -> None:
+    """Train, print a table, and keep it as OUT/students.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="the folder that `python -m demo` filled")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    options = parser.parse_args()
+    accuracies = train_all(options.out, options.seeds, options.epochs)
+    (options.out / "students.json").write_text(json.dumps({"seeds": options.seeds, **accuracies}, indent=2) + "\n")
+    print(table(options.seeds, accuracies))  # noqa: T201 a program's answer
+
+
+def table(seeds: Sequence[int], accuracies: dict[str, list[float]]) -> str:
+    """Accuracies by seed and, for more than one seed, mean and standard deviation."""
+    by_class, by_token = (accuracies[teaching] for teaching in TEACHINGS)
+    rows = {**accuracies, "difference": [token - plain for plain, token in zip(by_class, by_token, strict=True)]}
+    head = f"{'accuracy on val':16}" + "".join(f"  seed {seed}" for seed in seeds)
+    lines = [head + ("     mean ± sd" if len(seeds) > 1 else "")]
+    for name, values in rows.items():
+        sign = "+" if name == "difference" else ""
+        line = f"{name:16}" + "".join(f"  {value:{sign}6.3f}" for value in values)
+        if len(seeds) > 1:
+            line += f"  {statistics.mean(values):{sign}6.3f} ± {statistics.stdev(values):.3f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
