@@ -139,7 +139,8 @@ class Recipe:
             with safe_open(checkpoint, "pt") as file:
                 listed = (file.metadata() or {}).get("class_names")
             return tuple(json.loads(listed)) if listed else None
-        subset = timm.data.infer_imagenet_subset(timm.get_pretrained_cfg(self.model).to_dict())
+        config = timm.get_pretrained_cfg(self.model)
+        subset = timm.data.infer_imagenet_subset(config.to_dict()) if config else None
         if subset is None:
             return None
         info = timm.data.ImageNetInfo(subset)

@@ -21,7 +21,7 @@ from demo import scenes
 MODEL, MODEL_KWARGS = "test_resnet", {"output_stride": 8, "num_classes": len(scenes.CLASS_NAMES)}
 CROP, CANVAS = 32, 64  # pixels
 SMALLEST, LARGEST = 14, 42  # pixels, sides of digits
-STEPS, BATCH = 900, 128
+STEPS, BATCH = 600, 128
 
 
 def crops(rng: np.random.Generator, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ from tokenlabel.models import LVViT
 
 TEACHINGS = ("class labels", "token labels")
 SIZE, TOKENS, CLASSES = (64, 64), (8, 8), 10
-EPOCHS, BATCH, LEARNING_RATE = 10, 64, 3e-3
+EPOCHS, BATCH, LEARNING_RATE = 8, 64, 3e-3
 
 
 def student() -> LVViT:

@@ -29,6 +29,8 @@ from storage.store import LabelStore, RowArray, check_keys, no_such_key, refuse_
 
 ATTRIBUTE = "tokenlabel"  # of the root group: the schema, or {"creating": true} until all metadata lies there
 _KEYS_PER_CHUNK = 65_536
+# Zarr leaves out chunks that hold only fill, unless told so each time; but a commit record says that all lie there.
+_WRITE_FILL: Any = {"write_empty_chunks": True}
 _ROW_ARRAYS = ("boxes", "sizes", "status")  # written with each shard, one inner chunk a shard
 _LABEL_ARRAYS = ("classes", "scores")  # written with each shard, one inner chunk an image
 
@@ -117,7 +119,7 @@ class ZarrStore(LabelStore):
                 ("sizes", labels.sizes),
                 ("status", labels.status),
             ):
-                self._array(name)[rows.start : rows.stop] = values
+                self._array(name).with_config(_WRITE_FILL)[rows.start : rows.stop] = values
             failures = tuple(
                 Failure(row=row, status=Status(status), reason=(reasons or {})[row])
                 for row, status in zip(rows, labels.status.tolist(), strict=True)
@@ -280,8 +282,6 @@ def _lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence
         ("status", np.dtype(np.uint8), (), shard, int(Status.PENDING), ()),
     )
     codecs = [ZstdCodec(level=3), Crc32cCodec()]
-    # An all-fill shard must be written too: a commit record says that its objects are there.
-    config = {"write_empty_chunks": True}
     for name, dtype, row, chunk, fill, dimensions in layout:
         group.create_array(
             name,
@@ -292,14 +292,14 @@ def _lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence
             fill_value=fill,
             compressors=codecs,
             dimension_names=("image", *dimensions),
-            config=config,
+            config=_WRITE_FILL,
             attributes={"encoding": _ENCODING} if name == "scores" else {},
         )
     whole: dict[str, Any] = {
         "chunks": (_KEYS_PER_CHUNK,),
         "compressors": codecs,
         "dimension_names": ("image",),
-        "config": config,
+        "config": _WRITE_FILL,
     }
     array = group.create_array("keys", shape=(count,), dtype=str, attributes={"sha256": _hash(keys)}, **whole)
     array[:] = np.array(keys, np.dtypes.StringDType())
@@ -312,7 +312,7 @@ def _lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence
         dtype=str,
         compressors=[Crc32cCodec()],
         dimension_names=("shard",),
-        config=config,
+        config=_WRITE_FILL,
     )
     group.update_attributes({ATTRIBUTE: schema.to_json()})
 

@@ -1,0 +1,81 @@
+"""Is a folder read in one order, with keys that hold, and nothing from outside it?"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from annotate.errors import AnnotateError, PictureError
+from annotate.images import FolderImages, FolderReader
+from storage import Status
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+
+
+def test_keys_are_sorted_relative_paths_with_odd_names_kept(tmp_path: Path) -> None:
+    names = ["b/img.v2.jpg", "b/img.v1.jpg", "a b/ü ñ.PNG", "a b/x..y.jpeg", "c../1.jpg"]
+    touch(tmp_path, *names)
+    source = FolderImages(tmp_path)
+    assert source.keys == sorted(names)
+    assert [source.reader.read(key) for key in source.keys] == [key.encode() for key in source.keys]
+
+
+def test_classes_are_the_sorted_first_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "dog/2.jpg", "cat/deep/1.jpg", "ant/3.jpg")
+    source = FolderImages(tmp_path)
+    assert source.target_names == ("ant", "cat", "dog")
+    assert source.targets == [0, 1, 2]
+
+
+def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "dog/2.jpg")
+    assert FolderImages(tmp_path).targets is None
+
+
+def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "notes.txt", "2.jpg.part", ".hidden.jpg", ".git/3.jpg")
+    source = FolderImages(tmp_path)
+    assert (source.keys, source.left_out) == (["1.jpg"], 2)
+
+
+def test_linked_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/1.jpg", "root/own/2.jpg")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "root" / "linked")
+    os.symlink(tmp_path / "root", tmp_path / "root" / "own" / "circle")
+    assert FolderImages(tmp_path / "root").keys == ["linked/1.jpg", "own/2.jpg"]
+
+
+def test_a_folder_without_pictures_says_what_it_found(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(AnnotateError, match="holds no picture: 1 files were found"):
+        FolderImages(tmp_path)
+    with pytest.raises(AnnotateError, match="there is no folder of pictures"):
+        FolderImages(tmp_path / "nothing")
+
+
+def test_a_file_that_vanished_is_missing_and_a_folder_is_unreadable(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    reader = FolderReader(tmp_path)
+    for key, status in (("a/2.jpg", Status.MISSING), ("a/1.jpg/x.jpg", Status.MISSING), ("a", Status.UNREADABLE)):
+        with pytest.raises(PictureError) as caught:
+            reader.read(key)
+        assert caught.value.status == status
+
+
+@pytest.mark.parametrize("key", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", "", "a\0.jpg"])
+def test_a_key_cannot_leave_the_root(tmp_path: Path, key: str) -> None:
+    touch(tmp_path, "secret.jpg", "root/a/1.jpg")
+    with pytest.raises(PictureError, match="does not name a file below the root"):
+        FolderReader(tmp_path / "root").read(key)
+
+
+def test_what_travels_to_a_worker_knows_no_keys(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{n}.jpg" for n in range(500)))
+    assert len(pickle.dumps(FolderImages(tmp_path).reader)) < 500

@@ -1,0 +1,68 @@
+"""Does a Recipe survive JSON, and say what is wrong with a model's name, weights or file?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from annotate.errors import AnnotateError
+from annotate.recipe import Recipe
+from tests.conftest import MODEL_KWARGS
+
+
+def test_json_gives_an_equal_recipe_back(recipe: Recipe) -> None:
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_the_input_is_the_networks_own_unless_said() -> None:
+    recipe = Recipe.for_model("dm_nfnet_f6.dm_in1k")
+    assert recipe.input_size == (576, 576)
+    assert recipe.interpolation == "bicubic"
+    assert (recipe.weights, recipe.weights_sha256) == ("pretrained", None)
+
+
+def test_no_path_of_this_machine_is_in_the_recipe(recipe: Recipe, checkpoint: Path) -> None:
+    assert recipe.weights == "random.safetensors"
+    assert str(checkpoint.parent) not in json.dumps(recipe.to_json())
+
+
+def test_class_names_come_with_the_checkpoint_or_from_timm(recipe: Recipe, checkpoint: Path) -> None:
+    assert recipe.class_names(checkpoint) == tuple("0123456789")
+    names = Recipe.for_model("resnet50.a1_in1k").class_names(None)
+    assert names is not None
+    assert len(names) == 1000
+    assert names[0].startswith("tench")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet5O", "timm has no model 'resnet5O'; did you mean .*resnet50"),
+        ("zzzzzz", "timm has no model 'zzzzzz'"),
+        ("resnet50.no_such_tag", "timm has no weights 'no_such_tag' for resnet50; it has a1_in1k"),
+    ],
+)
+def test_an_unknown_model_suggests_near_ones(name: str, words: str) -> None:
+    with pytest.raises(AnnotateError, match=words):
+        Recipe.for_model(name)
+
+
+def test_a_checkpoint_that_does_not_fit_or_is_none_is_a_clear_error(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(AnnotateError, match="cannot read the checkpoint"):
+        Recipe.for_model("test_resnet", checkpoint=tmp_path / "nothing.safetensors")
+    with pytest.raises(AnnotateError, match="does not fit the model test_resnet with no further arguments"):
+        Recipe.for_model("test_resnet", checkpoint=checkpoint).build(checkpoint)
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(AnnotateError, match="does not fit the model"):
+        Recipe.for_model("test_resnet", checkpoint=tmp_path / "text.pth").build(tmp_path / "text.pth")
+
+
+def test_a_checkpoint_that_changed_after_the_start_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "weights.safetensors"
+    copy.write_bytes(checkpoint.read_bytes())
+    recipe = Recipe.for_model("test_resnet", checkpoint=copy, model_kwargs=MODEL_KWARGS)
+    copy.write_bytes(checkpoint.read_bytes() + b"\0")
+    with pytest.raises(AnnotateError, match="has changed since the job began"):
+        recipe.build(copy)

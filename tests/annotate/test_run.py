@@ -1,0 +1,220 @@
+"""Is a run resumable, refusing, and equal whoever does the work?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import timm
+
+from annotate.images import FolderImages, FolderReader
+from annotate.job import LabelJob, Shard
+from annotate.recipe import Recipe
+from annotate.run import Progress, Summary, run
+from annotate.workers import ATTEMPTS, Job, LocalWorkers, RayWorkers
+from storage import MismatchError, Status, open_store, verify
+from tests.conftest import MODEL_KWARGS, contents
+
+
+def label(folder: Path, store: Path, recipe: Recipe, checkpoint: Path, **options: object) -> Summary:
+    options = {"workers": LocalWorkers(), "rows_per_shard": 8, **options}
+    return run(FolderImages(folder), str(store), recipe, checkpoint=checkpoint, **options)
+
+
+@pytest.fixture
+def val(scene_folder: Path) -> Path:
+    return scene_folder / "images" / "val"
+
+
+def test_local_and_ray_workers_write_equal_stores(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
+) -> None:
+    summary = label(val, tmp_path / "ray.zarr", recipe, checkpoint, workers=RayWorkers(2))
+    assert summary.complete
+    assert contents(tmp_path / "ray.zarr") == contents(finished)
+
+
+def test_progress_is_told_from_nothing_to_all(val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    summary = label(val, tmp_path / "labels.zarr", recipe, checkpoint, report=told.append)
+    assert [(progress.done, progress.total) for progress in told] == [(n, 30) for n in (0, 8, 16, 24, 30)]
+    assert (summary.pictures, summary.labelled, summary.labelled_now) == (30, 30, 30)
+
+
+def test_running_again_does_nothing_and_loads_no_network(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timm, "create_model", _no_network)
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    summary = label(val, finished, recipe, checkpoint)
+    assert (summary.labelled_now, summary.labelled) == (0, 30)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_another_model_k_grid_or_key_list_is_refused_before_a_network_is_loaded(
+    val: Path, scene_folder: Path, recipe: Recipe, checkpoint: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timm, "create_model", _no_network)
+    other = Recipe.for_model("resnet18", checkpoint=checkpoint, input_size=(96, 64))
+    with pytest.raises(MismatchError) as caught:
+        label(scene_folder / "images" / "train", finished, other, checkpoint, k=3, rows_per_shard=4)
+    named = [difference.split(":")[0] for difference in caught.value.differences]
+    assert {"k", "keys", "recipe.input_size", "recipe.model", "rows_per_shard"} <= set(named)
+    assert "recipe.input_size: the store has [64, 64], this run has [96, 64]" in caught.value.differences
+    assert 'recipe.model: the store has "test_resnet", this run has "resnet18"' in str(caught.value)
+    for change in ({"weights_sha256": "0"}, {"preprocess": "center"}):
+        with pytest.raises(MismatchError, match=next(iter(change))):
+            label(val, finished, replace(recipe, **change), checkpoint)
+
+
+def _no_network(*args: object, **kwargs: object) -> None:
+    pytest.fail("a network was loaded")
+
+
+def test_a_run_killed_in_the_middle_goes_on_and_does_no_finished_shard_twice(
+    scene_folder: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path
+) -> None:
+    """SIGKILL to the real command with its Ray cluster; the rest is done by the same command."""
+    images, store, undisturbed = scene_folder / "images" / "train", tmp_path / "a.zarr", tmp_path / "b.zarr"
+    command = [sys.executable, "-m", "cli", "run", str(images), str(store), "--model", "test_resnet"]
+    command += [word for key, value in MODEL_KWARGS.items() for word in ("--model-kwarg", f"{key}={value}")]
+    command += ["--checkpoint", str(checkpoint), "--input-size", "64", "--rows-per-shard", "2", "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    records = store / "shards" / "record" / "c"
+    deadline = time.monotonic() + 120
+    while len(_names(records)) < 5:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run made no progress"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = _settled(records)
+    assert 5 <= len(finished) < 60
+
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert f"labelled {120 - 2 * len(finished)} pictures" in again.stdout
+    assert {name: (records / name).read_bytes() for name in finished} == finished
+    label(images, undisturbed, recipe, checkpoint, rows_per_shard=2)
+    assert contents(store) == contents(undisturbed)
+    assert not list(store.rglob("*.partial"))
+
+
+def _names(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if name.isdecimal()} if folder.is_dir() else set()
+
+
+def _settled(records: Path) -> dict[str, bytes]:
+    """The commit records, once the workers that outlived their driver by a moment have stopped writing."""
+    found, since = _names(records), time.monotonic()
+    while time.monotonic() - since < 3:
+        time.sleep(0.1)
+        if _names(records) != found:
+            found, since = _names(records), time.monotonic()
+    return {name: (records / name).read_bytes() for name in found}
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A real job that fails, or dies, at one shard in its first attempts."""
+
+    job: Job
+    at: int
+    attempts: int
+    die: bool
+
+    def start(self):
+        do = self.job.start()
+
+        def faulty(shard: Shard):
+            if shard.rows.start == self.at and shard.attempt <= self.attempts:
+                if self.die:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise RuntimeError("out of luck")
+            return do(shard)
+
+        return faulty
+
+
+@dataclass(frozen=True)
+class FaultyWorkers:
+    """Workers that do a faulty job."""
+
+    workers: LocalWorkers | RayWorkers
+    at: int
+    attempts: int
+    die: bool = False
+
+    def map(self, job: Job, shards: Sequence[Shard]):
+        yield from self.workers.map(Faulty(job, self.at, self.attempts, self.die), shards)
+
+
+def test_a_shard_that_fails_is_tried_again(val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path):
+    workers = FaultyWorkers(LocalWorkers(), at=8, attempts=ATTEMPTS - 1)
+    summary = label(val, tmp_path / "labels.zarr", recipe, checkpoint, workers=workers)
+    assert summary.complete
+    assert open_store(tmp_path / "labels.zarr").record(1).run["attempt"] == ATTEMPTS
+    assert contents(tmp_path / "labels.zarr") == contents(finished)
+
+
+def test_a_shard_that_always_fails_is_given_up_and_the_next_run_tries_it_again(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
+) -> None:
+    workers = FaultyWorkers(LocalWorkers(), at=8, attempts=99)
+    summary = label(val, tmp_path / "labels.zarr", recipe, checkpoint, workers=workers)
+    assert summary.given_up == ((range(8, 16), "RuntimeError: out of luck"),)
+    assert (summary.labelled, summary.complete) == (22, False)
+    assert open_store(tmp_path / "labels.zarr").pending() == [range(8, 16)]
+    assert label(val, tmp_path / "labels.zarr", recipe, checkpoint).complete
+    assert contents(tmp_path / "labels.zarr") == contents(finished)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_a_poisoned_shard_given_up(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
+) -> None:
+    once, always = tmp_path / "once.zarr", tmp_path / "always.zarr"
+    summary = label(val, once, recipe, checkpoint, workers=FaultyWorkers(RayWorkers(2), at=8, attempts=1, die=True))
+    assert summary.complete
+    assert contents(once) == contents(finished)
+    summary = label(val, always, recipe, checkpoint, workers=FaultyWorkers(RayWorkers(2), at=8, attempts=99, die=True))
+    assert summary.given_up == ((range(8, 16), "the worker died"),)
+    assert open_store(always).pending() == [range(8, 16)]
+
+
+def test_a_picture_that_vanishes_during_the_run_is_a_row(
+    val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n, path in enumerate(sorted(val.rglob("*.jpg"))[:6]):
+        (folder / f"{n}.jpg").write_bytes(path.read_bytes())
+    source = FolderImages(folder)
+    (folder / "3.jpg").unlink()
+    summary = run(source, str(tmp_path / "labels.zarr"), recipe, LocalWorkers(), checkpoint=checkpoint)
+    assert summary.failures == (("3.jpg", "missing", "the file is gone"),)
+    store = open_store(tmp_path / "labels.zarr")
+    assert store.column("status").tolist() == [0, 0, 0, Status.MISSING, 0, 0]
+    assert all(report.state == "ok" for report in verify(store))
+
+
+def test_batches_do_not_mix_rows_up(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
+) -> None:
+    """Another batch size may move a last bit, but never a label to another row."""
+    label(val, tmp_path / "labels.zarr", recipe, checkpoint, batch_size=3)
+    one, other = (open_store(path).read(range(30)) for path in (tmp_path / "labels.zarr", finished))
+    assert (one.classes[..., 0] == other.classes[..., 0]).mean() > 0.999
+    assert abs(one.scores - other.scores).max() < 0.03
+
+
+def test_a_job_is_small_enough_to_travel(recipe: Recipe, checkpoint: Path, val: Path) -> None:
+    import pickle
+
+    job = LabelJob(reader=FolderReader(val), address="labels.zarr", recipe=recipe, k=5, checkpoint=checkpoint)
+    assert len(pickle.dumps(job)) < 2000

@@ -1,0 +1,114 @@
+"""What do the tests work on? Small real things: JPEG files, a timm network, stores that were really written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from annotate.images import FolderImages
+from annotate.recipe import Recipe
+from annotate.run import run
+from annotate.workers import LocalWorkers
+from demo import scenes
+from storage import LabelMap, Status
+from storage.labelmap import no_class
+
+MODEL_KWARGS = {"output_stride": 8, "num_classes": 10}
+
+
+def shake(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Give every weight and statistic a random value that is not its trivial start, and keep activations of order 1."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if not tensor.is_floating_point():
+                continue
+            noise = torch.randn(tensor.shape, generator=generator)
+            if name.endswith("running_var"):
+                tensor.copy_(1 + 0.5 * noise.abs())
+            elif tensor.ndim <= 1 or tensor.min() == tensor.max():
+                tensor.copy_(tensor + 0.3 * noise)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def scene_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small draw of the demo's scenes: images/train, images/val and their truth."""
+    root = tmp_path_factory.mktemp("scenes")
+    scenes.write(root, splits={"train": 120, "val": 30})
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network's weights as a file. It knows nothing, but it answers."""
+    torch.manual_seed(0)
+    model = shake(timm.create_model("test_resnet", **MODEL_KWARGS))
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, path, metadata={"class_names": json.dumps(scenes.CLASS_NAMES)})
+    return path
+
+
+@pytest.fixture(scope="session")
+def recipe(checkpoint: Path) -> Recipe:
+    return Recipe.for_model("test_resnet", checkpoint=checkpoint, input_size=(64, 64), model_kwargs=MODEL_KWARGS)
+
+
+@pytest.fixture(scope="session")
+def finished(scene_folder: Path, checkpoint: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished store of the val scenes. Do not change it; copy it."""
+    address = tmp_path_factory.mktemp("finished") / "labels.zarr"
+    source = FolderImages(scene_folder / "images" / "val")
+    run(source, str(address), recipe, LocalWorkers(), checkpoint=checkpoint, rows_per_shard=8)
+    return address
+
+
+def random_labels(
+    rng: np.random.Generator, n: int, *, grid: tuple[int, int] = (6, 5), k: int = 3, class_count: int = 40
+) -> LabelMap:
+    """Labels with peaked random scores, best first, as networks give them."""
+    logits = rng.normal(size=(n, *grid, class_count)) * rng.uniform(0.5, 9, size=(n, *grid, 1))
+    probabilities = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities /= probabilities.sum(-1, keepdims=True)
+    classes = np.argsort(-probabilities, axis=-1)[..., :k]
+    return LabelMap(
+        classes=classes.astype(np.uint16),
+        scores=np.take_along_axis(probabilities, classes, -1).astype(np.float32),
+        boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1)),
+        sizes=rng.integers(1, 600, (n, 2)).astype(np.uint32),
+        status=np.full(n, Status.LABELLED, np.uint8),
+    )
+
+
+def dense(label: LabelMap, class_count: int) -> np.ndarray:
+    """The map that the sparse label stands for: float64 [classes, h, w]."""
+    out = np.zeros((class_count, *label.grid))
+    for y, x, rank in np.ndindex(label.classes.shape):
+        if label.classes[y, x, rank] != no_class(label.classes.dtype):
+            out[label.classes[y, x, rank], y, x] += label.scores[y, x, rank]
+    return out
+
+
+def contents(store: Path) -> dict[str, object]:
+    """Every file of a store by its path; of commit records all but who wrote them, when and in which attempt."""
+    found: dict[str, object] = {}
+    for path in sorted(store.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(store).as_posix()
+            found[name] = record_text(path) if name.startswith("shards/record/c/") else path.read_bytes()
+    return found
+
+
+def record_text(path: Path) -> dict[str, object]:
+    """A commit record as it lies on disk, without its `run`."""
+    # One string of Zarr's vlen-utf8 codec: their number, its length, its bytes; then the crc32c.
+    record: dict[str, object] = json.loads(path.read_bytes()[8:-4])
+    del record["run"]
+    return record

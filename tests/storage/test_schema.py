@@ -1,0 +1,66 @@
+"""Does a Schema survive JSON, and say how it differs?"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import FormatError, Schema
+
+SCHEMA = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=4)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    grid=st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    names=st.lists(st.text(max_size=9), min_size=1, max_size=6),
+    recipe=st.dictionaries(st.text(max_size=5), plain, max_size=4),
+)
+def test_json_gives_an_equal_schema_back(grid: tuple[int, int], names: list[str], recipe: dict[str, object]) -> None:
+    schema = Schema(grid=grid, k=1, class_count=len(names), class_names=tuple(names), rows_per_shard=8, recipe=recipe)
+    again = Schema.from_json(json.loads(json.dumps(schema.to_json())))
+    assert again == schema
+    assert schema.differences(again) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"grid": (0, 5)},
+        {"k": 0},
+        {"k": 41},
+        {"rows_per_shard": 0},
+        {"class_names": ("one",)},
+        {"scores": "guess"},
+        {"format": 2},
+    ],
+)
+def test_fields_out_of_range_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(values)).split("_")[0]):
+        Schema(**{"grid": (6, 5), "k": 3, "class_count": 40, "rows_per_shard": 4, **values})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "its format is 2"),
+        ({"format": None}, "its format is None"),
+        ({"surprise": 1}, r"unknown fields \['surprise'\]"),
+        ({"k": "many"}, "its schema is not valid"),
+    ],
+)
+def test_json_that_is_no_schema_is_a_format_error(change: dict[str, object], words: str) -> None:
+    with pytest.raises(FormatError, match=words):
+        Schema.from_json({**SCHEMA.to_json(), **change})
+
+
+def test_shards_cover_every_row_once() -> None:
+    assert SCHEMA.shards(10) == [range(4), range(4, 8), range(8, 10)]
+    assert SCHEMA.shards(8) == [range(4), range(4, 8)]

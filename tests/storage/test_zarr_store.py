@@ -1,0 +1,155 @@
+"""Does the Zarr backend keep the contract, and what is true of it alone?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import (
+    DamageError,
+    FormatError,
+    LabelStore,
+    NotAStoreError,
+    StoreError,
+    create_store,
+    find_store,
+    open_store,
+    verify,
+)
+from tests.conftest import random_labels
+from tests.storage.contract import KEYS, SCHEMA, SHARDS, StoreContract
+
+
+class TestZarrStore(StoreContract):
+    @pytest.fixture
+    def address(self, tmp_path: Path) -> str:
+        return str(tmp_path / "labels.zarr")
+
+    @pytest.fixture
+    def damage(self, address: str) -> Callable[[str, int], None]:
+        def flip(what: str, place: int) -> None:
+            name, shard = what.split("/")
+            path = next(
+                path for path in (Path(address, name, "c", shard, *"0" * n) for n in range(4)) if path.is_file()
+            )
+            data = bytearray(path.read_bytes())
+            data[place] ^= 0x10
+            path.write_bytes(data)
+
+        return flip
+
+    def test_the_fast_reader_and_zarr_python_give_the_same_values(self, full: LabelStore, address: str) -> None:
+        group = zarr.open_group(address, mode="r")
+        read = full.read(range(10))
+        assert (group["classes"][:] == read.classes).all()
+        assert (group["boxes"][:] == read.boxes).all()
+        assert (group["sizes"][:] == read.sizes).all()
+        assert (group["status"][:] == read.status).all()
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(rows=st.lists(st.integers(0, 9), min_size=1, max_size=12))
+    def test_any_rows_are_read_equal_by_both(self, full: LabelStore, address: str, rows: list[int]) -> None:
+        group = zarr.open_group(address, mode="r")
+        assert (group["classes"].oindex[rows] == full.read(rows).classes).all()
+
+    def test_every_array_names_its_dimensions(self, store: LabelStore, address: str) -> None:
+        group = zarr.open_group(address, mode="r")
+        names = {name: array.metadata.dimension_names for name, array in group.arrays()}
+        assert names["classes"] == ("image", "y", "x", "rank")
+        assert all(all(dimensions) for dimensions in names.values())
+        assert set(names) == {"classes", "scores", "boxes", "sizes", "status", "targets", "keys"}
+
+    def test_an_existing_object_without_a_record_proves_nothing(self, store: LabelStore, address: str) -> None:
+        """A writer that was killed between two arrays: everything but the record lies there."""
+        store.write(SHARDS[0], random_labels(np.random.default_rng(1), 4))
+        Path(address, "shards/record/c/0").unlink()
+        assert open_store(address).pending() == SHARDS
+
+    def test_what_a_killed_writer_left_is_swept_by_the_next(self, store: LabelStore, address: str) -> None:
+        left = [Path(address, name) for name in ("status/c/0.12ab.partial", "shards/record/c/0.34cd.partial")]
+        others = Path(address, "status/c/1.56ef.partial")
+        for path in (*left, others):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half")
+        store.write(SHARDS[0], random_labels(np.random.default_rng(1), 4))
+        assert not any(path.exists() for path in left)
+        assert others.exists()  # another shard's writer may still be at it
+        assert store.pending() == SHARDS[1:]
+
+    def test_a_store_half_laid_down_is_laid_down_again(self, store: LabelStore, address: str) -> None:
+        group = zarr.open_group(address, mode="r+")
+        group.update_attributes({"tokenlabel": {"creating": True}})
+        with pytest.raises(NotAStoreError, match="was not laid down to the end"):
+            open_store(address)
+        assert find_store(address) is None
+        assert create_store(address, SCHEMA, KEYS).pending() == SHARDS
+
+    def test_nothing_another_zarr_a_folder_and_a_file_are_told_apart(self, tmp_path: Path) -> None:
+        with pytest.raises(NotAStoreError, match="there is no store at"):
+            open_store(tmp_path / "nothing")
+        zarr.create_group(tmp_path / "other.zarr", attributes={"mine": 1})
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "precious.txt").write_text("keep me")
+        (tmp_path / "file").write_text("keep me")
+        for name, words in (
+            ("other.zarr", "is a Zarr group, but not a store of label maps"),
+            ("folder", "is not empty and not a store of label maps"),
+            ("file", "is a file, not a store of label maps"),
+        ):
+            with pytest.raises(NotAStoreError, match=words):
+                create_store(tmp_path / name, SCHEMA, KEYS)
+        assert (tmp_path / "folder" / "precious.txt").read_text() == "keep me"
+        assert dict(zarr.open_group(tmp_path / "other.zarr", mode="r").attrs) == {"mine": 1}
+
+    def test_a_place_that_cannot_be_written_is_a_store_error(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StoreError, match="cannot write the store|is not a store"):
+            create_store(tmp_path / "file" / "labels.zarr", SCHEMA, KEYS)
+        with pytest.raises(StoreError, match="cannot write the store /proc"):
+            create_store("/proc/labels.zarr", SCHEMA, KEYS)
+
+    def test_a_write_that_fails_is_a_store_error_and_the_shard_stays_pending(
+        self, store: LabelStore, address: str
+    ) -> None:
+        Path(address, "scores/c/0/0/0/0").mkdir(parents=True)  # where the object should go
+        with pytest.raises(StoreError, match="cannot write rows 0 to 4 .* the same command goes on here"):
+            store.write(SHARDS[0], random_labels(np.random.default_rng(1), 4))
+        assert store.pending() == SHARDS
+
+    def test_a_newer_format_is_refused_by_name(self, store: LabelStore, address: str) -> None:
+        group = zarr.open_group(address, mode="r+")
+        group.update_attributes({"tokenlabel": {**group.attrs["tokenlabel"], "format": 2}})
+        for opener in (open_store, find_store):
+            with pytest.raises(FormatError, match="its format is 2, this version of tokenlabel reads format 1"):
+                opener(address)
+
+    def test_keys_that_were_changed_are_damage(self, full: LabelStore, address: str) -> None:
+        array = zarr.open_group(address, mode="r+")["keys"]
+        keys = array[:]
+        keys[3] = "another.jpg"
+        array[:] = keys
+        with pytest.raises(DamageError, match="their SHA-256 does not hold"):
+            open_store(address).find(KEYS[0])
+
+    def test_a_record_that_was_changed_is_damage(self, full: LabelStore, address: str) -> None:
+        path = Path(address, "shards/record/c/1")
+        path.write_bytes(path.read_bytes().replace(b'"labelled"', b'"labeIled"'))
+        report = list(verify(open_store(address)))[1]
+        assert report.state == "damaged"
+        assert "the commit record of shard 1" in report.problems[0]
+
+    @pytest.mark.parametrize("name", ["classes", "scores", "boxes", "sizes", "status"])
+    def test_an_object_that_is_gone_is_damage(self, full: LabelStore, address: str, name: str) -> None:
+        (path,) = (path for path in Path(address, name, "c").rglob("*") if path.is_file() and "/c/1" in path.as_posix())
+        path.unlink()
+        assert [report.state for report in verify(open_store(address))] == ["ok", "damaged", "ok"]
+
+    def test_an_address_that_is_no_folder_is_refused(self) -> None:
+        with pytest.raises(StoreError, match="this version keeps stores in local folders only"):
+            open_store("s3://bucket/labels.zarr")
