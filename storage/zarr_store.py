@@ -65,9 +65,8 @@ class ZarrStore(LabelStore):
     @cached_property
     def keys(self) -> Sequence[str]:
         """The key of every row. Their SHA-256 is checked once."""
-        array = self._array("keys")
-        keys: list[str] = array[:].tolist()
-        if _hash(keys) != array.attrs.get("sha256"):
+        keys: list[str] = self._values("keys").tolist()
+        if _hash(keys) != self._array("keys").attrs.get("sha256"):
             raise DamageError(
                 f"the keys of {self.address} are not those that were written: their SHA-256 does not hold"
             )
@@ -90,10 +89,7 @@ class ZarrStore(LabelStore):
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
-        try:
-            text = str(self._array("shards/record")[shard])
-        except Exception as error:  # a codec's own error, whatever its type: the bytes are not what was written
-            raise DamageError(f"the commit record of shard {shard} of {self.address} is damaged: {error}") from error
+        text = str(self._values("shards/record", shard))
         return Record.from_text(text) if text else None
 
     def pending(self) -> list[range]:
@@ -168,8 +164,7 @@ class ZarrStore(LabelStore):
 
     def column(self, name: RowArray) -> NDArray[Any]:
         """One small array over all rows."""
-        values: NDArray[Any] = self._array(name)[:]
-        return values
+        return self._values(name)
 
     def checksums(self, rows: range) -> dict[str, str]:
         """The crc32c of every object of this shard as it is now."""
@@ -206,6 +201,16 @@ class ZarrStore(LabelStore):
         if not isinstance(array, zarr.Array):
             raise DamageError(f"{name} of {self.address} is not an array")
         return array
+
+    def _values(self, name: str, place: slice | int = slice(None)) -> NDArray[Any]:
+        """Values of an array through zarr-python."""
+        array = self._array(name)
+        try:
+            values: NDArray[Any] = array[place]
+        except Exception as error:  # a codec's own error, whatever its type: the bytes are not what was written
+            what = f"{name} {place}" if isinstance(place, int) else name
+            raise DamageError(f"{what} of {self.address} is damaged: {error}") from error
+        return values
 
     def _object_key(self, name: str, shard: int) -> str:
         return "/".join([name, "c", str(shard), *["0"] * (self._array(name).ndim - 1)])

@@ -36,14 +36,19 @@ class View:
         """The training picture, size (height, width) pixels: bicubic, antialiased; nothing bleeds in from outside."""
         height, width = size
         columns, rows = picture.size
-        box = (
-            max(0.0, self.box.left * columns),
-            max(0.0, self.box.top * rows),
-            min(float(columns), self.box.right * columns),
-            min(float(rows), self.box.bottom * rows),
-        )
-        shown = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        left, top = _snapped(self.box.left * columns), _snapped(self.box.top * rows)
+        right, bottom = _snapped(self.box.right * columns), _snapped(self.box.bottom * rows)
+        # PIL's filter would reach for pixels beyond the box: cut first, at whole pixels.
+        x, y = math.floor(left), math.floor(top)
+        crop = picture.crop((x, y, math.ceil(right), math.ceil(bottom)))
+        box = (left - x, top - y, right - x, bottom - y)
+        shown = crop.resize((width, height), Image.Resampling.BICUBIC, box=box)
         return shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else shown
+
+
+def _snapped(pixels: float) -> float:
+    """A whole number of pixels where only rounding keeps it from being one."""
+    return float(round(pixels)) if abs(pixels - round(pixels)) < 1e-6 else pixels
 
 
 def random_view(

@@ -1,0 +1,248 @@
+"""What does a person at a terminal see, and a script by exit code?"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import annotate.workers
+from annotate.workers import LocalWorkers
+from cli import main
+from storage import Status, open_store
+from tests.conftest import MODEL_KWARGS
+
+MODEL = ["--model", "test_resnet", "--input-size", "64"]
+MODEL += [word for key, value in MODEL_KWARGS.items() for word in ("--model-kwarg", f"{key}={value}")]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch):
+    """The command in this process, with LocalWorkers: what Ray adds is tested in test_run.py."""
+    monkeypatch.setattr(annotate.workers, "RayWorkers", lambda count: LocalWorkers())
+
+    def call(*words: object) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    return call
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished store, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "labels.zarr"))
+
+
+def bad_pictures(folder: Path) -> dict[str, Status]:
+    """Pictures of every odd kind, and what shall become of each."""
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8))
+    folder.mkdir(parents=True)
+    (folder / "letters").mkdir()
+    rgb.save(folder / "fine.jpg")
+    data = (folder / "fine.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "letter.jpg").write_text("Dear Sir or Madam,")
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(rng.integers(0, 65536, (40, 60)).astype(np.uint16)).save(folder / "sixteen bits.png")
+    rgb.convert("P").save(folder / "palette.png")
+    rgb.resize((1, 1)).save(folder / "pixel.png")
+    rgb.save(folder / "animated.gif", save_all=True, append_images=[rgb.rotate(90), rgb.rotate(180)])
+    rgb.save(folder / "letters" / "grüße 你好.v1.jpg")
+    rgb.rotate(180).save(folder / "letters" / "grüße 你好.v2.jpg")
+    rgb.save(folder / "letters" / "up..and..away.jpg")
+    fine = ["fine.jpg", "cmyk.jpg", "sixteen bits.png", "palette.png", "pixel.png", "animated.gif"]
+    fine += [f"letters/{name}.jpg" for name in ("grüße 你好.v1", "grüße 你好.v2", "up..and..away")]
+    bad = ["truncated.jpg", "empty.jpg", "letter.jpg"]
+    return {**dict.fromkeys(fine, Status.LABELLED), **dict.fromkeys(bad, Status.UNDECODABLE)}
+
+
+def test_bad_pictures_are_named_rows_and_the_run_goes_on(command, checkpoint: Path, tmp_path: Path) -> None:
+    expected = bad_pictures(tmp_path / "images")
+    (tmp_path / "images" / "notes.txt").write_text("not a picture by its name")
+    address = tmp_path / "labels.zarr"
+    words = ["run", tmp_path / "images", address, *MODEL, "--checkpoint", checkpoint, "--rows-per-shard", 5]
+    result = command(*words)
+    assert result.exit_code == 3, result.output
+    assert "9 of 12 pictures are labelled" in result.stdout
+    assert "3 pictures could not be labelled:" in result.stdout
+    assert "  empty.jpg: undecodable, the file is empty" in result.stdout
+    assert "1 other files in" in result.stdout
+    assert f"annotate inspect {address} --images" in result.stdout
+    opened = open_store(address)
+    assert dict(zip(opened.keys, map(Status, opened.column("status").tolist()), strict=True)) == expected
+    assert not (
+        opened.read([opened.find("letters/grüße 你好.v1.jpg")]).classes
+        == opened.read([opened.find("letters/grüße 你好.v2.jpg")]).classes
+    ).all()
+    # Again: nothing to do, and still not all is labelled.
+    again = command(*words, "--json")
+    assert again.exit_code == 3
+    answer = json.loads(again.stdout)
+    assert (answer["labelled_now"], answer["labelled"], len(answer["failures"])) == (0, 9, 3)
+    verified = command("verify", address)
+    assert verified.exit_code == 0, verified.output
+    assert "9 pictures labelled, 3 could not be" in verified.stdout
+
+
+def test_a_whole_run_is_done_and_shows_its_speed(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    result = command("run", scene_folder / "images" / "val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint)
+    assert result.exit_code == 0, result.output
+    assert "labelled 30 pictures in" in result.stdout
+    assert "images/s" in result.stderr
+    assert "images/s" not in result.stdout
+
+
+def test_status_tells_how_far_a_store_is(command, store: Path) -> None:
+    (store / "shards/record/c/1").unlink()
+    result = command("status", store)
+    assert result.exit_code == 0
+    assert result.stdout == "22 of 30 pictures labelled, 0 could not be, 8 pending\n3 of 4 shards finished\n"
+    answer = json.loads(command("status", store, "--json").stdout)
+    assert answer == {
+        "store": str(store),
+        "pictures": 30,
+        "labelled": 22,
+        "failed": 0,
+        "pending": 8,
+        "shards": 4,
+        "shards_pending": 1,
+    }
+
+
+def test_verify_tells_damage_by_shard_and_exit_code(command, store: Path) -> None:
+    assert command("verify", store).exit_code == 0
+    (store / "shards/record/c/2").unlink()
+    pending = command("verify", store, "--json")
+    assert (pending.exit_code, json.loads(pending.stdout)["state"]) == (3, "pending")
+    path = store / "scores/c/1/0/0/0"
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    damaged = command("verify", store)
+    assert damaged.exit_code == 4
+    assert "rows 8 to 16 are damaged:" in damaged.stdout
+    assert "4 shards: 2 ok, 1 damaged, 1 pending" in damaged.stdout
+    answer = json.loads(command("verify", store, "--json").stdout)
+    assert [shard["state"] for shard in answer["shards"]] == ["ok", "damaged", "pending", "ok"]
+
+
+def test_verify_tells_damage_that_is_in_no_shard(command, store: Path) -> None:
+    (store / "keys/c/0").write_bytes(b"nonsense")
+    for words in ((), ("--json",)):
+        result = command("verify", store, *words)
+        assert result.exit_code == 4, result.output
+
+
+def test_inspect_tells_what_is_there(command, store: Path, scene_folder: Path, tmp_path: Path) -> None:
+    text = command("inspect", store)
+    assert text.exit_code == 0, text.output
+    for words in ("30, of which 30 are labelled", "8 x 8 locations", "test_resnet (random.safetensors)", "agreement"):
+        assert words in text.stdout
+    answer = json.loads(command("inspect", store, "--json").stdout)
+    assert answer["labelled"] == 30
+    sheet = tmp_path / "sheet.png"
+    result = command("inspect", store, "--images", scene_folder / "images" / "val", "-o", sheet, "--count", 5)
+    assert result.exit_code == 0, result.output
+    with Image.open(sheet) as image:
+        assert image.width > 500
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["run", "{tmp}/nothing", "{tmp}/s.zarr", "--model", "resnet18"], 1, "there is no folder of pictures at"),
+        (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet81"], 1, "did you mean .*resnet18"),
+        (["run", "{images}", "/proc/s.zarr", *MODEL, "--checkpoint", "{checkpoint}"], 1, "cannot write the store /proc"),
+        (["run", "{images}", "{tmp}/other.zarr", "--model", "resnet18"], 1, "not a store of label maps"),
+        (["run", "{images}", "{store}", *MODEL, "--checkpoint", "{checkpoint}", "-k", "3"], 1, "k: the store has 5, this run"),
+        (["run", "{images}", "{tmp}/s.zarr", "--model", "vit_tiny_patch16_224", "--checkpoint", "{checkpoint}"], 1, "fit"),
+        (["run", "{images}", "{tmp}/s.zarr"], 2, "Missing option '--model'"),
+        (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet18", "--input-size", "big"], 2, "give a number of pixels"),
+        (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet18", "--model-kwarg", "x"], 2, "give KEY=VALUE"),
+        (["status", "{tmp}/nothing"], 1, "there is no store at"),
+        (["verify", "{tmp}/other.zarr"], 1, "not a store of label maps"),
+        (["inspect", "{store}", "-o", "{tmp}/sheet.png"], 2, "needs --images"),
+        (["inspect", "{tmp}"], 1, "there is no store at"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_clear_message(
+    command,
+    words: list[str],
+    code: int,
+    message: str,
+    finished: Path,
+    scene_folder: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+) -> None:
+    zarr.create_group(tmp_path / "other.zarr")
+    names = {"tmp": tmp_path, "images": scene_folder / "images/val", "store": finished, "checkpoint": checkpoint}
+    result = command(*(word.format(**names) if "{" in word else word for word in words))
+    assert result.exit_code == code, result.output
+    assert re.search(message, result.stderr), result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_pretrained_weights_without_a_network_are_a_clear_message(
+    scene_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Hub's own switch for "no network", so that the test is the same with and without one."""
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "PATH": "/usr/bin:/bin"}
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "cli",
+            "run",
+            str(scene_folder / "images/val"),
+            str(tmp_path / "s.zarr"),
+            "--model",
+            "resnet18",
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "its pretrained weights" in result.stderr
+    assert "give the file with --checkpoint FILE" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_terminals_are_not_steered_by_names(command, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "\x1b[31mred\x1b]0;title\x07.jpg").write_bytes(b"")
+    result = command("run", tmp_path / "images", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint)
+    assert result.exit_code == 3
+    assert "red" in result.stdout
+    assert "\x1b" not in result.output
+    assert "\x07" not in result.output
+
+
+def test_help_documents_the_exit_codes(command) -> None:
+    text = command("--help").stdout
+    for line in ("0    done", "1    error", "2    wrong usage", "3    done as far", "4    verify", "130  interrupted"):
+        assert line in text
+    for name in main.commands:
+        assert command(name, "--help").exit_code == 0
+
+
+def test_an_interrupt_ends_with_130(command, monkeypatch: pytest.MonkeyPatch, scene_folder: Path, checkpoint, tmp_path):
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("annotate.run.run", interrupted)
+    result = command("run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint)
+    assert result.exit_code == 130
+    assert "goes on where this one ended" in result.stderr

@@ -1,0 +1,117 @@
+"""Is alignment ROI-align, and does it say where there is nothing to align?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torchvision.ops import roi_align
+
+from storage import Box, LabelMap, Status
+from tests.conftest import dense, random_labels
+from tokenlabel import LabelError, View, align
+
+CLASSES = 30
+_GRIDS = [(6, 5), (18, 18), (1, 1), (3, 20)]
+MAPS = {
+    grid: random_labels(np.random.default_rng(n), 1, grid=grid, k=4, class_count=CLASSES)[0]
+    for n, grid in enumerate(_GRIDS)
+}
+DENSE = {grid: dense(label, CLASSES) for grid, label in MAPS.items()}
+
+side = st.floats(0.004, 1)
+place = st.floats(0, 1)
+
+
+def reference(grid: tuple[int, int], box: Box, tokens: tuple[int, int]) -> np.ndarray:
+    """Torchvision's answer in float64, [tokens_y, tokens_x, classes]."""
+    h, w = grid
+    rois = torch.tensor([[0, box.left * w, box.top * h, box.right * w, box.bottom * h]], dtype=torch.float64)
+    pooled = roi_align(torch.from_numpy(DENSE[grid])[None], rois, tokens, sampling_ratio=-1, aligned=True)
+    return pooled[0].permute(1, 2, 0).numpy()
+
+
+def spread(label: LabelMap, view: View, tokens: tuple[int, int]) -> np.ndarray:
+    scores = align(label, view, tokens)
+    assert not scores.outside.any()
+    out = np.zeros((*tokens, CLASSES))
+    out[..., scores.classes] = scores.scores
+    return out
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    grid=st.sampled_from(_GRIDS),
+    tokens=st.sampled_from([(1, 1), (14, 14), (7, 3), (2, 9)]),
+    size=st.tuples(side, side),
+    at=st.tuples(place, place),
+)
+@example(grid=(18, 18), tokens=(14, 14), size=(1.0, 1.0), at=(0.0, 0.0))
+@example(grid=(18, 18), tokens=(14, 14), size=(0.02, 0.013), at=(0.0, 1.0))  # smaller than a cell, in a corner
+@example(grid=(6, 5), tokens=(7, 3), size=(0.004, 1.0), at=(1.0, 0.0))
+def test_it_is_torchvisions_roi_align(
+    grid: tuple[int, int], tokens: tuple[int, int], size: tuple[float, float], at: tuple[float, float]
+) -> None:
+    top, left = at[0] * (1 - size[0]), at[1] * (1 - size[1])
+    box = Box(top, left, min(1.0, top + size[0]), min(1.0, left + size[1]))
+    cells = [box.height * grid[0] / tokens[0], box.width * grid[1] / tokens[1]]
+    if any(abs(length - round(length)) < 1e-5 for length in cells):
+        return  # so near to a whole number of cells, rounding decides the number of points, in torchvision too
+    assert np.abs(spread(MAPS[grid], View(box), tokens) - reference(grid, box, tokens)).max() < 1e-5
+
+
+def test_a_whole_number_of_cells_is_not_rounded_up() -> None:
+    label = MAPS[18, 18]
+    scores = align(label, View(Box(1 / 18, 2 / 18, 15 / 18, 16 / 18)), (14, 14))
+    out = np.zeros((14, 14, CLASSES))
+    out[..., scores.classes] = scores.scores
+    assert out == pytest.approx(DENSE[18, 18].transpose(1, 2, 0)[1:15, 2:16], abs=1e-6)
+
+
+def test_probabilities_and_remainder_stay_a_distribution() -> None:
+    label = MAPS[18, 18]
+    scores = align(label, View(Box(0.1, 0.3, 0.77, 0.9)), (14, 14)).scores
+    assert scores.min() >= 0
+    assert scores.sum(-1).max() <= 1 + 1e-6
+
+
+@settings(max_examples=50, deadline=None)
+@given(size=st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)), at=st.tuples(place, place))
+def test_a_mirrored_view_has_the_mirrored_tokens(size: tuple[float, float], at: tuple[float, float]) -> None:
+    top, left = at[0] * (1 - size[0]), at[1] * (1 - size[1])
+    box = Box(top, left, top + size[0], left + size[1])
+    plain, mirrored = (spread(MAPS[6, 5], View(box, flip), (4, 6)) for flip in (False, True))
+    assert (mirrored == plain[:, ::-1]).all()
+
+
+def test_the_labels_box_is_taken_into_account() -> None:
+    """A map of the picture's right half, read by a view of the same half, is the whole map."""
+    label = MAPS[6, 5]
+    half = replace(label, boxes=np.array([0, 0.5, 1, 1], np.float32))
+    assert spread(half, View(Box(0, 0.5, 1, 1)), (7, 3)) == pytest.approx(spread(label, View.whole(), (7, 3)))
+
+
+def test_tokens_beyond_the_map_are_marked_and_have_no_scores() -> None:
+    half = replace(MAPS[6, 5], boxes=np.array([0, 0.5, 1, 1], np.float32))
+    scores = align(half, View.whole(), (4, 4))
+    assert scores.outside.tolist() == [[True, True, False, False]] * 4
+    assert not scores.scores[:, :2].any()
+    mirrored = align(half, View(Box.whole(), mirrored=True), (4, 4))
+    assert mirrored.outside.tolist() == [[False, False, True, True]] * 4
+
+
+def test_a_token_that_is_half_outside_is_read_from_its_inner_part() -> None:
+    half = replace(MAPS[6, 5], boxes=np.array([0, 0.45, 1, 1], np.float32))
+    scores = align(half, View.whole(), (1, 2))
+    assert not scores.outside[0, 1]
+    assert scores.scores[0, 1].sum() == pytest.approx(MAPS[6, 5].scores.sum(-1).mean(), abs=0.1)
+
+
+def test_a_picture_without_a_label_is_an_error() -> None:
+    label = LabelMap.unlabelled(Status.UNDECODABLE, grid=(6, 5), k=3, class_count=40)
+    with pytest.raises(LabelError, match="its status is undecodable"):
+        align(label, View.whole(), (4, 4))

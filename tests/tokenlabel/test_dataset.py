@@ -1,0 +1,96 @@
+"""Do pictures meet their own labels, whatever the order, the batch and the worker?"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+
+from storage import KeyNotFoundError, open_store
+from tokenlabel import LabeledImages, LabelError, View, align, collate, folder_keys, whole_view
+
+
+@pytest.fixture
+def images(scene_folder: Path) -> ImageFolder:
+    return ImageFolder(scene_folder / "images" / "val")
+
+
+@pytest.fixture
+def dataset(images: ImageFolder, finished: Path) -> LabeledImages:
+    return LabeledImages(images, finished, keys=folder_keys(images), size=(64, 64), tokens=(8, 8), seed=5)
+
+
+def test_each_picture_gets_the_label_of_its_own_key(images: ImageFolder, finished: Path) -> None:
+    order = np.random.default_rng(0).permutation(len(images)).tolist()
+    keys = folder_keys(images)
+    shuffled = torch.utils.data.Subset(images, order)
+    data = LabeledImages(
+        shuffled, finished, keys=[keys[n] for n in order], size=(64, 64), tokens=(8, 8), draw=whole_view, keep=5
+    )
+    store = open_store(finished)
+    for index in (0, 7, 29):
+        expected = align(store.read([store.find(keys[order[index]])])[0], View.whole(), (8, 8))
+        best = expected.classes[expected.scores.reshape(64, -1).argmax(1)]
+        assert (data[index].targets.classes[1:, 0].numpy() == best).all()
+        assert data[index].label == images.targets[order[index]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_is_drawn_by_seed_epoch_and_index_alone(dataset: LabeledImages, workers: int) -> None:
+    dataset.set_epoch(3)
+    alone = [dataset[index] for index in range(len(dataset))]
+    loader = DataLoader(dataset, 7, collate_fn=collate, num_workers=workers)
+    together = collate([example for batch in loader for example in _split(batch)])
+    assert torch.equal(together.pixels, torch.stack([example.pixels for example in alone]))
+    assert torch.equal(together.targets.probabilities, torch.stack([e.targets.probabilities for e in alone]))
+    assert together.label.tolist() == [int(example.label) for example in alone]
+    dataset.set_epoch(4)
+    assert not torch.equal(dataset[0].pixels, alone[0].pixels)
+
+
+def test_a_new_epoch_reaches_workers_that_stay(dataset: LabeledImages) -> None:
+    loader = DataLoader(dataset, 30, collate_fn=collate, num_workers=1, persistent_workers=True)
+    passes = []
+    for epoch in (0, 1, 0):
+        dataset.set_epoch(epoch)
+        passes.append(next(iter(loader)).pixels)
+    assert torch.equal(passes[0], passes[2])
+    assert not torch.equal(passes[0], passes[1])
+
+
+def _split(batch):
+    return [type(batch)(batch.pixels[n], batch.targets[n], batch.label[n]) for n in range(len(batch.label))]
+
+
+def test_a_key_that_the_store_lacks_is_an_error_at_once(images: ImageFolder, finished: Path) -> None:
+    keys = ["other.jpg", *folder_keys(images)[1:]]
+    with pytest.raises(KeyNotFoundError, match="no row for the key 'other.jpg'"):
+        LabeledImages(images, finished, keys=keys, size=(64, 64), tokens=(8, 8))
+    with pytest.raises(LabelError, match="30 pictures were given with 2 keys"):
+        LabeledImages(images, finished, keys=keys[:2], size=(64, 64), tokens=(8, 8))
+
+
+def test_a_row_without_a_label_is_an_error_at_once(images: ImageFolder, finished: Path, tmp_path: Path) -> None:
+    store = tmp_path / "unfinished.zarr"
+    shutil.copytree(finished, store)
+    for name in ("shards/record/c/1", "status/c/1"):
+        (store / name).unlink()
+    with pytest.raises(LabelError, match="8 of 30 pictures have no label in .*, pending"):
+        LabeledImages(images, store, keys=folder_keys(images), size=(64, 64), tokens=(8, 8))
+
+
+def test_a_picture_of_another_size_than_was_labelled_is_refused(images: ImageFolder, finished: Path) -> None:
+    class Turned(ImageFolder):
+        def __getitem__(self, index: int):
+            picture, label = super().__getitem__(index)
+            return picture.transpose(Image.Transpose.ROTATE_90), label
+
+    data = LabeledImages(Turned(images.root), finished, keys=folder_keys(images), size=(64, 64), tokens=(8, 8))
+    with pytest.raises(LabelError, match="pixels, but .* when it was labelled"):
+        data[0]
