@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from annotate.dense import DenseClassifier
+from annotate.errors import AnnotateError
 from annotate.preprocess import preprocess
 from annotate.recipe import Recipe
 from storage import LabelMap, Status
@@ -22,7 +23,7 @@ class Annotator:
     grid, class_count and consistency are measured when it is made.
 
     Raises:
-        AnnotateError: the network cannot be made, or has no faithful dense answer.
+        AnnotateError: the network cannot be made, has no faithful dense answer, or fewer than k classes.
     """
 
     def __init__(self, recipe: Recipe, *, k: int, checkpoint: Path | None = None, device: str = "cpu") -> None:
@@ -31,6 +32,10 @@ class Annotator:
         self._device = torch.device(device)
         dense = DenseClassifier(recipe.build(checkpoint), recipe.model)
         self.grid, self.class_count, self.consistency = dense.consistency(recipe.input_size)
+        if not 1 <= k <= self.class_count:
+            raise AnnotateError(
+                f"cannot keep the {k} best classes of {recipe.model}: it has {self.class_count}; give a k up to that"
+            )
         self._dense = dense.to(self._device).to(memory_format=torch.channels_last)
         self._mean, self._std = (
             torch.tensor(values, device=self._device).view(3, 1, 1) * 255 for values in (recipe.mean, recipe.std)

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,13 +46,14 @@ class LabelJob:
     k: int
     checkpoint: Path | None = None
     batch_size: int = 32
-    device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
 
     def start(self) -> Callable[[Shard], Record]:
         """Open the store and load the network, once; the function that labels a shard and writes it."""
         store = open_store(self.address, writable=True)
+        # Asked here: the driver's machine may have no GPU where the worker's has one.
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         with _one_thread():
-            annotator = Annotator(self.recipe, k=self.k, checkpoint=self.checkpoint, device=self.device)
+            annotator = Annotator(self.recipe, k=self.k, checkpoint=self.checkpoint, device=device)
         if (annotator.grid, annotator.class_count) != (store.schema.grid, store.schema.class_count):
             raise AnnotateError(
                 f"the model answers with {annotator.class_count} classes on a {annotator.grid} grid, the store "
@@ -68,7 +69,7 @@ class LabelJob:
                 "seconds": round(time.monotonic() - started, 3),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "worker": f"{platform.node()}:{os.getpid()}",
-                "device": self.device,
+                "device": device,
             }
             return store.write(shard.rows, labels, reasons=reasons, run=run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -96,7 +97,12 @@ def run(
     """
     started = time.monotonic()
     job = LabelJob(
-        reader=source.reader, address=address, recipe=recipe, k=k, checkpoint=checkpoint, batch_size=batch_size
+        reader=source.reader,
+        address=os.path.abspath(address),  # a worker may live in another folder
+        recipe=recipe,
+        k=k,
+        checkpoint=checkpoint.absolute() if checkpoint else None,
+        batch_size=batch_size,
     )
     store = _open(source, job, rows_per_shard)
     pending = store.pending()
@@ -147,7 +153,7 @@ def _open(source: ImageSource, job: LabelJob, rows_per_shard: int) -> LabelStore
     annotator = Annotator(job.recipe, k=job.k, checkpoint=job.checkpoint)
     schema = Schema(
         grid=annotator.grid,
-        k=min(job.k, annotator.class_count),
+        k=job.k,
         class_count=annotator.class_count,
         class_names=job.recipe.class_names(job.checkpoint),
         target_names=source.target_names,

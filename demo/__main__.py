@@ -19,13 +19,13 @@ OUT = Path("demo/out")
 
 def say(text: str) -> None:
     """A heading, between progress bars."""
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)  # noqa: T201
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
 def annotate(*arguments: object) -> None:
     """Run the command as a person would, and show it."""
     words = [str(argument) for argument in arguments]
-    print("$ annotate", shlex.join(words), flush=True)  # noqa: T201
+    print("$ annotate", shlex.join(words), flush=True)
     subprocess.run([sys.executable, "-m", "cli", *words], check=True)
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     }
     (OUT / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     say("Measured in this run")
-    print(  # noqa: T201
+    print(
         f"annotator         {crop_accuracy:.3f}  of single digits it never saw\n"
         f"label truth       {right / cells:.3f}  of the {cells:,} cells inside a digit of val name that digit\n"
         + "".join(

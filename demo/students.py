@@ -114,7 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     accuracies = train_all(options.out, options.seeds, options.epochs)
     (options.out / "students.json").write_text(json.dumps({"seeds": options.seeds, **accuracies}, indent=2) + "\n")
-    print(table(options.seeds, accuracies))  # noqa: T201 a program's answer
+    print(table(options.seeds, accuracies))
 
 
 def table(seeds: Sequence[int], accuracies: dict[str, list[float]]) -> str:

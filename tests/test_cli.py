@@ -22,6 +22,7 @@ from storage import Status, open_store
 from tests.conftest import MODEL_KWARGS
 
 MODEL = ["--model", "test_resnet", "--input-size", "64"]
+WEIGHTS = ["--checkpoint", "{checkpoint}"]
 MODEL += [word for key, value in MODEL_KWARGS.items() for word in ("--model-kwarg", f"{key}={value}")]
 
 
@@ -163,12 +164,13 @@ def test_inspect_tells_what_is_there(command, store: Path, scene_folder: Path, t
     [
         (["run", "{tmp}/nothing", "{tmp}/s.zarr", "--model", "resnet18"], 1, "there is no folder of pictures at"),
         (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet81"], 1, "did you mean .*resnet18"),
-        (["run", "{images}", "/proc/s.zarr", *MODEL, "--checkpoint", "{checkpoint}"], 1, "cannot write the store /proc"),
+        (["run", "{images}", "/proc/s.zarr", *MODEL, *WEIGHTS], 1, "cannot write the store /proc"),
         (["run", "{images}", "{tmp}/other.zarr", "--model", "resnet18"], 1, "not a store of label maps"),
-        (["run", "{images}", "{store}", *MODEL, "--checkpoint", "{checkpoint}", "-k", "3"], 1, "k: the store has 5, this run"),
-        (["run", "{images}", "{tmp}/s.zarr", "--model", "vit_tiny_patch16_224", "--checkpoint", "{checkpoint}"], 1, "fit"),
+        (["run", "{images}", "{store}", *MODEL, *WEIGHTS, "-k", "3"], 1, "k: the store has 5, this run"),
+        (["run", "{images}", "{tmp}/s.zarr", "--model", "vit_tiny_patch16_224", *WEIGHTS], 1, "fit"),
+        (["run", "{images}", "{tmp}/s.zarr", *MODEL, *WEIGHTS, "-k", "11"], 1, "keep the 11 best .* it has 10"),
         (["run", "{images}", "{tmp}/s.zarr"], 2, "Missing option '--model'"),
-        (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet18", "--input-size", "big"], 2, "give a number of pixels"),
+        (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet18", "--input-size", "big"], 2, "a number of pixels"),
         (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet18", "--model-kwarg", "x"], 2, "give KEY=VALUE"),
         (["status", "{tmp}/nothing"], 1, "there is no store at"),
         (["verify", "{tmp}/other.zarr"], 1, "not a store of label maps"),

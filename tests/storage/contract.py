@@ -34,7 +34,12 @@ SHARDS = [range(4), range(4, 8), range(8, 10)]
 
 
 class StoreContract:
-    """Subclasses give `address`, a fixture of a fresh address."""
+    """Subclasses give three fixtures.
+
+    address: a fresh address
+    damage:  (name of an array / number of a shard, place) -> None, flips a bit of the byte at this place of the object
+    forget:  number of a shard -> None, removes its commit record
+    """
 
     @pytest.fixture
     def store(self, address: str) -> LabelStore:
@@ -120,6 +125,14 @@ class StoreContract:
         assert len(record.objects) == 5
         assert store.read([9]).status == [Status.MISSING]
         assert list(verify(store))[2].state == "ok"
+
+    def test_what_is_not_committed_is_pending_in_every_column(
+        self, full: LabelStore, address: str, forget: Callable[[int], None]
+    ) -> None:
+        forget(1)
+        opened = open_store(address)
+        assert opened.column("status").tolist() == [0] * 4 + [Status.PENDING] * 4 + [0] * 2
+        assert not opened.column("sizes")[4:8].any()
 
     def test_find_gives_the_row_of_a_key(self, store: LabelStore) -> None:
         assert [store.find(key) for key in KEYS] == list(range(10))

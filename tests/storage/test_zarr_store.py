@@ -44,6 +44,10 @@ class TestZarrStore(StoreContract):
 
         return flip
 
+    @pytest.fixture
+    def forget(self, address: str) -> Callable[[int], None]:
+        return lambda shard: Path(address, "shards/record/c", str(shard)).unlink()
+
     def test_the_fast_reader_and_zarr_python_give_the_same_values(self, full: LabelStore, address: str) -> None:
         group = zarr.open_group(address, mode="r")
         read = full.read(range(10))

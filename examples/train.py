@@ -1,0 +1,21 @@
+"""How is a student trained on a store? Ten lines of plain PyTorch, on what `make demo` made."""
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+
+from tokenlabel import LabeledImages, collate, folder_keys, token_label_loss
+from tokenlabel.models import LVViT
+
+images = ImageFolder("demo/out/images/train")
+data = LabeledImages(images, "demo/out/labels-train.zarr", keys=folder_keys(images), size=(64, 64), tokens=(8, 8))
+model = LVViT(10, img_size=(64, 64), patch_size=8, embed_dim=96, depth=4, num_heads=4, stem_dim=16)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+for epoch in range(2):
+    data.set_epoch(epoch)  # other crops
+    for pixels, targets, _ in DataLoader(data, 64, shuffle=True, collate_fn=collate):
+        loss = token_label_loss(*model(pixels), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(f"epoch {epoch}: loss {loss.item():.3f}")

@@ -1,0 +1,102 @@
+"""Is the demo's data able to prove a label wrong, and does its program run as README shows it?"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotate.images import FolderImages
+from annotate.recipe import Recipe
+from annotate.run import run
+from annotate.workers import LocalWorkers
+from demo import scenes, students
+from demo.truth import label_truth
+from storage import LabelMap, Schema, Status, create_store, open_store
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_scene_is_a_function_of_its_number() -> None:
+    one, same, other = (scenes.scene(0, "train", number) for number in (5, 5, 6))
+    assert (one.picture == same.picture).all()
+    assert (one.truth == same.truth).all()
+    assert one.picture.shape != other.picture.shape or (one.picture != other.picture).any()
+
+
+def test_the_splits_share_no_scan_and_use_all() -> None:
+    train, val = (scenes.scans(split)[0].reshape(-1, 64) for split in scenes.SPLITS)
+    assert len(train) + len(val) == 1797
+    # A few scans are equal by themselves; not one index is in both.
+    assert len(np.unique(np.concatenate([train, val]), axis=0)) >= 1797 - 10
+
+
+def test_scenes_are_wide_and_tall_with_one_to_four_digits_and_the_class_of_the_largest() -> None:
+    shapes, counts = set(), set()
+    for number in range(60):
+        scene = scenes.scene(0, "train", number)
+        shapes.add(scene.truth.shape)
+        areas = {digit: (scene.truth == digit).sum() for digit in np.unique(scene.truth) if digit != scenes.BACKGROUND}
+        counts.add(len(areas))
+        assert scene.digit in areas
+        widest = max(np.ptp(np.nonzero(scene.truth == digit)[0]) for digit in areas)
+        assert np.ptp(np.nonzero(scene.truth == scene.digit)[0]) >= 0.75 * widest
+    assert shapes == {(48, 64), (64, 48)}
+    assert {1, 2, 3} <= counts
+
+
+def test_digits_are_where_the_truth_says(scene_folder: Path) -> None:
+    """The ink is bright: inside the truth's boxes pixels are brighter than outside."""
+    for path in sorted((scene_folder / "images/val").rglob("*.jpg"))[:10]:
+        picture = np.asarray(Image.open(path).convert("L"), float)
+        truth = np.asarray(Image.open(str(path).replace("images", "truth").replace(".jpg", ".png")))
+        assert picture.shape == truth.shape
+        assert picture[truth != scenes.BACKGROUND].mean() > picture[truth == scenes.BACKGROUND].mean() + 40
+        assert picture[truth == scenes.BACKGROUND].max() < 256
+
+
+def test_label_truth_counts_cells_inside_digits(tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    truth = np.full((48, 64), scenes.BACKGROUND, np.uint8)
+    truth[6:30, 16:33] = 3  # of cells 6 x 8 pixels: rows 1-4, columns 2-3
+    Image.fromarray(truth).save(tmp_path / "truth/a.png")
+    store = create_store(tmp_path / "s.zarr", Schema(grid=(8, 8), k=1, class_count=10, rows_per_shard=1), ["a.jpg"])
+    classes = np.zeros((1, 8, 8, 1), np.uint16)
+    classes[0, 1:3, 2:4] = 3
+    one = np.ones((1, 8, 8, 1), np.float32)
+    box, size, status = np.array([[0, 0, 1, 1]], np.float32), np.array([[48, 64]], np.uint32), [Status.LABELLED]
+    store.write(range(1), LabelMap(classes, one, box, size, np.array(status, np.uint8)))
+    assert label_truth(store, tmp_path / "truth") == (4, 8)
+
+
+@pytest.fixture
+def demo_output(scene_folder: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path, monkeypatch) -> Path:
+    """What `make demo` leaves, in small, below the working directory."""
+    out = tmp_path / "demo" / "out"
+    shutil.copytree(scene_folder, out)
+    for split in scenes.SPLITS:
+        source = FolderImages(out / "images" / split)
+        run(source, str(out / f"labels-{split}.zarr"), recipe, LocalWorkers(), checkpoint=checkpoint)
+    monkeypatch.chdir(tmp_path)
+    return out
+
+
+def test_readmes_program_is_the_example_and_runs(demo_output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example = ROOT / "examples" / "train.py"
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert block.strip() in example.read_text()
+    runpy.run_path(str(example))
+    assert re.search(r"epoch 1: loss \d\.\d+", capsys.readouterr().out)
+
+
+def test_both_students_are_trained_and_judged(demo_output: Path) -> None:
+    accuracies = students.train_all(demo_output, seeds=[0], epochs=1)
+    assert set(accuracies) == set(students.TEACHINGS)
+    assert all(0 <= value <= 1 for (value,) in accuracies.values())
+    assert "class labels" in students.table([0], accuracies)
+    assert len(open_store(demo_output / "labels-train.zarr")) == 120
