@@ -166,7 +166,8 @@ def run(
     if as_json:
         click.echo(json.dumps(summary.to_json()))
     else:
-        _print_summary(summary, images, store)
+        click.echo(summary.describe())
+        click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
     sys.exit(DONE if summary.complete else UNFINISHED)
 
 
@@ -294,37 +295,6 @@ def _model_kwarg(text: str) -> tuple[str, Any]:
         return key, ast.literal_eval(value)
     except (SyntaxError, ValueError):
         return key, value
-
-
-def _print_summary(summary: Any, images: Path, store: Path) -> None:
-    """What the run did, for a person."""
-    shown = 20
-    speed = summary.labelled_now / summary.seconds if summary.seconds else 0
-    if summary.labelled_now:
-        click.echo(f"labelled {summary.labelled_now:,} pictures in {summary.seconds:.1f} s, {speed:,.1f} a second")
-    else:
-        click.echo("there was nothing left to label")
-    click.echo(f"{store}: {summary.labelled:,} of {summary.pictures:,} pictures are labelled")
-    if summary.left_out:
-        click.echo(f"{summary.left_out:,} other files in {images} are no pictures by their names")
-    if summary.failures:
-        click.echo(f"{len(summary.failures):,} pictures could not be labelled:")
-        for key, word, reason in summary.failures[:shown]:
-            click.echo(f"  {_inert(key)}: {word}, {_inert(reason)}")
-        if len(summary.failures) > shown:
-            click.echo(f"  … and {len(summary.failures) - shown:,} more; --json lists all")
-    for rows, reason in summary.given_up:
-        click.echo(
-            f"rows {rows.start} to {rows.stop} were given up: {_inert(reason)}; run the command again to try them"
-        )
-    click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
-
-
-def _inert(text: str) -> str:
-    """Text that cannot steer the terminal."""
-    from annotate.inspect.statistics import printable
-
-    return printable(text)
 
 
 if __name__ == "__main__":

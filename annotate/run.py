@@ -12,6 +12,7 @@ from typing import Any
 
 from annotate.images.source import ImageSource
 from annotate.job import LabelJob, Shard
+from annotate.printable import printable
 from annotate.recipe import Recipe
 from annotate.workers import Workers
 from storage import LabelStore, Schema, create_store, find_store
@@ -42,6 +43,27 @@ class Summary:
     def complete(self) -> bool:
         """Every picture has a label."""
         return self.labelled == self.pictures
+
+    def describe(self, shown: int = 20) -> str:
+        """What the run did, for a person; of the failures no more than `shown`."""
+        if self.labelled_now:
+            speed = self.labelled_now / max(self.seconds, 1e-9)
+            lines = [f"labelled {self.labelled_now:,} pictures in {self.seconds:.1f} s, {speed:,.1f} a second"]
+        else:
+            lines = ["there was nothing left to label"]
+        lines.append(f"{self.labelled:,} of {self.pictures:,} pictures are labelled")
+        if self.left_out:
+            lines.append(f"{self.left_out:,} other files are no pictures by their names")
+        if self.failures:
+            lines.append(f"{len(self.failures):,} pictures could not be labelled:")
+            lines += [f"  {printable(key)}: {word}, {printable(why)}" for key, word, why in self.failures[:shown]]
+        if len(self.failures) > shown:
+            lines.append(f"  … and {len(self.failures) - shown:,} more; --json lists all")
+        for rows, why in self.given_up:
+            lines.append(
+                f"rows {rows.start} to {rows.stop} were given up: {printable(why)}; run the command again to try them"
+            )
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -5,7 +5,7 @@ A Zarr v3 shard object, as this project writes it (docs/format.md):
     chunk | chunk | ... | index: (offset, length) as uint64 for each inner chunk | crc32c of the index
     chunk = zstd frame | crc32c of the frame
 
-zarr-python reads the same bytes behind the same contract, some fifty times slower; tests hold the two equal.
+zarr-python reads the same bytes with much more work for each chunk; tests hold the two equal.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from storage.errors import KeyNotFoundError, MismatchError, StoreError
 from storage.labelmap import LabelMap
-from storage.record import Record
+from storage.record import Failure, Record
 from storage.schema import Schema
+from storage.status import Status
 
 RowArray = Literal["boxes", "sizes", "status", "targets"]
 
@@ -115,9 +116,9 @@ class LabelStore(ABC):
             KeyNotFoundError: the store has no such key.
         """
 
+    @abstractmethod
     def __len__(self) -> int:
         """How many rows there are, labelled or not."""
-        return len(self.keys)
 
     def check_shard(self, rows: range) -> None:
         """Refuse rows that are not exactly one shard: writing across a boundary would lose a neighbour's work."""
@@ -136,6 +137,22 @@ class LabelStore(ABC):
                 f"cannot write rows {rows.start} to {rows.stop} of {self.address}: the labels are "
                 f"{labels.classes.dtype} {labels.classes.shape}, the store holds {self.schema.class_dtype} {expected}"
             )
+
+
+def failures_of(rows: range, labels: LabelMap, reasons: Mapping[int, str]) -> tuple[Failure, ...]:
+    """The rows of a shard that have no label, for its commit record.
+
+    Raises:
+        StoreError: one of them has no reason.
+    """
+    unlabelled = [
+        (row, Status(status))
+        for row, status in zip(rows, labels.status.tolist(), strict=True)
+        if status != Status.LABELLED
+    ]
+    if missing := [row for row, _ in unlabelled if row not in reasons]:
+        raise StoreError(f"cannot write row {missing[0]}: it has no label, and no reason was given why")
+    return tuple(Failure(row=row, status=status, reason=reasons[row]) for row, status in unlabelled)
 
 
 def no_such_key(address: str, key: str) -> KeyNotFoundError:

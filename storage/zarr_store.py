@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,27 +11,18 @@ import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.errors import GroupNotFoundError
 from zarr.storage import LocalStore
 
 from storage import scores
-from storage.errors import DamageError, FormatError, NotAStoreError, NotLabelledError, StoreError
+from storage.errors import DamageError, NotAStoreError, NotLabelledError, StoreError
 from storage.labelmap import LabelMap, no_class
-from storage.record import Failure, Record
+from storage.record import Record
 from storage.schema import Schema
 from storage.shard_reader import ShardReader
-from storage.status import Status
-from storage.store import LabelStore, RowArray, check_keys, no_such_key, refuse_differences
-
-ATTRIBUTE = "tokenlabel"  # of the root group: the schema, or {"creating": true} until all metadata lies there
-_KEYS_PER_CHUNK = 65_536
-# Zarr leaves out chunks that hold only fill, unless told so each time; but a commit record says that all lie there.
-_WRITE_FILL: Any = {"write_empty_chunks": True}
-_ROW_ARRAYS = ("boxes", "sizes", "status")  # written with each shard, one inner chunk a shard
-_LABEL_ARRAYS = ("classes", "scores")  # written with each shard, one inner chunk an image
+from storage.store import LabelStore, RowArray, failures_of, no_such_key, refuse_differences
+from storage.zarr_layout import LABEL_ARRAYS, RECORDS, ROW_ARRAYS, WRITE_FILL, hash_keys, lay_down, read_attributes
 
 
 @final
@@ -49,13 +39,14 @@ class ZarrStore(LabelStore):
         self.address = str(path)
         self._path = path
         self._writable = writable
-        attributes = _attributes(path)
+        attributes = read_attributes(path)
         if attributes is None:
             raise NotAStoreError(f"there is no store at {path}; `annotate run IMAGES {path}` makes one")
         if attributes.get("creating"):
             raise NotAStoreError(f"the store {path} was not laid down to the end; run `annotate run` for it again")
         self.schema = Schema.from_json(attributes)
         self._group = zarr.open_group(LocalStore(path, read_only=not writable), mode="r+" if writable else "r")
+        self._arrays: dict[str, zarr.Array[Any]] = {}
         self._committed: frozenset[int] = frozenset()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,7 +57,7 @@ class ZarrStore(LabelStore):
     def keys(self) -> Sequence[str]:
         """The key of every row. Their SHA-256 is checked once."""
         keys: list[str] = self._values("keys").tolist()
-        if _hash(keys) != self._array("keys").attrs.get("sha256"):
+        if hash_keys(keys) != self._array("keys").attrs.get("sha256"):
             raise DamageError(
                 f"the keys of {self.address} are not those that were written: their SHA-256 does not hold"
             )
@@ -89,7 +80,7 @@ class ZarrStore(LabelStore):
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
-        text = str(self._values("shards/record", shard))
+        text = str(self._values(RECORDS, shard))
         return Record.from_text(text) if text else None
 
     def pending(self) -> list[range]:
@@ -104,6 +95,7 @@ class ZarrStore(LabelStore):
         self.check_shard(rows)
         self.check_labels(rows, labels)
         shard = rows.start // self.schema.rows_per_shard
+        failures = failures_of(rows, labels, reasons or {})
         codes = scores.encode(labels.scores)
         known = scores.decode(codes) > 0  # what rounds to nothing costs nothing and means nothing
         classes = np.where(known, labels.classes, labels.classes.dtype.type(no_class(labels.classes.dtype)))
@@ -115,12 +107,7 @@ class ZarrStore(LabelStore):
                 ("sizes", labels.sizes),
                 ("status", labels.status),
             ):
-                self._array(name).with_config(_WRITE_FILL)[rows.start : rows.stop] = values
-            failures = tuple(
-                Failure(row=row, status=Status(status), reason=(reasons or {})[row])
-                for row, status in zip(rows, labels.status.tolist(), strict=True)
-                if status != Status.LABELLED
-            )
+                self._array(name).with_config(WRITE_FILL)[rows.start : rows.stop] = values
             record = Record(
                 start=rows.start,
                 stop=rows.stop,
@@ -129,7 +116,7 @@ class ZarrStore(LabelStore):
                 objects=self.checksums(rows),
                 run=run,
             )
-            self._array("shards/record")[shard] = record.to_text()
+            self._array(RECORDS)[shard] = record.to_text()
             self._sweep(shard)
         except OSError as error:
             raise StoreError(
@@ -148,7 +135,7 @@ class ZarrStore(LabelStore):
         grid, k = self.schema.grid, self.schema.k
         classes = np.empty((len(wanted), *grid, k), self.schema.class_dtype)
         codes = np.empty((len(wanted), *grid, k), np.uint8)
-        small = {name: np.empty((len(wanted), *self._readers[name][1]), self._readers[name][2]) for name in _ROW_ARRAYS}
+        small = {name: np.empty((len(wanted), *self._readers[name][1]), self._readers[name][2]) for name in ROW_ARRAYS}
         for out, name in ((classes, "classes"), (codes, "scores")):
             reader = self._readers[name][0]
             for n, (shard, place) in enumerate(zip(shards.tolist(), places.tolist(), strict=True)):
@@ -165,7 +152,7 @@ class ZarrStore(LabelStore):
     def column(self, name: RowArray) -> NDArray[Any]:
         """One small array over all rows."""
         values = self._values(name)
-        if name in _ROW_ARRAYS:  # what a killed writer left in them is no label
+        if name in ROW_ARRAYS:  # what a killed writer left in them is no label
             for rows in self.pending():
                 values[rows.start : rows.stop] = self._array(name).fill_value
         return values
@@ -175,7 +162,7 @@ class ZarrStore(LabelStore):
         self.check_shard(rows)
         shard = rows.start // self.schema.rows_per_shard
         found = {}
-        for name in (*_LABEL_ARRAYS, *_ROW_ARRAYS):
+        for name in (*LABEL_ARRAYS, *ROW_ARRAYS):
             key = self._object_key(name, shard)
             data = sync(self._group.store.get(key, default_buffer_prototype()))
             if data is not None:
@@ -186,7 +173,7 @@ class ZarrStore(LabelStore):
     def _readers(self) -> dict[str, tuple[ShardReader, tuple[int, ...], np.dtype[Any]]]:
         """For each array its reader, the shape of a row, and the type."""
         readers = {}
-        for name in (*_LABEL_ARRAYS, *_ROW_ARRAYS):
+        for name in (*LABEL_ARRAYS, *ROW_ARRAYS):
             array = self._array(name)
             reader = ShardReader(
                 self._path / name,
@@ -198,12 +185,16 @@ class ZarrStore(LabelStore):
         return readers
 
     def _array(self, name: str) -> zarr.Array[Any]:
+        """An array by name; its metadata are read once."""
+        if name in self._arrays:
+            return self._arrays[name]
         try:
             array = self._group[name]
         except (KeyError, ValueError) as error:
             raise DamageError(f"the array {name} of {self.address} has no readable metadata: {error}") from error
         if not isinstance(array, zarr.Array):
             raise DamageError(f"{name} of {self.address} is not an array")
+        self._arrays[name] = array
         return array
 
     def _values(self, name: str, place: slice | int = slice(None)) -> NDArray[Any]:
@@ -225,7 +216,7 @@ class ZarrStore(LabelStore):
         async def names(listing: AsyncIterator[str]) -> list[str]:
             return [name async for name in listing]
 
-        listed = sync(names(self._group.store.list_dir("shards/record/c")))
+        listed = sync(names(self._group.store.list_dir(f"{RECORDS}/c")))
         self._committed = frozenset(int(name) for name in listed if name.isdecimal())
         return self._committed
 
@@ -239,7 +230,7 @@ class ZarrStore(LabelStore):
 
     def _sweep(self, shard: int) -> None:
         """Remove what writers of this shard that were killed left beside its objects."""
-        for name in (*_LABEL_ARRAYS, *_ROW_ARRAYS, "shards/record"):
+        for name in (*LABEL_ARRAYS, *ROW_ARRAYS, RECORDS):
             place = self._path / self._object_key(name, shard)
             for leftover in place.parent.glob(f"{place.name}.*.partial"):
                 leftover.unlink(missing_ok=True)
@@ -256,7 +247,7 @@ def create(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[in
     try:
         store = find(path)
         if store is None:
-            _lay_down(path, schema, keys, targets)
+            lay_down(path, schema, keys, targets)
             store = ZarrStore(path, writable=True)
     except OSError as error:
         raise StoreError(f"cannot write the store {path}: {error}") from error
@@ -270,99 +261,12 @@ def find(path: Path) -> ZarrStore | None:
     Raises:
         NotAStoreError: something else is there.
     """
-    attributes = _attributes(path)
+    attributes = read_attributes(path)
     if attributes is None:
         if path.is_dir() and any(path.iterdir()):
             raise NotAStoreError(f"{path} is not empty and not a store of label maps; give another address")
         return None
     return None if attributes.get("creating") else ZarrStore(path, writable=True)
-
-
-def _lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None) -> None:
-    """Create every array; the root's attributes come last, so that half a store is never taken for one."""
-    check_keys(keys)
-    count, shard, (h, w), k = len(keys), schema.rows_per_shard, schema.grid, schema.k
-    group = zarr.create_group(LocalStore(path), attributes={ATTRIBUTE: {"creating": True}}, overwrite=True)
-    layout: tuple[tuple[str, Any, tuple[int, ...], int, Any, tuple[str, ...]], ...] = (
-        ("classes", schema.class_dtype, (h, w, k), 1, no_class(schema.class_dtype), ("y", "x", "rank")),
-        ("scores", np.dtype(np.uint8), (h, w, k), 1, 0, ("y", "x", "rank")),
-        ("boxes", np.dtype(np.float32), (4,), shard, np.nan, ("edge",)),
-        ("sizes", np.dtype(np.uint32), (2,), shard, 0, ("side",)),
-        ("status", np.dtype(np.uint8), (), shard, int(Status.PENDING), ()),
-    )
-    codecs = [ZstdCodec(level=3), Crc32cCodec()]
-    for name, dtype, row, chunk, fill, dimensions in layout:
-        group.create_array(
-            name,
-            shape=(count, *row),
-            shards=(shard, *row),
-            chunks=(chunk, *row),
-            dtype=dtype,
-            fill_value=fill,
-            compressors=codecs,
-            dimension_names=("image", *dimensions),
-            config=_WRITE_FILL,
-            attributes={"encoding": _ENCODING} if name == "scores" else {},
-        )
-    whole: dict[str, Any] = {
-        "chunks": (_KEYS_PER_CHUNK,),
-        "compressors": codecs,
-        "dimension_names": ("image",),
-        "config": _WRITE_FILL,
-    }
-    array = group.create_array("keys", shape=(count,), dtype=str, attributes={"sha256": _hash(keys)}, **whole)
-    array[:] = np.array(keys, np.dtypes.StringDType())
-    array = group.create_array("targets", shape=(count,), dtype=np.int32, fill_value=-1, **whole)
-    array[:] = np.full(count, -1, np.int32) if targets is None else np.asarray(targets, np.int32)
-    group.create_array(
-        "shards/record",
-        shape=(len(schema.shards(count)),),
-        chunks=(1,),
-        dtype=str,
-        compressors=[Crc32cCodec()],
-        dimension_names=("shard",),
-        config=_WRITE_FILL,
-    )
-    group.update_attributes({ATTRIBUTE: schema.to_json()})
-
-
-_ENCODING = {
-    "name": "sqrt127-flagged",
-    "steps": scores.STEPS,
-    "flag": scores.FLAG,
-    "formula": "v = ((code mod 128) / 127)^2; ranks above 0: p = v; rank 0: p = v where code >= 128, "
-    "else 1 - v - the sum of the ranks above 0, and v is the remainder",
-}
-
-
-def _attributes(path: Path) -> dict[str, Any] | None:
-    """What the root group says of this project; None where there is no group.
-
-    Raises:
-        NotAStoreError: something is there that is not a store of label maps.
-    """
-    try:
-        group = zarr.open_group(LocalStore(path, read_only=True), mode="r")
-    except (GroupNotFoundError, FileNotFoundError):
-        if path.exists() and not path.is_dir():
-            raise NotAStoreError(f"{path} is a file, not a store of label maps; give another address") from None
-        return None
-    except Exception as error:  # whatever zarr makes of a root that is no group
-        raise NotAStoreError(f"{path} is not a store of label maps: {error}") from error
-    attributes = group.attrs.get(ATTRIBUTE)
-    if not isinstance(attributes, dict):
-        raise NotAStoreError(f"{path} is a Zarr group, but not a store of label maps; give another address")
-    if not attributes.get("creating") and "format" not in attributes:
-        raise FormatError(f"{path} does not say which format it has")
-    return attributes
-
-
-def _hash(keys: Sequence[str]) -> str:
-    """SHA-256 over the keys, each ended by a zero byte, which no key contains."""
-    digest = hashlib.sha256()
-    for key in keys:
-        digest.update(key.encode() + b"\0")
-    return digest.hexdigest()
 
 
 def _reopen(path: Path, writable: bool) -> ZarrStore:

@@ -78,7 +78,7 @@ def test_bad_pictures_are_named_rows_and_the_run_goes_on(command, checkpoint: Pa
     assert "9 of 12 pictures are labelled" in result.stdout
     assert "3 pictures could not be labelled:" in result.stdout
     assert "  empty.jpg: undecodable, the file is empty" in result.stdout
-    assert "1 other files in" in result.stdout
+    assert "1 other files are no pictures by their names" in result.stdout
     assert f"annotate inspect {address} --images" in result.stdout
     opened = open_store(address)
     assert dict(zip(opened.keys, map(Status, opened.column("status").tolist()), strict=True)) == expected

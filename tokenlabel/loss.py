@@ -34,7 +34,12 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
 
 
 def token_label_loss(
-    picture_logits: torch.Tensor, token_logits: torch.Tensor, targets: TokenTargets, *, token_weight: float = 0.5
+    picture_logits: torch.Tensor,
+    token_logits: torch.Tensor,
+    targets: TokenTargets,
+    *,
+    label: torch.Tensor | None = None,
+    token_weight: float = 0.5,
 ) -> torch.Tensor:
     """The loss of Token Labeling (arXiv 2104.10858, equation 4), a scalar in nats.
 
@@ -46,10 +51,12 @@ def token_label_loss(
         picture_logits: [b, C].
         token_logits: [b, t, C], tokens row by row.
         targets: of the same b pictures and t tokens.
+        label: int64 [b], the class of each picture: the paper's y_cls. Without it, the annotator's own label of the
+            part of the picture that is shown takes its place, and no class label is used at all.
         token_weight: the paper's β.
 
     Raises:
-        LabelError: the model has another number of tokens, or fewer classes than the labels.
+        LabelError: the model has another number of tokens.
     """
     b, t = token_logits.shape[:2]
     if targets.classes.shape[:2] != (b, 1 + t):
@@ -57,10 +64,12 @@ def token_label_loss(
             f"the model gave logits for {b} pictures of {t} tokens, the targets are for {targets.classes.shape[0]} of "
             f"{targets.classes.shape[1] - 1}; ask for targets with the model's own token grid"
         )
-    logits = torch.cat([picture_logits[:, None], token_logits], dim=1)
-    loss = soft_cross_entropy(logits, targets.classes, targets.probabilities)
     inside = (~targets.outside).float()
-    picture, token = loss[:, 0] * inside[:, 0], loss[:, 1:] * inside[:, 1:]
-    return picture.sum() / inside[:, 0].sum().clamp(min=1) + token_weight * token.sum() / inside[:, 1:].sum().clamp(
-        min=1
-    )
+    token = soft_cross_entropy(token_logits, targets.classes[:, 1:], targets.probabilities[:, 1:])
+    token_mean = (token * inside[:, 1:]).sum() / inside[:, 1:].sum().clamp(min=1)
+    if label is not None:
+        picture_mean = F.cross_entropy(picture_logits.float(), label)
+    else:
+        picture = soft_cross_entropy(picture_logits, targets.classes[:, 0], targets.probabilities[:, 0])
+        picture_mean = (picture * inside[:, 0]).sum() / inside[:, 0].sum().clamp(min=1)
+    return picture_mean + token_weight * token_mean

@@ -67,8 +67,7 @@ def token_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, in
         labels: of b source pictures, [b, h, w, k].
         views: how each training picture was cut.
         tokens: rows and columns of tokens of the model.
-        keep: classes kept at each place, the likeliest; what the others had joins the remainder. Over maps of five
-            classes a cell, 8 keep 99 % of the mass (docs/geometry.md).
+        keep: classes kept at each place, the likeliest; what the others had joins the remainder.
 
     Raises:
         LabelError: a picture has no label.

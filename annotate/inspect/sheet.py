@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from annotate.decode import decode
 from annotate.errors import PictureError
 from annotate.images.source import PictureReader
-from annotate.inspect.statistics import class_name, printable
+from annotate.inspect.statistics import class_name
+from annotate.printable import printable
 from storage import Box, LabelMap, LabelStore, Status
 from storage.labelmap import no_class
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from annotate.printable import printable
 from storage import LabelStore, Status
 
 
@@ -144,11 +145,6 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             bar = "█" * max(1, round(24 * part / longest))
             rows.append(("best at" if n == 0 else "", f"{printable(name):{width}}  {100 * part:5.1f} %  {bar}"))
     return "\n".join(f"{name:11} {text}" for name, text in rows)
-
-
-def printable(text: str) -> str:
-    """The text without what would steer a terminal: keys and names come from anywhere."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _size(size: Any) -> str:

@@ -119,6 +119,12 @@ class StoreContract:
         assert not read.scores[0].any()
         assert next(iter(verify(store))).problems == ()
 
+    def test_a_row_without_a_label_and_a_reason_is_not_written(self, store: LabelStore) -> None:
+        failed = LabelMap.unlabelled(Status.MISSING, grid=(6, 5), k=3, class_count=40)
+        with pytest.raises(StoreError, match="row 9: it has no label, and no reason was given"):
+            store.write(SHARDS[2], LabelMap.stack([failed] * 2), reasons={8: "gone"})
+        assert store.pending() == SHARDS
+
     def test_a_shard_without_any_label_is_written_and_read(self, store: LabelStore) -> None:
         failed = LabelMap.unlabelled(Status.MISSING, grid=(6, 5), k=3, class_count=40)
         record = store.write(SHARDS[2], LabelMap.stack([failed] * 2), reasons={8: "gone", 9: "gone"})

@@ -71,6 +71,15 @@ def test_the_loss_is_the_papers_sum(targets: TokenTargets) -> None:
     assert token_label_loss(picture, tokens, targets, token_weight=0.3) == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_with_a_class_label_the_annotator_speaks_for_tokens_alone(targets: TokenTargets) -> None:
+    generator = torch.Generator().manual_seed(1)
+    picture, tokens = torch.randn(5, CLASSES, generator=generator), torch.randn(5, 12, CLASSES, generator=generator)
+    label = torch.tensor([1, 2, 3, 4, 39])
+    token_part = F.cross_entropy(tokens.flatten(0, 1), dense(targets).float()[:, 1:].flatten(0, 1))
+    expected = F.cross_entropy(picture, label) + 0.5 * token_part
+    assert token_label_loss(picture, tokens, targets, label=label) == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_tokens_outside_teach_nothing(targets: TokenTargets) -> None:
     targets.outside[0, 3] = targets.outside[2, 0] = True
     tokens = torch.randn(5, 12, CLASSES, generator=torch.Generator().manual_seed(2)).requires_grad_()
