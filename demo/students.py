@@ -1,6 +1,10 @@
-"""What does a student gain from token labels? Two equal students, one taught by class labels, one by the store.
+"""What does a student gain from token labels? Equal students, taught in different ways.
 
-python -m demo.students OUT --seeds 0 1 2     both students for each seed, and the difference with its spread
+    class labels             cross-entropy with the picture's class
+    class and token labels   the same, and the annotator's label for every token: the paper's loss
+    annotator's labels       the annotator's label for the picture and for every token; no class label at all
+
+`python -m demo.students demo/out --seeds 0 1 2` trains all of them for each seed, and prints differences and spread.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from tqdm import tqdm
 from tokenlabel import LabeledImages, collate, folder_keys, random_view, token_label_loss, whole_view
 from tokenlabel.models import LVViT
 
-TEACHINGS = ("class labels", "token labels")
+TEACHINGS = ("class labels", "class and token labels", "annotator's labels")
 SIZE, TOKENS, CLASSES = (64, 64), (8, 8), 10
 EPOCHS, BATCH, LEARNING_RATE = 8, 64, 1e-3  # at 3e-3 some seeds of the class-label student learn nothing
 
@@ -52,7 +56,7 @@ def pictures(out: Path, split: str, **options: object) -> LabeledImages:
 def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:
     """Train one student on one CPU thread; return its accuracy on val, by its class token's head, in [0, 1].
 
-    Both teachings see the same pictures, crops, order, start and number of steps.
+    All teachings see the same pictures, crops, order, start and number of steps.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -66,16 +70,21 @@ def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:
     steps = epochs * len(loader)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2)
     with tqdm(
-        total=steps, desc=f"{teaching}, seed {seed}", unit=" steps", position=TEACHINGS.index(teaching), disable=None
+        total=steps,
+        desc=f"{teaching}, seed {seed}",
+        unit=" steps",
+        position=TEACHINGS.index(teaching) % 2,
+        disable=None,
     ) as bar:
         for epoch in range(epochs):
             data.set_epoch(epoch)
             for pixels, targets, label in loader:
                 picture, tokens = model(pixels)
-                if teaching == "token labels":
-                    loss = token_label_loss(picture, tokens, targets)
-                else:
+                if teaching == "class labels":
                     loss = cross_entropy(picture, label)
+                else:
+                    named = label if teaching == "class and token labels" else None
+                    loss = token_label_loss(picture, tokens, targets, label=named)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -96,37 +105,38 @@ def accuracy(model: LVViT, data: LabeledImages) -> float:
     return right / len(data)
 
 
-def train_all(out: Path, seeds: Sequence[int], epochs: int = EPOCHS) -> dict[str, list[float]]:
-    """Both students for each seed, two at a time: accuracies by teaching, in the order of the seeds."""
+def train_all(
+    out: Path, seeds: Sequence[int], teachings: Sequence[str] = TEACHINGS, epochs: int = EPOCHS
+) -> dict[str, list[float]]:
+    """A student of each teaching for each seed, two at a time: accuracies by teaching, in the order of the seeds."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        # By seed first, so that the two that run side by side share the machine's mood.
-        running = [
-            (teaching, pool.submit(train, out, teaching, seed, epochs)) for seed in seeds for teaching in TEACHINGS
-        ]
-        return {name: [run.result() for teaching, run in running if teaching == name] for name in TEACHINGS}
+        running = [(name, pool.submit(train, out, name, seed, epochs)) for seed in seeds for name in teachings]
+        return {name: [run.result() for teaching, run in running if teaching == name] for name in teachings}
 
 
 def main() -> None:
     """Train, print a table, and keep it as OUT/students.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the folder that `python -m demo` filled")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
     options = parser.parse_args()
-    accuracies = train_all(options.out, options.seeds, options.epochs)
+    accuracies = train_all(options.out, options.seeds)
     (options.out / "students.json").write_text(json.dumps({"seeds": options.seeds, **accuracies}, indent=2) + "\n")
     print(table(options.seeds, accuracies))
 
 
 def table(seeds: Sequence[int], accuracies: dict[str, list[float]]) -> str:
-    """Accuracies by seed and, for more than one seed, mean and standard deviation."""
-    by_class, by_token = (accuracies[teaching] for teaching in TEACHINGS)
-    rows = {**accuracies, "difference": [token - plain for plain, token in zip(by_class, by_token, strict=True)]}
-    head = f"{'accuracy on val':16}" + "".join(f"  seed {seed}" for seed in seeds)
-    lines = [head + ("     mean ± sd" if len(seeds) > 1 else "")]
+    """Accuracies by seed, each teaching's difference from the first, and for more seeds mean and standard deviation."""
+    plain, *others = accuracies
+    rows = dict(accuracies)
+    for name in others:
+        pairs = zip(accuracies[plain], accuracies[name], strict=True)
+        rows[f"{name}, difference"] = [value - first for first, value in pairs]
+    width = max(map(len, rows))
+    lines = [" " * width + "".join(f"  seed {seed}" for seed in seeds) + ("     mean ± sd" if len(seeds) > 1 else "")]
     for name, values in rows.items():
-        sign = "+" if name == "difference" else ""
-        line = f"{name:16}" + "".join(f"  {value:{sign}6.3f}" for value in values)
+        sign = "+" if name not in accuracies else ""
+        line = f"{name:{width}}" + "".join(f"  {value:{sign}6.3f}" for value in values)
         if len(seeds) > 1:
             line += f"  {statistics.mean(values):{sign}6.3f} ± {statistics.stdev(values):.3f}"
         lines.append(line)

@@ -13,8 +13,8 @@ model = LVViT(10, img_size=(64, 64), patch_size=8, embed_dim=96, depth=4, num_he
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for epoch in range(2):
     data.set_epoch(epoch)  # other crops
-    for pixels, targets, _ in DataLoader(data, 64, shuffle=True, collate_fn=collate):
-        loss = token_label_loss(*model(pixels), targets)
+    for pixels, targets, label in DataLoader(data, 64, shuffle=True, collate_fn=collate):
+        loss = token_label_loss(*model(pixels), targets, label=label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
