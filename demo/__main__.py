@@ -56,9 +56,7 @@ def main() -> None:
     annotate("inspect", stores["val"], "--images", images / "val", "-o", sheet)
     right, cells = label_truth(open_store(stores["val"]), OUT / "truth" / "val")
 
-    say(
-        "5. Two students: the same pictures, order, crops and steps; class labels alone, or with labels for every token"
-    )
+    say("5. Two students: the same start, pictures, crops, order and steps; without token labels and with them")
     accuracies = students.train_all(OUT, [0], students.TEACHINGS[:2])
 
     figures = {
@@ -71,11 +69,9 @@ def main() -> None:
     (OUT / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     say("Measured in this run")
     print(
-        f"annotator         {crop_accuracy:.3f}  of single digits it never saw\n"
-        f"label truth       {right / cells:.3f}  of the {cells:,} cells inside a digit of val name that digit\n"
-        + "".join(
-            f"{name:16}  {values[0]:.3f}  of val pictures, student of one seed\n" for name, values in accuracies.items()
-        )
+        f"{crop_accuracy:.3f}  annotator: of single digits that it never saw, so many are named right\n"
+        f"{right / cells:.3f}  label truth: of {cells:,} label cells inside a digit of val, so many name that digit\n"
+        + "".join(f"{one:.3f}  student with {name}: accuracy on val, one seed\n" for name, (one,) in accuracies.items())
         + f"\nthe pictures are in {images}, the labels as a picture in {sheet}\n"
         f"the labels are in {' and '.join(map(str, stores.values()))}, all figures in {OUT / 'figures.json'}\n"
         f"{time.monotonic() - started:.0f} s"

@@ -69,13 +69,8 @@ def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     steps = epochs * len(loader)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2)
-    with tqdm(
-        total=steps,
-        desc=f"{teaching}, seed {seed}",
-        unit=" steps",
-        position=TEACHINGS.index(teaching) % 2,
-        disable=None,
-    ) as bar:
+    name, line = f"{teaching}, seed {seed}", TEACHINGS.index(teaching) % 2
+    with tqdm(total=steps, desc=name, unit=" steps", position=line, disable=None) as bar:
         for epoch in range(epochs):
             data.set_epoch(epoch)
             for pixels, targets, label in loader:
