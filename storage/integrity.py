@@ -74,7 +74,7 @@ def _objects(store: LabelStore, rows: range, record: Record) -> Iterator[str]:
     for key in sorted(record.objects.keys() | found.keys()):
         if found.get(key) != record.objects.get(key):
             expected = record.objects.get(key, "no such object")
-            yield f"{key}: crc32c is {found.get(key, 'missing')}, the commit record has {expected}"
+            yield f"{key}: its SHA-256 is {found.get(key, 'missing')}, the commit record has {expected}"
 
 
 def _values(store: LabelStore, record: Record, labels: LabelMap) -> Iterator[str]:

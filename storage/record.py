@@ -27,7 +27,8 @@ class Record:
     start, stop: its rows
     labelled:    how many of them have a label
     failures:    why each of the others has none
-    objects:     crc32c of every storage object of the shard, eight hexadecimal digits, by its key in the store
+    objects:     SHA-256 of every storage object of the shard, in hexadecimal, by its key in the store. A crc32c over
+                 bytes that end with their own crc32c says nothing: it depends on their length alone
     run:         who wrote it, when, in which attempt, in how many seconds. The one part that two runs may differ in.
     """
 

@@ -103,7 +103,7 @@ class LabelStore(ABC):
 
     @abstractmethod
     def checksums(self, rows: range) -> dict[str, str]:
-        """The crc32c, as eight hexadecimal digits, of every object of this shard as it is now, by its key.
+        """The SHA-256, in hexadecimal, of every object of this shard as it is now, by its key.
 
         Objects that are not there are left out. The commit record itself is not among them.
         """

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -240,11 +243,22 @@ def test_help_documents_the_exit_codes(command) -> None:
         assert command(name, "--help").exit_code == 0
 
 
-def test_an_interrupt_ends_with_130(command, monkeypatch: pytest.MonkeyPatch, scene_folder: Path, checkpoint, tmp_path):
-    def interrupted(*args: object, **kwargs: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("annotate.run.run", interrupted)
-    result = command("run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint)
-    assert result.exit_code == 130
-    assert "goes on where this one ended" in result.stderr
+def test_an_interrupt_ends_with_130_and_the_store_goes_on(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C at a terminal: SIGINT to the command and to everything that it started."""
+    words = ["run", str(scene_folder / "images/train"), str(tmp_path / "s.zarr"), *MODEL, "--rows-per-shard", "1"]
+    words += ["--checkpoint", str(checkpoint)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    records = tmp_path / "s.zarr" / "shards/record/c"
+    while process.poll() is None and (not records.is_dir() or len(list(records.iterdir())) < 3):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "goes on where this one ended" in errors
+    assert "Traceback" not in errors
+    assert 3 <= 120 - sum(map(len, open_store(tmp_path / "s.zarr").pending())) < 120
+    assert command(*words).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class TestZarrStore(StoreContract):
                 path for path in (Path(address, name, "c", shard, *"0" * n) for n in range(4)) if path.is_file()
             )
             data = bytearray(path.read_bytes())
-            data[place] ^= 0x10
+            data[place % len(data)] ^= 0x10
             path.write_bytes(data)
 
         return flip
@@ -147,6 +148,16 @@ class TestZarrStore(StoreContract):
         report = list(verify(open_store(address)))[1]
         assert report.state == "damaged"
         assert "shards/record 1 of" in report.problems[0]
+
+    def test_a_sound_object_that_is_not_the_one_recorded_is_damage(
+        self, full: LabelStore, address: str, tmp_path: Path
+    ) -> None:
+        other = create_store(tmp_path / "other.zarr", SCHEMA, KEYS)
+        other.write(SHARDS[1], random_labels(np.random.default_rng(9), 4))
+        shutil.copy(tmp_path / "other.zarr/scores/c/1/0/0/0", Path(address, "scores/c/1/0/0/0"))
+        report = list(verify(open_store(address)))[1]
+        assert report.state == "damaged"
+        assert "scores/c/1/0/0/0: its SHA-256 is" in report.problems[0]
 
     @pytest.mark.parametrize("name", ["classes", "scores", "boxes", "sizes", "status"])
     def test_an_object_that_is_gone_is_damage(self, full: LabelStore, address: str, name: str) -> None:
