@@ -38,7 +38,7 @@ class StoreContract:
     """Subclasses give three fixtures.
 
     address: a fresh address
-    damage:  (name of an array / number of a shard, place) -> None, flips a bit of one byte of the object; the place counts round
+    damage:  (name of an array / number of a shard, place) -> None, flips a bit of a byte; the place counts round
     forget:  number of a shard -> None, removes its commit record
     """
 
