@@ -11,7 +11,7 @@ import click
 
 DONE, ERROR, USAGE, UNFINISHED, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-_STORE = click.argument("store", type=click.Path(path_type=Path))
+_STORE = click.argument("store")  # an address, not always a path
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
@@ -96,9 +96,7 @@ def main() -> None:
 @click.option(
     "--rows-per-shard",
     type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help="Pictures that are written and resumed together.",
+    help="Pictures written and resumed together. By default 1024, and fewer where there are few.",
 )
 @click.option(
     "--batch-size",
@@ -110,7 +108,7 @@ def main() -> None:
 @_JSON
 def run(
     images: Path,
-    store: Path,
+    store: str,
     model: str,
     model_kwargs: tuple[str, ...],
     checkpoint: Path | None,
@@ -118,7 +116,7 @@ def run(
     preprocess: Any,
     k: int,
     workers: int | None,
-    rows_per_shard: int,
+    rows_per_shard: int | None,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -144,17 +142,21 @@ def run(
         model_kwargs=dict(_model_kwarg(text) for text in model_kwargs),
     )
     with tqdm(total=len(source.keys), unit=" images", desc="labelling", smoothing=0.1) as bar:
+        told = False
 
         def report(progress: Progress) -> None:
-            if bar.n == 0 and progress.done:  # what an earlier run did is no speed of this one
-                bar.initial = progress.done
+            nonlocal told
+            if not told:  # what an earlier run did is no speed of this one
+                bar.initial = bar.n = progress.done
+                bar.refresh()
+                told = True
             bar.update(progress.done - bar.n)
             if progress.failed:
                 bar.set_postfix(failed=progress.failed)
 
         summary = label(
             source,
-            str(store),
+            store,
             recipe,
             RayWorkers(workers),
             k=k,
@@ -174,7 +176,7 @@ def run(
 @main.command()
 @_STORE
 @_JSON
-def status(store: Path, as_json: bool) -> None:
+def status(store: str, as_json: bool) -> None:
     """Say how far STORE is, from the store alone."""
     from storage import open_store
 
@@ -183,7 +185,7 @@ def status(store: Path, as_json: bool) -> None:
     shards = opened.schema.shards(len(opened))
     records = [record for shard in range(len(shards)) if (record := opened.record(shard))]
     answer = {
-        "store": str(store),
+        "store": store,
         "pictures": len(opened),
         "labelled": sum(record.labelled for record in records),
         "failed": sum(len(record.failures) for record in records),
@@ -204,7 +206,7 @@ def status(store: Path, as_json: bool) -> None:
 @main.command()
 @_STORE
 @_JSON
-def verify(store: Path, as_json: bool) -> None:
+def verify(store: str, as_json: bool) -> None:
     """Read all of STORE again and hold it against what was written.
 
     Checks the keys, every commit record, the checksum of every object and chunk, that every row is accounted for, and
@@ -223,22 +225,20 @@ def verify(store: Path, as_json: bool) -> None:
                 reports.append(report)
                 bar.update(len(report.rows))
     except DamageError as error:
-        click.echo(
-            json.dumps({"store": str(store), "state": "damaged", "problem": str(error)}) if as_json else str(error)
-        )
+        click.echo(json.dumps({"store": store, "state": "damaged", "problem": str(error)}) if as_json else str(error))
         sys.exit(DAMAGED)
     damaged = [report for report in reports if report.state == "damaged"]
     pending = [report for report in reports if report.state == "pending"]
     state = "damaged" if damaged else "pending" if pending else "ok"
     if as_json:
-        click.echo(
-            json.dumps({"store": str(store), "state": state, "shards": [report.to_json() for report in reports]})
-        )
+        click.echo(json.dumps({"store": store, "state": state, "shards": [report.to_json() for report in reports]}))
     else:
         for report in damaged:
             click.echo(f"rows {report.rows.start} to {report.rows.stop} are damaged:")
             for problem in report.problems:
                 click.echo(f"  {problem}")
+            shard = report.rows.start // opened.schema.rows_per_shard
+            click.echo(f"  to label them anew: rm {store}/shards/record/c/{shard}, and run `annotate run` again")
         click.echo(
             f"{len(reports):,} shards: {len(reports) - len(damaged) - len(pending):,} ok, {len(damaged):,} damaged, "
             f"{len(pending):,} pending; {sum(report.labelled for report in reports):,} pictures labelled, "
@@ -254,7 +254,7 @@ def verify(store: Path, as_json: bool) -> None:
 @click.option("--count", type=click.IntRange(1, 200), default=12, show_default=True, help="Pictures on the sheet.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of the pictures.")
 @_JSON
-def inspect(store: Path, images: Path | None, output: Path | None, count: int, seed: int, as_json: bool) -> None:
+def inspect(store: str, images: Path | None, output: Path | None, count: int, seed: int, as_json: bool) -> None:
     """Show what is in STORE: a text summary, or with -o a sheet of pictures with their labels."""
     from annotate.images import FolderReader
     from annotate.inspect import choose_rows, contact_sheet, describe, statistics
@@ -267,10 +267,16 @@ def inspect(store: Path, images: Path | None, output: Path | None, count: int, s
         return
     if images is None:
         raise click.UsageError("a contact sheet needs --images, the folder that was labelled")
+    if not images.is_dir():
+        raise click.ClickException(f"there is no folder of pictures at {images}")
     rows = choose_rows(opened, count, seed)
     if not rows:
         raise click.ClickException(f"the store {store} has no labelled picture yet")
-    contact_sheet(opened, FolderReader(images.absolute()), rows).save(output, optimize=True)
+    sheet = contact_sheet(opened, FolderReader(images.absolute()), rows)
+    try:
+        sheet.save(output, format="PNG", optimize=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
     click.echo(json.dumps({"sheet": str(output), "rows": rows}) if as_json else f"wrote {output}: {len(rows)} pictures")
 
 

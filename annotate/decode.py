@@ -13,13 +13,13 @@ from PIL import Image, UnidentifiedImageError
 from annotate.errors import PictureError
 from storage import Status
 
-MAX_PIXELS = 178_956_970  # PIL's own limit for "this is an attack": a quarter of a gigabyte as RGB
+MAX_PIXELS = 178_956_970  # PIL's own limit for "this is an attack": half a gigabyte as RGB
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
     """The picture uint8 [H, W, 3], RGB, as trainers see it.
 
-    The EXIF orientation is ignored, as timm and torchvision ignore it. Transparency is dropped. 16-bit grey is scaled,
+    The EXIF orientation is ignored, as timm and torchvision ignore it. Transparency is dropped. Deep grey is scaled,
     not clipped. Of an animation the first frame is taken.
 
     Raises:
@@ -40,19 +40,25 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise PictureError(Status.UNDECODABLE, "not a picture of a known type") from None
     except Image.DecompressionBombError as error:
         raise PictureError(Status.REFUSED, str(error)) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError) as error:
-        # What PIL's plugins raise on bytes that are not what they claim to be.
+    except PictureError:
+        raise
+    except Exception as error:  # PIL's many plugins raise what they like on bytes that are not what they claim to be
         raise PictureError(Status.UNDECODABLE, str(error) or type(error).__name__) from error
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
-        return _from_deep_grey(np.asarray(image))
+    if image.mode.startswith("I;16"):
+        return _scaled(np.asarray(image), 65535)
+    if image.mode in ("I", "F"):
+        deep = np.nan_to_num(np.asarray(image).astype(np.float64))
+        # The file does not say what white is: the smallest usual range that holds all values.
+        largest = deep.max(initial=0)
+        usual = (1, 255, 65535) if image.mode == "F" else (255, 65535)
+        return _scaled(deep, next((white for white in usual if largest <= white), largest))
     return np.asarray(image.convert("RGB"))
 
 
-def _from_deep_grey(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey with more than 8 bits, scaled by the range of its type: 16 bits wherever the values fit them."""
-    scale = 1.0 if grey.max(initial=0) <= 1 and grey.dtype.kind == "f" else 65535.0
-    scaled = np.clip(np.nan_to_num(grey.astype(np.float64)) / scale, 0, 1)
+def _scaled(grey: NDArray[Any], white: float) -> NDArray[np.uint8]:
+    """Grey [H, W] from 0 to white as uint8 [H, W, 3]."""
+    scaled = np.clip(grey.astype(np.float64) / white, 0, 1)
     return np.repeat(np.rint(scaled * 255).astype(np.uint8)[..., None], 3, axis=-1)

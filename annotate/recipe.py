@@ -23,8 +23,7 @@ class Recipe:
 
     model:          a timm name, with its tag if it has one
     model_kwargs:   what `timm.create_model` gets besides
-    weights:        the checkpoint's file name, or "pretrained" for those that timm downloads
-    weights_sha256: of the checkpoint file; None for downloaded ones
+    weights:        "sha256:" and the hash of the checkpoint file, or "pretrained" for those that timm downloads
     input_size:     height and width of the network's input, pixels
     preprocess:     how a picture is fitted to it; see annotate/preprocess.py
     interpolation:  the filter of the resize
@@ -38,7 +37,6 @@ class Recipe:
 
     model: str
     weights: str
-    weights_sha256: str | None
     input_size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -81,8 +79,7 @@ class Recipe:
         return cls(
             model=model,
             model_kwargs=dict(model_kwargs or {}),
-            weights="pretrained" if checkpoint is None else checkpoint.name,
-            weights_sha256=None if checkpoint is None else _sha256(checkpoint),
+            weights="pretrained" if checkpoint is None else _sha256(checkpoint),
             input_size=input_size or (int(default_size[1]), int(default_size[2])),
             preprocess=preprocess,
             interpolation=known["interpolation"],
@@ -109,6 +106,13 @@ class Recipe:
         """
         import timm
 
+        config = timm.get_pretrained_cfg(self.model)
+        classes = self.model_kwargs.get("num_classes")
+        if checkpoint is None and config and classes not in (None, config.num_classes):
+            raise AnnotateError(
+                f"the pretrained weights of {self.model} are for {config.num_classes} classes; with "
+                f"num_classes={classes} its classifier would be random. Give your own with --checkpoint FILE"
+            )
         try:
             model: torch.nn.Module = timm.create_model(
                 self.model, pretrained=checkpoint is None, **self.model_kwargs
@@ -116,7 +120,7 @@ class Recipe:
         except Exception as error:  # the network, the Hub and timm raise what they like
             raise AnnotateError(_cannot_build(self, checkpoint, error)) from error
         if checkpoint is not None:
-            if _sha256(checkpoint) != self.weights_sha256:
+            if _sha256(checkpoint) != self.weights:
                 raise AnnotateError(f"the checkpoint {checkpoint} has changed since the job began; begin it again")
             try:
                 # Refuses pickles that hold more than tensors.
@@ -138,7 +142,12 @@ class Recipe:
                 return None
             with safe_open(checkpoint, "pt") as file:
                 listed = (file.metadata() or {}).get("class_names")
-            return tuple(json.loads(listed)) if listed else None
+            try:
+                return tuple(map(str, json.loads(listed))) if listed else None
+            except (TypeError, ValueError) as error:
+                raise AnnotateError(
+                    f"the class_names in the header of {checkpoint} are no JSON list: {error}"
+                ) from error
         config = timm.get_pretrained_cfg(self.model)
         subset = timm.data.infer_imagenet_subset(config.to_dict()) if config else None
         if subset is None:
@@ -173,6 +182,6 @@ def _cannot_build(recipe: Recipe, checkpoint: Path | None, error: Exception) -> 
 def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError as error:
         raise AnnotateError(f"cannot read the checkpoint {path}: {error.strerror}") from error

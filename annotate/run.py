@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from annotate.errors import AnnotateError
 from annotate.images.source import ImageSource
 from annotate.job import LabelJob, Shard
 from annotate.printable import printable
@@ -29,6 +30,7 @@ class Summary:
     given_up:    rows and reason of each shard that failed in every attempt; running again tries it again
     labelled_now, seconds: what this run did, and in how long
     left_out:    files that are no pictures by their name
+    head:        "exact", or how far the dense head is from the network's own answer
     """
 
     pictures: int
@@ -38,6 +40,7 @@ class Summary:
     labelled_now: int
     seconds: float
     left_out: int
+    head: str
 
     @property
     def complete(self) -> bool:
@@ -50,7 +53,9 @@ class Summary:
             speed = self.labelled_now / max(self.seconds, 1e-9)
             lines = [f"labelled {self.labelled_now:,} pictures in {self.seconds:.1f} s, {speed:,.1f} a second"]
         else:
-            lines = ["there was nothing left to label"]
+            lines = ["nothing was labelled" if self.given_up else "there was nothing left to label"]
+        if self.head != "exact":
+            lines.append(f"the dense head is {self.head}: so far is its mean from the network's own answer")
         lines.append(f"{self.labelled:,} of {self.pictures:,} pictures are labelled")
         if self.left_out:
             lines.append(f"{self.left_out:,} other files are no pictures by their names")
@@ -75,6 +80,7 @@ class Summary:
             "labelled_now": self.labelled_now,
             "seconds": round(self.seconds, 3),
             "left_out": self.left_out,
+            "head": self.head,
         }
 
 
@@ -95,7 +101,7 @@ def run(
     *,
     k: int = 5,
     checkpoint: Path | None = None,
-    rows_per_shard: int = 1024,
+    rows_per_shard: int | None = None,
     batch_size: int = 32,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Summary:
@@ -108,7 +114,8 @@ def run(
         workers: who does the work.
         k: classes kept at each location.
         checkpoint: the file of the network's weights; None for timm's pretrained ones.
-        rows_per_shard: pictures that are written and resumed together.
+        rows_per_shard: pictures that are written and resumed together; by default those of the store that is there, or
+            1,024, and fewer where there are few, so that all workers have work.
         batch_size: pictures that the network sees at once.
         report: called when the run begins and after each shard.
 
@@ -120,13 +127,14 @@ def run(
     started = time.monotonic()
     job = LabelJob(
         reader=source.reader,
-        address=os.path.abspath(address),  # a worker may live in another folder
+        address=address,
         recipe=recipe,
         k=k,
         checkpoint=checkpoint.absolute() if checkpoint else None,
         batch_size=batch_size,
     )
     store = _open(source, job, rows_per_shard)
+    job = replace(job, address=os.path.abspath(store.address))  # a worker may live in another folder
     pending = store.pending()
     waiting = sum(map(len, pending))
     shards = [Shard(rows, source.keys[rows.start : rows.stop]) for rows in pending]
@@ -153,10 +161,11 @@ def run(
         labelled_now=labelled_now,
         seconds=time.monotonic() - started,
         left_out=source.left_out,
+        head=str(store.schema.provenance.get("head", "of unknown faith")),
     )
 
 
-def _open(source: ImageSource, job: LabelJob, rows_per_shard: int) -> LabelStore:
+def _open(source: ImageSource, job: LabelJob, rows_per_shard: int | None) -> LabelStore:
     """The store to write into. What can be refused is refused before a network is loaded."""
     check_keys(source.keys)
     there = find_store(job.address)
@@ -165,7 +174,7 @@ def _open(source: ImageSource, job: LabelJob, rows_per_shard: int) -> LabelStore
             there.schema,
             recipe=job.recipe.to_json(),
             k=job.k,
-            rows_per_shard=rows_per_shard,
+            rows_per_shard=rows_per_shard or there.schema.rows_per_shard,
             target_names=source.target_names,
         )
         refuse_differences(there, wanted, source.keys)
@@ -173,15 +182,21 @@ def _open(source: ImageSource, job: LabelJob, rows_per_shard: int) -> LabelStore
     from annotate.annotator import Annotator
 
     annotator = Annotator(job.recipe, k=job.k, checkpoint=job.checkpoint)
+    names = job.recipe.class_names(job.checkpoint)
+    if names is not None and len(names) != annotator.class_count:
+        raise AnnotateError(
+            f"{len(names)} class names come with the weights, but the model has {annotator.class_count} classes"
+        )
     schema = Schema(
         grid=annotator.grid,
         k=job.k,
         class_count=annotator.class_count,
-        class_names=job.recipe.class_names(job.checkpoint),
+        class_names=names,
         target_names=source.target_names,
-        rows_per_shard=rows_per_shard,
+        rows_per_shard=rows_per_shard or min(1024, max(1, len(source.keys) // 16)),
         recipe=job.recipe.to_json(),
         provenance={
+            "checkpoint": job.checkpoint.name if job.checkpoint else None,
             "head": str(annotator.consistency),
             "head_deviation": annotator.consistency.deviation,
             "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from annotate.errors import AnnotateError
 from annotate.job import Shard
-from storage import Record
+from storage import Record, StoreError
 
 ATTEMPTS = 3  # of one shard, before it is given up and the others go on
 
@@ -41,6 +41,7 @@ class Workers(Protocol):
 
         Raises:
             Exception: what `job.start` raised; a job that cannot start has no use for another worker.
+            StoreError: a shard could not be written in its last attempt; where one cannot, the others cannot.
         """
         ...
 
@@ -59,7 +60,9 @@ class LocalWorkers:
                 try:
                     outcome = Outcome(tried, do(tried))
                     break
-                except Exception as error:  # whatever it is, the other shards go on
+                except Exception as error:  # whatever else it is, the other shards go on
+                    if isinstance(error, StoreError) and attempt == ATTEMPTS:
+                        raise
                     outcome = Outcome(tried, error=f"{type(error).__name__}: {error}")
             yield outcome
 
@@ -133,6 +136,8 @@ class RayWorkers:
                     cause = error.cause
                     if isinstance(cause, _CannotStartError):
                         raise cause.reason from None
+                    if isinstance(cause, StoreError) and shard.attempt == ATTEMPTS:
+                        raise cause from None
                     idle.append(worker)
                     outcome = Outcome(shard, error=f"{type(cause).__name__}: {cause}")
                 except ray.exceptions.RayActorError as error:

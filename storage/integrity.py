@@ -39,14 +39,15 @@ class ShardReport:
 def verify(store: LabelStore) -> Iterator[ShardReport]:
     """Read every committed shard of a store again and report on each, in order.
 
-    Checks the keys' hash, every commit record, the checksum of every object against it, the checksum of every chunk,
-    that every row is accounted for, and that every value is in its range.
+    Checks the hashes of keys and targets, every commit record, the checksum of every object against it, the checksum
+    of every chunk, that every row is accounted for, and that every value is in its range.
 
     Raises:
         DamageError: the damage is not in a shard: keys or metadata are not readable.
     """
     if len(store.keys) != len(store):
         raise DamageError(f"the store {store.address} has {len(store.keys)} keys for {len(store)} rows")
+    store.column("targets")  # checks itself
     for shard, rows in enumerate(store.schema.shards(len(store))):
         try:
             record = store.record(shard)

@@ -65,4 +65,6 @@ class Record:
             )
             return cls(failures=failures, **values)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DamageError(f"a commit record is not readable ({error!r}): {text[:80]!r}") from error
+            raise DamageError(
+                f"a commit record is not readable ({error!r}): {text[:80]!r}; `annotate verify` says what to do"
+            ) from error

@@ -99,7 +99,11 @@ class LabelStore(ABC):
 
     @abstractmethod
     def column(self, name: RowArray) -> NDArray[Any]:
-        """One small array over all rows; rows that are not committed hold its fill value."""
+        """One small array over all rows; rows that are not committed hold its fill value.
+
+        Raises:
+            DamageError: it is not what was written.
+        """
 
     @abstractmethod
     def checksums(self, rows: range) -> dict[str, str]:
@@ -177,7 +181,12 @@ def refuse_differences(store: LabelStore, schema: Schema, keys: Sequence[str]) -
 def key_differences(stored: Sequence[str], keys: Sequence[str]) -> list[str]:
     """At most one sentence: how the keys of a run differ from those of a store."""
     if len(stored) != len(keys):
-        return [f"keys: the store has {len(stored)}, this run has {len(keys)}"]
+        sentence = f"keys: the store has {len(stored)}, this run has {len(keys)}"
+        only = sorted(set(stored) ^ set(keys))
+        where = "the store" if only and only[0] in set(stored) else "this run"
+        return [
+            f"{sentence}; {len(only)} are in only one of them, the first, {only[0]!r}, in {where}" if only else sentence
+        ]
     for row, (mine, theirs) in enumerate(zip(stored, keys, strict=True)):
         if mine != theirs:
             return [f"keys: in row {row} the store has {mine!r}, this run has {theirs!r}"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from zarr.errors import GroupNotFoundError
 from zarr.storage import LocalStore
 
 from storage import scores
-from storage.errors import FormatError, NotAStoreError
+from storage.errors import DamageError, FormatError, NotAStoreError
 from storage.labelmap import no_class
-from storage.schema import Schema
+from storage.schema import FORMAT, Schema
 from storage.status import Status
 from storage.store import check_keys
 
@@ -70,8 +71,12 @@ def lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[
     }
     array = group.create_array("keys", shape=(count,), dtype=str, attributes={"sha256": hash_keys(keys)}, **whole)
     array[:] = np.array(keys, np.dtypes.StringDType())
-    array = group.create_array("targets", shape=(count,), dtype=np.int32, fill_value=-1, **whole)
-    array[:] = np.full(count, -1, np.int32) if targets is None else np.asarray(targets, np.int32)
+    own = np.full(count, -1, np.int32) if targets is None else np.asarray(targets, np.int32)
+    digest = hashlib.sha256(own.astype("<i4").tobytes()).hexdigest()
+    array = group.create_array(
+        "targets", shape=(count,), dtype=np.int32, fill_value=-1, attributes={"sha256": digest}, **whole
+    )
+    array[:] = own
     group.create_array(
         RECORDS,
         shape=(len(schema.shards(count)),),
@@ -81,7 +86,7 @@ def lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[
         dimension_names=("shard",),
         config=WRITE_FILL,
     )
-    group.update_attributes({ATTRIBUTE: schema.to_json()})
+    group.update_attributes({ATTRIBUTE: schema.to_json(), f"{ATTRIBUTE}_sha256": hash_json(schema.to_json())})
 
 
 def read_attributes(path: Path) -> dict[str, Any] | None:
@@ -103,7 +108,14 @@ def read_attributes(path: Path) -> dict[str, Any] | None:
         raise NotAStoreError(f"{path} is a Zarr group, but not a store of label maps; give another address")
     if not attributes.get("creating") and "format" not in attributes:
         raise FormatError(f"{path} does not say which format it has")
+    if attributes.get("format") == FORMAT and hash_json(attributes) != group.attrs.get(f"{ATTRIBUTE}_sha256"):
+        raise DamageError(f"the schema of {path} is not the one that was written: its SHA-256 does not hold")
     return attributes
+
+
+def hash_json(values: Mapping[str, Any]) -> str:
+    """SHA-256 over the JSON text of the values: sorted keys, no spaces, ASCII."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def hash_keys(keys: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ class ZarrStore(LabelStore):
                 ("sizes", labels.sizes),
                 ("status", labels.status),
             ):
-                self._array(name).with_config(WRITE_FILL)[rows.start : rows.stop] = values
+                self._replace(name, shard, rows, values)
             record = Record(
                 start=rows.start,
                 stop=rows.stop,
@@ -155,6 +155,10 @@ class ZarrStore(LabelStore):
         if name in ROW_ARRAYS:  # what a killed writer left in them is no label
             for rows in self.pending():
                 values[rows.start : rows.stop] = self._array(name).fill_value
+        elif hashlib.sha256(values.astype("<i4").tobytes()).hexdigest() != self._array(name).attrs.get("sha256"):
+            raise DamageError(
+                f"the targets of {self.address} are not those that were written: their SHA-256 does not hold"
+            )
         return values
 
     def checksums(self, rows: range) -> dict[str, str]:
@@ -190,7 +194,7 @@ class ZarrStore(LabelStore):
             return self._arrays[name]
         try:
             array = self._group[name]
-        except (KeyError, ValueError) as error:
+        except Exception as error:  # whatever zarr makes of metadata that are none
             raise DamageError(f"the array {name} of {self.address} has no readable metadata: {error}") from error
         if not isinstance(array, zarr.Array):
             raise DamageError(f"{name} of {self.address} is not an array")
@@ -227,6 +231,16 @@ class ZarrStore(LabelStore):
             raise NotLabelledError(
                 f"rows {rows.start} to {rows.stop} of {self.address} have no labels yet; `annotate run` goes on with it"
             )
+
+    def _replace(self, name: str, shard: int, rows: range, values: NDArray[Any]) -> None:
+        array = self._array(name).with_config(WRITE_FILL)
+        try:
+            array[rows.start : rows.stop] = values
+        except OSError:
+            raise
+        except Exception:  # zarr-python reads the object that it replaces; where that is damaged, it has to go first
+            sync(self._group.store.delete(self._object_key(name, shard)))
+            array[rows.start : rows.stop] = values
 
     def _sweep(self, shard: int) -> None:
         """Remove what writers of this shard that were killed left beside its objects."""

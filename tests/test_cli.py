@@ -22,7 +22,7 @@ import annotate.workers
 from annotate.workers import LocalWorkers
 from cli import main
 from storage import Status, open_store
-from tests.conftest import MODEL_KWARGS
+from tests.conftest import MODEL_KWARGS, contents
 
 MODEL = ["--model", "test_resnet", "--input-size", "64"]
 WEIGHTS = ["--checkpoint", "{checkpoint}"]
@@ -146,6 +146,82 @@ def test_verify_tells_damage_that_is_in_no_shard(command, store: Path) -> None:
     for words in ((), ("--json",)):
         result = command("verify", store, *words)
         assert result.exit_code == 4, result.output
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "classes/zarr.json", "keys/zarr.json", "shards/record/zarr.json"])
+def test_no_flipped_bit_of_metadata_is_a_traceback_or_a_wrong_label(command, store: Path, name: str) -> None:
+    path = store / name
+    sound = path.read_bytes()
+    good = open_store(store).read(range(30))
+    for place in range(2, len(sound), 23):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 2]) + sound[place + 1 :])
+        result = command("verify", store)
+        assert result.exit_code in (0, 1, 4), (place, result.output)
+        if result.exit_code == 0:
+            assert (open_store(store).read(range(30)).classes == good.classes).all(), place
+    path.write_bytes(sound)
+    assert command("verify", store).exit_code == 0
+
+
+def test_verify_finds_changed_targets_and_a_changed_schema(command, store: Path) -> None:
+    schema = (store / "zarr.json").read_bytes()
+    (store / "zarr.json").write_bytes(schema.replace(b'"bilinear"', b'"bicubic"'))
+    result = command("verify", store)
+    assert (result.exit_code, "the schema of" in result.stdout) == (4, True), result.output
+    (store / "zarr.json").write_bytes(schema)
+    (store / "targets/c/0").unlink()
+    result = command("verify", store)
+    assert (result.exit_code, "the targets of" in result.stdout) == (4, True), result.output
+
+
+def test_damage_is_mended_as_verify_says(
+    command, store: Path, finished: Path, scene_folder: Path, checkpoint: Path
+) -> None:
+    (store / "classes/c/1/0/0/0").write_bytes(b"nonsense")
+    result = command("verify", store)
+    cure = f"rm {store}/shards/record/c/1, and run `annotate run` again"
+    assert cure in result.stdout
+    (store / "shards/record/c/1").unlink()
+    again = command("run", scene_folder / "images/val", store, *MODEL, "--checkpoint", checkpoint)
+    assert again.exit_code == 0, again.output
+    assert command("verify", store).exit_code == 0
+    assert contents(store) == contents(finished)
+
+
+def test_the_bar_counts_this_runs_pictures(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
+    fresh = command(*words)
+    assert "30/30" in fresh.stderr
+    assert re.search(r"\d images/s|\ds/ images", fresh.stderr.split("30/30")[-1]), fresh.stderr
+    (tmp_path / "s.zarr/shards/record/c/0").unlink()
+    assert "labelling:  97%" in command(*words).stderr  # 29 of 30 were there
+
+
+def test_an_object_store_is_refused_and_no_folder_of_its_name_made(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = scene_folder / "images/val"
+    result = command("run", images, "s3://bucket/labels.zarr", *MODEL, "--checkpoint", checkpoint)
+    assert result.exit_code == 1
+    assert "this version keeps stores in local folders only" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sheet_is_a_png_by_any_name_and_needs_a_place_and_pictures(
+    command, store: Path, scene_folder: Path, tmp_path: Path
+) -> None:
+    images = scene_folder / "images/val"
+    assert command("inspect", store, "--images", images, "-o", tmp_path / "sheet").exit_code == 0
+    assert (tmp_path / "sheet").read_bytes().startswith(b"\x89PNG")
+    for words, message in (
+        (["--images", images, "-o", tmp_path / "no/sheet.png"], "cannot write"),
+        (["--images", images, "-o", tmp_path], "cannot write"),
+        (["--images", tmp_path / "no", "-o", tmp_path / "s.png"], "there is no folder of pictures at"),
+    ):
+        result = command("inspect", store, *words)
+        assert result.exit_code == 1, result.output
+        assert message in result.stderr
 
 
 def test_inspect_tells_what_is_there(command, store: Path, scene_folder: Path, tmp_path: Path) -> None:

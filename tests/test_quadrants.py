@@ -83,7 +83,6 @@ def dataset(tmp_path: Path, shape: tuple[int, int], preprocess: str) -> LabeledI
     recipe = Recipe(
         model="colour_net",
         weights="pretrained",
-        weights_sha256=None,
         input_size=(192, 192),
         mean=(0, 0, 0),
         std=(1, 1, 1),

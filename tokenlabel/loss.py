@@ -56,13 +56,19 @@ def token_label_loss(
         token_weight: the paper's β.
 
     Raises:
-        LabelError: the model has another number of tokens.
+        LabelError: the model has another number of tokens, or fewer classes than the annotator.
     """
     b, t = token_logits.shape[:2]
     if targets.classes.shape[:2] != (b, 1 + t):
         raise LabelError(
             f"the model gave logits for {b} pictures of {t} tokens, the targets are for {targets.classes.shape[0]} of "
             f"{targets.classes.shape[1] - 1}; ask for targets with the model's own token grid"
+        )
+    # On a GPU the question would wait for all work before it; there, gather stops at the first such class.
+    if not token_logits.is_cuda and int(targets.classes.max()) >= token_logits.shape[-1]:
+        raise LabelError(
+            f"the targets name class {int(targets.classes.max())}, the model has {token_logits.shape[-1]} classes; "
+            "it needs as many as the annotator"
         )
     inside = (~targets.outside).float()
     token = soft_cross_entropy(token_logits, targets.classes[:, 1:], targets.probabilities[:, 1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,11 @@ class FolderReader:
         parts = key.split("/")
         if not key or "\0" in key or any(part in ("", ".", "..") for part in parts):
             raise PictureError(Status.REFUSED, "the key does not name a file below the root")
+        path = self.root.joinpath(*parts)
         try:
-            return self.root.joinpath(*parts).read_bytes()
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+                raise PictureError(Status.UNREADABLE, "not a regular file")
+            return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise PictureError(Status.MISSING, "the file is gone") from None
         except OSError as error:
@@ -40,7 +44,7 @@ class FolderImages:
     """All picture files below a folder, at any depth; links to folders are followed.
 
     Where every picture lies in a folder of its class (root/class/…/picture), targets are the classes' numbers in the
-    sorted order of their names, as torchvision and timm number them; else there are none.
+    sorted order of their names, as torchvision numbers them; else there are none.
 
     Raises:
         AnnotateError: the folder is not there, or has no picture.
@@ -67,10 +71,17 @@ class FolderImages:
             self.targets = [number[name] for name in classes]
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed would be lost without a word."""
+    raise AnnotateError(
+        f"cannot list the folder {error.filename}: {error.strerror}; nothing has been labelled"
+    ) from error
+
+
 def _walk(root: Path) -> Iterator[str]:
     """The relative POSIX path of every file that is not hidden; a folder that is linked twice is entered once."""
     entered = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
         identity = os.stat(folder)
         if (identity.st_dev, identity.st_ino) in entered:
             subfolders.clear()

@@ -86,6 +86,8 @@ def _strip(
     width, caption = 3 * side + 2 * _SEAM, 18
     try:
         picture = Image.fromarray(decode(reader.read(key)))
+        if (picture.height, picture.width) != tuple(label.sizes.tolist()):
+            raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
     except PictureError as error:
         strip = Image.new("RGB", (width, caption), _PAPER)
         ImageDraw.Draw(strip).text((0, 1), _fitting(f"{key}: {error.reason}", width, 12), _INK, font=_font(12))

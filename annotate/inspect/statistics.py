@@ -115,6 +115,7 @@ def _picture_class(classes: np.ndarray, scores: np.ndarray, class_count: int) ->
 def describe(store: LabelStore, figures: Statistics) -> str:
     """The figures as text, a line for each question."""
     schema, recipe = store.schema, store.schema.recipe
+    weights = schema.provenance.get("checkpoint") or recipe.get("weights")
     rows = [
         ("pictures", f"{figures.pictures:,}, of which {figures.labelled:,} are labelled"),
         *(("", f"{n:,} {status}") for status, n in figures.unlabelled.items()),
@@ -122,7 +123,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             "each label",
             f"{schema.grid[0]} x {schema.grid[1]} locations, the {schema.k} best of {schema.class_count} classes",
         ),
-        ("annotator", f"{recipe.get('model')} ({recipe.get('weights')}), input {_size(recipe.get('input_size'))}"),
+        ("annotator", f"{recipe.get('model')} ({weights}), input {_size(recipe.get('input_size'))}"),
         ("looks at", _looks_at(str(recipe.get("preprocess")))),
         ("dense head", f"{schema.provenance.get('head', 'not recorded')}: mean over locations against its own answer"),
     ]

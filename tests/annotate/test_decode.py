@@ -99,3 +99,27 @@ def test_a_decompression_bomb_is_refused_unopened() -> None:
     with pytest.raises(PictureError) as caught:
         decode(bomb)
     assert caught.value.status == Status.REFUSED
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "BMP", "DDS", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"])
+def test_damaged_bytes_of_any_kind_are_a_picture_or_a_named_failure(kind: str) -> None:
+    """PIL's plugins raise RuntimeError, NotImplementedError and more; none of it may end a shard."""
+    sound = encoded(Image.fromarray(RGB).resize((64, 64)), kind)
+    rng = np.random.default_rng(0)
+    failures = 0
+    for _ in range(80):
+        damaged = bytearray(sound)
+        for place in rng.integers(0, min(len(sound), 400), 3):
+            damaged[place] ^= int(rng.integers(1, 256))
+        try:
+            assert decode(bytes(damaged)).dtype == np.uint8
+        except PictureError:
+            failures += 1
+    assert failures or kind in ("BMP", "PPM")  # most of whose bytes are pixels
+
+
+def test_deep_grey_of_32_bits_keeps_its_contrast() -> None:
+    for dtype, white in ((np.float32, 1.0), (np.float32, 200.0), (np.int32, 200), (np.int32, 60_000)):
+        deep = np.linspace(0, white, 600).reshape(20, 30).astype(dtype)
+        picture = decode(encoded(Image.fromarray(deep), "TIFF"))
+        assert picture.max() >= 0.7 * 255, (dtype, white)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,23 @@ def test_a_key_cannot_leave_the_root(tmp_path: Path, key: str) -> None:
 def test_what_travels_to_a_worker_knows_no_keys(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{n}.jpg" for n in range(500)))
     assert len(pickle.dumps(FolderImages(tmp_path).reader)) < 500
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(PictureError, match="not a regular file"):
+        FolderReader(tmp_path).read("pipe.jpg")
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "b").chmod(0)
+    program = f"from annotate.images import FolderImages; FolderImages({str(tmp_path)!r})"
+    command = [sys.executable, "-c", program]
+    if os.geteuid() == 0:  # root lists everything, unless it gives that up
+        if shutil.which("setpriv") is None:
+            pytest.skip("root can list every folder, and setpriv, which can forbid it, is not installed")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    result = subprocess.run(command, capture_output=True, text=True)
+    (tmp_path / "b").chmod(0o755)
+    assert "AnnotateError: cannot list the folder" in result.stderr

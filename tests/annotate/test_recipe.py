@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from annotate.errors import AnnotateError
 from annotate.recipe import Recipe
@@ -20,12 +23,31 @@ def test_the_input_is_the_networks_own_unless_said() -> None:
     recipe = Recipe.for_model("dm_nfnet_f6.dm_in1k")
     assert recipe.input_size == (576, 576)
     assert recipe.interpolation == "bicubic"
-    assert (recipe.weights, recipe.weights_sha256) == ("pretrained", None)
+    assert recipe.weights == "pretrained"
 
 
 def test_no_path_of_this_machine_is_in_the_recipe(recipe: Recipe, checkpoint: Path) -> None:
-    assert recipe.weights == "random.safetensors"
+    assert recipe.weights == "sha256:" + hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert str(checkpoint.parent) not in json.dumps(recipe.to_json())
+
+
+def test_a_file_is_known_by_what_is_in_it(recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "another name.safetensors"
+    renamed.write_bytes(checkpoint.read_bytes())
+    again = Recipe.for_model("test_resnet", checkpoint=renamed, input_size=(64, 64), model_kwargs=MODEL_KWARGS)
+    assert again == recipe
+
+
+def test_pretrained_weights_with_another_number_of_classes_are_refused() -> None:
+    """Timm would give a random classifier in silence."""
+    with pytest.raises(AnnotateError, match="for 1000 classes; with num_classes=10 its classifier would be random"):
+        Recipe.for_model("resnet18", model_kwargs={"num_classes": 10}).build(None)
+
+
+def test_names_in_a_checkpoint_that_are_no_list_are_a_clear_error(recipe: Recipe, tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"class_names": "a, b"})
+    with pytest.raises(AnnotateError, match="are no JSON list"):
+        recipe.class_names(tmp_path / "w.safetensors")
 
 
 def test_class_names_come_with_the_checkpoint_or_from_timm(recipe: Recipe, checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,15 @@ from pathlib import Path
 
 import pytest
 import timm
+from safetensors.torch import load_file, save_file
 
+from annotate.errors import AnnotateError
 from annotate.images import FolderImages, FolderReader
 from annotate.job import LabelJob, Shard
 from annotate.recipe import Recipe
 from annotate.run import Progress, Summary, run
 from annotate.workers import ATTEMPTS, Job, LocalWorkers, RayWorkers
-from storage import MismatchError, Status, open_store, verify
+from storage import MismatchError, Status, StoreError, open_store, verify
 from tests.conftest import MODEL_KWARGS, contents
 
 
@@ -69,7 +72,7 @@ def test_another_model_k_grid_or_key_list_is_refused_before_a_network_is_loaded(
     assert {"k", "keys", "recipe.input_size", "recipe.model", "rows_per_shard"} <= set(named)
     assert "recipe.input_size: the store has [64, 64], this run has [96, 64]" in caught.value.differences
     assert 'recipe.model: the store has "test_resnet", this run has "resnet18"' in str(caught.value)
-    for change in ({"weights_sha256": "0"}, {"preprocess": "center"}):
+    for change in ({"weights": "sha256:0"}, {"preprocess": "center"}):
         with pytest.raises(MismatchError, match=next(iter(change))):
             label(val, finished, replace(recipe, **change), checkpoint)
 
@@ -173,6 +176,55 @@ def test_a_shard_that_always_fails_is_given_up_and_the_next_run_tries_it_again(
     assert open_store(tmp_path / "labels.zarr").pending() == [range(8, 16)]
     assert label(val, tmp_path / "labels.zarr", recipe, checkpoint).complete
     assert contents(tmp_path / "labels.zarr") == contents(finished)
+
+
+@pytest.mark.parametrize("workers", [LocalWorkers(), RayWorkers(1)], ids=["local", "ray"])
+def test_a_store_that_can_no_longer_be_written_ends_the_run(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path, workers: LocalWorkers | RayWorkers
+) -> None:
+    """Labelling on would cost every picture's time three times, for nothing."""
+    store = Path(shutil.copytree(finished, tmp_path / "labels.zarr"))
+    for shard in ("1", "2"):
+        (store / "shards/record/c" / shard).unlink()
+        (store / "scores/c" / shard / "0/0/0").unlink()
+        (store / "scores/c" / shard / "0/0/0").mkdir()  # where the object should go
+    with pytest.raises(StoreError, match=r"cannot write rows 8 to 16 .* the same command goes on here"):
+        label(val, store, recipe, checkpoint, workers=workers)
+
+
+def test_few_pictures_make_small_shards_and_a_resumed_store_keeps_its_own(
+    scene_folder: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
+) -> None:
+    label(scene_folder / "images/train", tmp_path / "labels.zarr", recipe, checkpoint, rows_per_shard=None)
+    assert open_store(tmp_path / "labels.zarr").schema.rows_per_shard == 120 // 16
+    assert label(scene_folder / "images/val", finished, recipe, checkpoint, rows_per_shard=None).labelled_now == 0
+
+
+def test_class_names_that_are_not_one_for_each_class_are_refused(val: Path, checkpoint: Path, tmp_path: Path) -> None:
+    weights = load_file(checkpoint)
+    save_file(weights, tmp_path / "w.safetensors", metadata={"class_names": '["a", "b"]'})
+    recipe = Recipe.for_model(
+        "test_resnet", checkpoint=tmp_path / "w.safetensors", input_size=(64, 64), model_kwargs=MODEL_KWARGS
+    )
+    with pytest.raises(AnnotateError, match="2 class names come with the weights, but the model has 10 classes"):
+        label(val, tmp_path / "labels.zarr", recipe, tmp_path / "w.safetensors")
+
+
+def test_the_summary_says_what_is_not_exact_and_what_was_given_up() -> None:
+    summary = Summary(
+        pictures=9,
+        labelled=0,
+        failures=(),
+        given_up=((range(9), "the worker died"),),
+        labelled_now=0,
+        seconds=1.0,
+        left_out=0,
+        head="approximate (7 %)",
+    )
+    text = summary.describe()
+    assert text.startswith("nothing was labelled\n")
+    assert "the dense head is approximate (7 %)" in text
+    assert "rows 0 to 9 were given up: the worker died" in text
 
 
 def test_a_worker_that_is_killed_is_replaced_and_a_poisoned_shard_given_up(

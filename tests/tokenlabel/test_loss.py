@@ -95,6 +95,11 @@ def test_a_model_with_other_tokens_is_told_so(targets: TokenTargets) -> None:
         token_label_loss(torch.zeros(5, CLASSES), torch.zeros(5, 9, CLASSES), targets)
 
 
+def test_a_model_with_fewer_classes_is_told_so(targets: TokenTargets) -> None:
+    with pytest.raises(LabelError, match="the model has 7 classes; it needs as many as the annotator"):
+        token_label_loss(torch.zeros(5, 7), torch.zeros(5, 12, 7), targets)
+
+
 def test_a_batch_of_one_is_a_batch() -> None:
     labels = random_labels(np.random.default_rng(0), 1, class_count=CLASSES)
     targets = token_targets(labels, [View.whole()], TOKENS)
