@@ -17,7 +17,8 @@ from annotate.printable import printable
 from annotate.recipe import Recipe
 from annotate.workers import Workers
 from storage import LabelStore, Schema, create_store, find_store
-from storage.store import check_keys, refuse_differences
+from storage.keys import check_keys
+from storage.store import refuse_differences
 
 
 @dataclass(frozen=True, kw_only=True)

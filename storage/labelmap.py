@@ -73,16 +73,14 @@ class LabelMap:
             raise ValueError("labelled rows must have a box")
 
     @classmethod
-    def unlabelled(
-        cls, status: Status, *, grid: tuple[int, int], k: int, class_count: int, size: tuple[int, int] = (0, 0)
-    ) -> LabelMap:
+    def unlabelled(cls, status: Status, *, grid: tuple[int, int], k: int, class_count: int) -> LabelMap:
         """The label of one picture that could not be labelled."""
         dtype = class_dtype(class_count)
         return cls(
             classes=np.full((*grid, k), no_class(dtype), dtype),
             scores=np.zeros((*grid, k), np.float32),
             boxes=np.full(4, np.nan, np.float32),
-            sizes=np.array(size, np.uint32),
+            sizes=np.zeros(2, np.uint32),
             status=np.array(status, np.uint8),
         )
 

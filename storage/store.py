@@ -10,35 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import KeyNotFoundError, MismatchError, StoreError
+from storage.keys import key_differences
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record
 from storage.schema import Schema
 from storage.status import Status
 
 RowArray = Literal["boxes", "sizes", "status", "targets"]
-
-
-def check_keys(keys: Sequence[str]) -> None:
-    """Refuse keys that cannot name a picture below a root: the one place where a key becomes trusted.
-
-    Raises:
-        StoreError: a key is empty, repeated, absolute, not UTF-8, or climbs out of its root.
-    """
-    seen = set()
-    for row, key in enumerate(keys):
-        parts = key.split("/")
-        if not key or "\0" in key or any(part in ("", ".", "..") for part in parts):
-            raise StoreError(
-                f"row {row} has the key {key!r}; a key is a relative path with / between its parts and no empty part, "
-                "no . and no .. among them"
-            )
-        if key in seen:
-            raise StoreError(f"row {row} has the key {key!r} again; every key must name one picture")
-        try:
-            key.encode()
-        except UnicodeEncodeError as error:
-            raise StoreError(f"row {row} has the key {key!r}, which is not UTF-8; rename the file") from error
-        seen.add(key)
 
 
 class LabelStore(ABC):
@@ -176,18 +154,3 @@ def refuse_differences(store: LabelStore, schema: Schema, keys: Sequence[str]) -
     differences = store.schema.differences(schema) + key_differences(store.keys, keys)
     if differences:
         raise MismatchError(store.address, differences)
-
-
-def key_differences(stored: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """At most one sentence: how the keys of a run differ from those of a store."""
-    if len(stored) != len(keys):
-        sentence = f"keys: the store has {len(stored)}, this run has {len(keys)}"
-        only = sorted(set(stored) ^ set(keys))
-        where = "the store" if only and only[0] in set(stored) else "this run"
-        return [
-            f"{sentence}; {len(only)} are in only one of them, the first, {only[0]!r}, in {where}" if only else sentence
-        ]
-    for row, (mine, theirs) in enumerate(zip(stored, keys, strict=True)):
-        if mine != theirs:
-            return [f"keys: in row {row} the store has {mine!r}, this run has {theirs!r}"]
-    return []

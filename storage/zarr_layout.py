@@ -16,10 +16,10 @@ from zarr.storage import LocalStore
 
 from storage import scores
 from storage.errors import DamageError, FormatError, NotAStoreError
+from storage.keys import check_keys
 from storage.labelmap import no_class
 from storage.schema import FORMAT, Schema
 from storage.status import Status
-from storage.store import check_keys
 
 ATTRIBUTE = "tokenlabel"  # of the root group: the schema, or {"creating": true} until all metadata lies there
 LABEL_ARRAYS = ("classes", "scores")  # written with each shard, one inner chunk an image

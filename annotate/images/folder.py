@@ -10,6 +10,7 @@ from pathlib import Path
 
 from annotate.errors import AnnotateError, PictureError
 from storage import Status
+from storage.keys import is_key
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 
@@ -26,10 +27,9 @@ class FolderReader:
         Raises:
             PictureError: MISSING, or UNREADABLE with the reason that the system gave.
         """
-        parts = key.split("/")
-        if not key or "\0" in key or any(part in ("", ".", "..") for part in parts):
+        if not is_key(key):
             raise PictureError(Status.REFUSED, "the key does not name a file below the root")
-        path = self.root.joinpath(*parts)
+        path = self.root.joinpath(*key.split("/"))
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
                 raise PictureError(Status.UNREADABLE, "not a regular file")

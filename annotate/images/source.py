@@ -21,7 +21,7 @@ class PictureReader(Protocol):
 class ImageSource(Protocol):
     """Pictures in an order that never changes while the collection does not.
 
-    keys:         the name of each picture, unique, with / between its parts (see `storage.store.check_keys`)
+    keys:         the name of each picture, unique, with / between its parts (see storage/keys.py)
     targets:      the data set's own class of each, or None where it has none
     target_names: the names of those classes, in the order of their numbers, or None
     left_out:     how many files the collection holds that are no pictures by their name
