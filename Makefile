@@ -9,7 +9,7 @@ INSTALLED := .venv/installed
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## label real pictures, look at the labels, train on them: about 4 minutes on 2 cores
+demo: $(INSTALLED)  ## label real pictures, look at the labels, train on them: 4 to 5 minutes on 2 cores
 	$(BIN)/python -m demo
 
 test: $(INSTALLED)  ## run the tests
