@@ -26,7 +26,7 @@ class _Commands(click.Group):
             sys.exit(INTERRUPTED)
         except click.ClickException:
             raise
-        except Exception as error:
+        except Exception as error:  # only to ask whose it is: those that are not ours go on as they came
             if not _is_ours(error):
                 raise
             click.echo(f"error: {error}", err=True)
@@ -181,9 +181,9 @@ def status(store: str, as_json: bool) -> None:
     from storage import open_store
 
     opened = open_store(store)
-    pending = opened.pending()
-    shards = opened.schema.shards(len(opened))
-    records = [record for shard in range(len(shards)) if (record := opened.record(shard))]
+    shards = list(opened.records())
+    records = [record for _, record in shards if record]
+    pending = [rows for rows, record in shards if record is None]
     answer = {
         "store": store,
         "pictures": len(opened),

@@ -152,11 +152,11 @@ def run(
             progress.done + len(outcome.shard.rows), progress.total, progress.failed + len(outcome.record.failures)
         )
         report(progress)
-    records = [store.record(shard) for shard in range(len(store.schema.shards(len(store))))]
-    failures = [failure for record in records if record for failure in record.failures]
+    records = [record for _, record in store.records() if record]
+    failures = [failure for record in records for failure in record.failures]
     return Summary(
         pictures=len(store),
-        labelled=sum(record.labelled for record in records if record),
+        labelled=sum(record.labelled for record in records),
         failures=tuple((store.keys[failure.row], failure.status.word, failure.reason) for failure in failures),
         given_up=tuple(given_up),
         labelled_now=labelled_now,

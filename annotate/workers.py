@@ -180,6 +180,6 @@ class _Worker:
         if self._do is None:
             try:
                 self._do = self._job.start()
-            except Exception as error:
+            except Exception as error:  # whatever it is, the driver raises it
                 raise _CannotStartError(error) from error
         return self._do(shard)

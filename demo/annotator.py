@@ -27,7 +27,8 @@ STEPS, BATCH = 600, 128
 def crops(rng: np.random.Generator, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Fresh training crops: uint8 [count, CROP, CROP, 3] and target float32 [count, classes], each row summing to 1.
 
-    Digits are stretched by up to 4/3 either way, as squashing a 4:3 picture to a square stretches them.
+    Height and width of a digit are drawn each for itself, so that digits are seen stretched, as squashing a 4:3 picture
+    to a square stretches them, and more than that.
     """
     classes = len(scenes.CLASS_NAMES)
     pixels = np.empty((count, CROP, CROP, 3), np.uint8)

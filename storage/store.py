@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +44,15 @@ class LabelStore(ABC):
         Raises:
             DamageError: there is one, but it cannot be read.
         """
+
+    def records(self) -> Iterator[tuple[range, Record | None]]:
+        """The rows and the commit record, or None, of every shard in order.
+
+        Raises:
+            DamageError: at a record that cannot be read.
+        """
+        for shard, rows in enumerate(self.schema.shards(len(self))):
+            yield rows, self.record(shard)
 
     @abstractmethod
     def pending(self) -> list[range]:

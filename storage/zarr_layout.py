@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import GroupNotFoundError
 from zarr.storage import LocalStore
@@ -72,7 +73,7 @@ def lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[
     array = group.create_array("keys", shape=(count,), dtype=str, attributes={"sha256": hash_keys(keys)}, **whole)
     array[:] = np.array(keys, np.dtypes.StringDType())
     own = np.full(count, -1, np.int32) if targets is None else np.asarray(targets, np.int32)
-    digest = hashlib.sha256(own.astype("<i4").tobytes()).hexdigest()
+    digest = hash_targets(own)
     array = group.create_array(
         "targets", shape=(count,), dtype=np.int32, fill_value=-1, attributes={"sha256": digest}, **whole
     )
@@ -116,6 +117,11 @@ def read_attributes(path: Path) -> dict[str, Any] | None:
 def hash_json(values: Mapping[str, Any]) -> str:
     """SHA-256 over the JSON text of the values: sorted keys, no spaces, ASCII."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def hash_targets(targets: NDArray[np.int32]) -> str:
+    """SHA-256 over the targets as little-endian int32."""
+    return hashlib.sha256(targets.astype("<i4").tobytes()).hexdigest()
 
 
 def hash_keys(keys: Sequence[str]) -> str:

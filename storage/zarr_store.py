@@ -22,7 +22,16 @@ from storage.record import Record
 from storage.schema import Schema
 from storage.shard_reader import ShardReader
 from storage.store import LabelStore, RowArray, failures_of, no_such_key, refuse_differences
-from storage.zarr_layout import LABEL_ARRAYS, RECORDS, ROW_ARRAYS, WRITE_FILL, hash_keys, lay_down, read_attributes
+from storage.zarr_layout import (
+    LABEL_ARRAYS,
+    RECORDS,
+    ROW_ARRAYS,
+    WRITE_FILL,
+    hash_keys,
+    hash_targets,
+    lay_down,
+    read_attributes,
+)
 
 
 @final
@@ -155,7 +164,7 @@ class ZarrStore(LabelStore):
         if name in ROW_ARRAYS:  # what a killed writer left in them is no label
             for rows in self.pending():
                 values[rows.start : rows.stop] = self._array(name).fill_value
-        elif hashlib.sha256(values.astype("<i4").tobytes()).hexdigest() != self._array(name).attrs.get("sha256"):
+        elif hash_targets(values) != self._array(name).attrs.get("sha256"):
             raise DamageError(
                 f"the targets of {self.address} are not those that were written: their SHA-256 does not hold"
             )

@@ -77,10 +77,10 @@ def token_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, in
     probabilities = np.zeros((count, places, keep), np.float32)
     outside = np.zeros((count, places), bool)
     for n, view in enumerate(views):
-        start = 0
+        label, start = labels[n], 0
         for grid in ((1, 1), tokens):
             stop = start + grid[0] * grid[1]
-            scores = align(labels[n], view, grid)
+            scores = align(label, view, grid)
             best, mass = _likeliest(scores, keep)
             classes[n, start:stop, : best.shape[1]] = best
             probabilities[n, start:stop, : best.shape[1]] = mass

@@ -28,7 +28,6 @@ _OTHER = (150, 150, 150)
 _INK, _PAPER, _FAINT = (24, 24, 27), (255, 255, 255), (113, 113, 122)
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 _OPACITY = 0.62
-_LEGEND_CLASSES = 20
 _GAP, _SEAM = 10, 4
 
 
@@ -113,11 +112,10 @@ def _colours(
         slot = slot if slot in free else free[0]
         free.remove(slot)
         colours[number] = PALETTE[slot]
-    shown = sorted(number for number, _ in counts.most_common(_LEGEND_CLASSES) if number in colours)
-    names = [(class_name(store, number), colours[number]) for number in shown]
-    if len(counts) > len(shown):
-        names.append((f"{len(counts) - len(shown)} more classes", _OTHER))
-    return {number: colours[number] for number in shown}, names
+    names = [(class_name(store, number), colour) for number, colour in sorted(colours.items())]
+    if len(counts) > len(colours):
+        names.append((f"{len(counts) - len(colours)} more classes", _OTHER))
+    return colours, names
 
 
 def _panels(

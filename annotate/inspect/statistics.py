@@ -69,8 +69,8 @@ def statistics(store: LabelStore) -> Statistics:
     best: Counter[int] = Counter()
     cells = agreed = judged = 0
     confidence = remainder = entropy = 0.0
-    for shard, rows in enumerate(schema.shards(len(store))):
-        if store.record(shard) is None:
+    for rows, record in store.records():
+        if record is None:
             statuses[Status.PENDING] += len(rows)
             continue
         labels = store.read(np.arange(rows.start, rows.stop))
