@@ -205,46 +205,48 @@ def status(store: str, as_json: bool) -> None:
 
 @main.command()
 @_STORE
+@click.option("--deep", is_flag=True, help="Decode every label as well, and look at every value.")
+@click.option("--repair", is_flag=True, help="Make damaged shards pending again, and mend what can be derived.")
 @_JSON
-def verify(store: str, as_json: bool) -> None:
+def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
     """Read all of STORE again and hold it against what was written.
 
-    Checks the keys, every commit record, the checksum of every object and chunk, that every row is accounted for, and
-    that every value is in its range. Exits with 4 when there is damage, with 3 when shards are pending.
+    Checks the keys, the metadata, every commit record, the SHA-256 of every object and that every row is accounted
+    for. Exits with 4 when there is damage, with 3 when shards are pending.
     """
     from tqdm import tqdm
 
     from storage import DamageError, open_store
+    from storage import repair as mend
     from storage import verify as check
 
     try:
-        opened = open_store(store)
-        with tqdm(total=len(opened), unit=" rows", desc="verifying") as bar:
-            reports = []
-            for report in check(opened):
-                reports.append(report)
-                bar.update(len(report.rows))
+        opened = open_store(store, writable=repair)
     except DamageError as error:
-        click.echo(json.dumps({"store": store, "state": "damaged", "problem": str(error)}) if as_json else str(error))
+        click.echo(json.dumps({"store": store, "state": "damaged", "problems": [str(error)]}) if as_json else error)
         sys.exit(DAMAGED)
-    damaged = [report for report in reports if report.state == "damaged"]
-    pending = [report for report in reports if report.state == "pending"]
-    state = "damaged" if damaged else "pending" if pending else "ok"
-    if as_json:
-        click.echo(json.dumps({"store": store, "state": state, "shards": [report.to_json() for report in reports]}))
-    else:
-        for report in damaged:
-            click.echo(f"rows {report.rows.start} to {report.rows.stop} are damaged:")
-            for problem in report.problems:
-                click.echo(f"  {problem}")
-            shard = report.rows.start // opened.schema.rows_per_shard
-            click.echo(f"  to label them anew: rm {store}/shards/record/c/{shard}, and run `annotate run` again")
-        click.echo(
-            f"{len(reports):,} shards: {len(reports) - len(damaged) - len(pending):,} ok, {len(damaged):,} damaged, "
-            f"{len(pending):,} pending; {sum(report.labelled for report in reports):,} pictures labelled, "
-            f"{sum(report.failed for report in reports):,} could not be"
-        )
+    with tqdm(total=len(opened), unit=" rows", desc="verifying") as bar:
+        found = check(opened, deep=deep, report=lambda shard: bar.update(len(shard.rows)))
+    answer = {"store": store, **found.to_json()}
+    told = [found.describe()]
+    state: str = found.state
+    if repair and state == "damaged":
+        answer["beyond_repair"] = left = mend(opened, found)
+        state = "damaged" if left else "pending" if opened.pending() else "ok"
+        told += [f"beyond repair: {problem}; restore it from a copy" for problem in left]
+        told.append(f"repaired. Now run {_resume(opened)}" if opened.pending() else "repaired")
+    elif state == "damaged":
+        told.append(f"`annotate verify {store} --repair` makes damaged shards pending again")
+    click.echo(json.dumps(answer) if as_json else "\n".join(told))
     sys.exit({"damaged": DAMAGED, "pending": UNFINISHED, "ok": DONE}[state])
+
+
+def _resume(store: Any) -> str:
+    """The command that labels what is pending."""
+    recipe = store.schema.recipe
+    if "imported" in recipe:
+        return f"the same `annotate convert TREE {store.address} --from {recipe['imported']} …` again"
+    return f"`annotate run IMAGES {store.address} --model {recipe.get('model', 'NAME')} …` again, with the same options"
 
 
 @main.command()
@@ -278,6 +280,62 @@ def inspect(store: str, images: Path | None, output: Path | None, count: int, se
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
     click.echo(json.dumps({"sheet": str(output), "rows": rows}) if as_json else f"wrote {output}: {len(rows)} pictures")
+
+
+_PUBLICATION = [
+    click.option("--name", help="Of the label set. By default that of the store."),
+    click.option("--source", required=True, help="The pictures that were labelled: their data set, or its address."),
+    click.option("--licence", "--license", required=True, help="Of the labels: an SPDX identifier, or an address."),
+    click.option("--url", help="Where the label set will be."),
+]
+
+
+def _with_publication(command: Any) -> Any:
+    for option in reversed(_PUBLICATION):
+        command = option(command)
+    return command
+
+
+def _publication(store: str, name: str | None, source: str, licence: str, url: str | None) -> Any:
+    from storage import Publication
+
+    return Publication(name=name or Path(store).name, source=source, licence=licence, url=url)
+
+
+@main.command()
+@_STORE
+@_with_publication
+def finalize(store: str, name: str | None, source: str, licence: str, url: str | None) -> None:
+    """Make a finished STORE ready to be published.
+
+    Consolidates its metadata, and writes a dataset card, a Croissant description, and a manifest with the SHA-256 of
+    every object, which `sha256sum -c` and `annotate verify` check.
+    """
+    from storage import finalize as publish
+    from storage import open_store
+
+    count = publish(open_store(store, writable=True), _publication(store, name, source, licence, url))
+    click.echo(f"{store} is ready to be published: its manifest names {count:,} objects")
+
+
+@main.command()
+@_STORE
+@_with_publication
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the card here instead of printing it.")
+def card(store: str, name: str | None, source: str, licence: str, url: str | None, output: Path | None) -> None:
+    """Print a dataset card of STORE, in Markdown: its source, licence, and how it was made."""
+    from storage import open_store
+    from storage.publication import card as describe
+
+    text = describe(open_store(store), _publication(store, name, source, licence, url))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
+    click.echo(f"wrote {output}")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from annotate.printable import printable
 from annotate.recipe import Recipe
 from annotate.workers import Workers
 from storage import LabelStore, Schema, create_store, find_store
+from storage.backends import absolute
 from storage.keys import check_keys
 from storage.store import refuse_differences
 
@@ -135,7 +135,7 @@ def run(
         batch_size=batch_size,
     )
     store = _open(source, job, rows_per_shard)
-    job = replace(job, address=os.path.abspath(store.address))  # a worker may live in another folder
+    job = replace(job, address=absolute(store.address))  # a worker may live in another folder
     pending = store.pending()
     waiting = sum(map(len, pending))
     shards = [Shard(rows, source.keys[rows.start : rows.stop]) for rows in pending]

@@ -4,6 +4,7 @@ Needs numpy and zarr, and knows neither networks nor training.
 """
 
 from storage.backends import create_store, find_store, open_store
+from storage.copying import copy
 from storage.errors import (
     DamageError,
     FormatError,
@@ -14,8 +15,9 @@ from storage.errors import (
     StoreError,
 )
 from storage.geometry import Box
-from storage.integrity import ShardReport, verify
+from storage.integrity import ShardReport, Verification, repair, verify
 from storage.labelmap import LabelMap
+from storage.publication import Publication, finalize
 from storage.record import Failure, Record
 from storage.schema import Schema
 from storage.status import Status
@@ -32,13 +34,18 @@ __all__ = [
     "MismatchError",
     "NotAStoreError",
     "NotLabelledError",
+    "Publication",
     "Record",
     "Schema",
     "ShardReport",
     "Status",
     "StoreError",
+    "Verification",
+    "copy",
     "create_store",
+    "finalize",
     "find_store",
     "open_store",
+    "repair",
     "verify",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from importlib.util import find_spec
 
 from storage.errors import StoreError
 from storage.schema import Schema
@@ -17,7 +17,7 @@ def create_store(
     """Make the store of these keys at this address, or open the equal one that is there, for writing.
 
     Args:
-        address: a local folder, which becomes a Zarr v3 group.
+        address: a local folder, of HDF5 files if its name ends with .h5 or .hdf5, and else a Zarr v3 group.
         schema: what all label maps share.
         keys: the key of each row.
         targets: the data set's own class of each row, or -1.
@@ -26,9 +26,14 @@ def create_store(
         MismatchError: the store that is there has another schema or other keys; each difference is named.
         StoreError: the address cannot be used, or the keys are no keys.
     """
-    from storage.zarr_store import create
+    text = os.fspath(address)
+    if _is_hdf5(text):
+        from storage import hdf5_creation
 
-    return create(_local(address), schema, keys, targets)
+        return hdf5_creation.create(text, schema, keys, targets)
+    from storage import zarr_creation
+
+    return zarr_creation.create(text, schema, keys, targets)
 
 
 def open_store(address: str | os.PathLike[str], *, writable: bool = False) -> LabelStore:
@@ -38,9 +43,14 @@ def open_store(address: str | os.PathLike[str], *, writable: bool = False) -> La
         NotAStoreError: nothing is there, or something else.
         FormatError: the store has a format that this version does not read.
     """
+    text = os.fspath(address)
+    if _is_hdf5(text):
+        from storage.hdf5_store import Hdf5Store
+
+        return Hdf5Store(text, writable=writable)
     from storage.zarr_store import ZarrStore
 
-    return ZarrStore(_local(address), writable=writable)
+    return ZarrStore(text, writable=writable)
 
 
 def find_store(address: str | os.PathLike[str]) -> LabelStore | None:
@@ -50,13 +60,30 @@ def find_store(address: str | os.PathLike[str]) -> LabelStore | None:
         NotAStoreError: something else is there.
         FormatError: the store has a format that this version does not read.
     """
-    from storage.zarr_store import find
-
-    return find(_local(address))
-
-
-def _local(address: str | os.PathLike[str]) -> Path:
     text = os.fspath(address)
-    if "://" in text:
-        raise StoreError(f"cannot use the address {text}: this version keeps stores in local folders only")
-    return Path(text)
+    if _is_hdf5(text):
+        from storage import hdf5_creation
+
+        return hdf5_creation.find(text)
+    from storage import zarr_creation
+
+    return zarr_creation.find(text)
+
+
+def absolute(address: str | os.PathLike[str]) -> str:
+    """The address as it is understood in every working folder of this machine."""
+    text = os.fspath(address)
+    return text if "://" in text else os.path.abspath(text)
+
+
+def _is_hdf5(address: str) -> bool:
+    """Whether this is the path of an HDF5 store, which h5py is there to open.
+
+    Raises:
+        StoreError: it is, and h5py is not there.
+    """
+    if "://" in address or not address.rstrip("/").endswith((".h5", ".hdf5")):
+        return False
+    if find_spec("h5py") is None:
+        raise StoreError(f"cannot use the store {address}: HDF5 stores need h5py: pip install 'tokenlabel[hdf5]'")
+    return True

@@ -39,3 +39,31 @@ class MismatchError(StoreError):
             f"cannot go on with the store {address}: it was made differently.{lines}\n"
             "Use the same settings and pictures to resume it, or give a new address to make another store."
         )
+
+
+# The errors of more than one backend, worded once.
+
+
+def no_store(address: str) -> NotAStoreError:
+    """Nothing is there to be opened."""
+    return NotAStoreError(f"there is no store at {address}; `annotate run IMAGES {address}` makes one")
+
+
+def a_file(address: str) -> NotAStoreError:
+    """A file is where a store's folder should be."""
+    return NotAStoreError(f"{address} is a file, not a store of label maps; give another address")
+
+
+def not_empty(address: str) -> NotAStoreError:
+    """Other files are where a new store should be."""
+    return NotAStoreError(f"{address} is not empty and not a store of label maps; give another address")
+
+
+def another(address: str, name: str) -> NotAStoreError:
+    """The object that would say what the store is says something else."""
+    return NotAStoreError(f"{address} is not a store of label maps, whatever its {name} is; give another address")
+
+
+def opened_for_reading(address: str) -> StoreError:
+    """Something was to be written through a store that was opened for reading."""
+    return StoreError(f"cannot write to {address}: it was opened for reading")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from storage import coding
 from storage.errors import DamageError, StoreError
-from storage.labelmap import LabelMap, no_class
+from storage.manifest import MANIFEST, differences
 from storage.record import Record
 from storage.status import Status
 from storage.store import LabelStore
@@ -36,53 +38,135 @@ class ShardReport:
         }
 
 
-def verify(store: LabelStore) -> Iterator[ShardReport]:
-    """Read every committed shard of a store again and report on each, in order.
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found in a whole store: what is wrong with what all shards share, and the report of every shard."""
 
-    Checks the hashes of keys and targets, every commit record, the checksum of every object against it, the checksum
-    of every chunk, that every row is accounted for, and that every value is in its range.
+    shared: tuple[str, ...]
+    shards: tuple[ShardReport, ...]
 
-    Raises:
-        DamageError: the damage is not in a shard: keys or metadata are not readable.
-    """
-    if len(store.keys) != len(store):
-        raise DamageError(f"the store {store.address} has {len(store.keys)} keys for {len(store)} rows")
-    store.column("targets")  # checks itself
-    for shard, rows in enumerate(store.schema.shards(len(store))):
-        try:
-            record = store.record(shard)
-            if record is None:
-                yield ShardReport(rows=rows, state="pending")
-                continue
-            problems = [*_objects(store, rows, record), *_values(store, record, store.read(rows))]
-        except StoreError as error:
-            yield ShardReport(rows=rows, state="damaged", problems=(str(error),))
-            continue
-        yield ShardReport(
-            rows=rows,
-            state="damaged" if problems else "ok",
-            labelled=record.labelled,
-            failed=len(record.failures),
-            problems=tuple(problems),
+    @property
+    def state(self) -> Literal["ok", "pending", "damaged"]:
+        """The worst that was found."""
+        if self.shared or self._having("damaged"):
+            return "damaged"
+        return "pending" if self._having("pending") else "ok"
+
+    def describe(self) -> str:
+        """The problems and the sums, for a person."""
+        lines = [*self.shared]
+        for report in self._having("damaged"):
+            lines.append(f"rows {report.rows.start} to {report.rows.stop} are damaged:")
+            lines += [f"  {problem}" for problem in report.problems]
+        damaged, pending = len(self._having("damaged")), len(self._having("pending"))
+        lines.append(
+            f"{len(self.shards):,} shards: {len(self.shards) - damaged - pending:,} ok, {damaged:,} damaged, "
+            f"{pending:,} pending; {sum(report.labelled for report in self.shards):,} pictures labelled, "
+            f"{sum(report.failed for report in self.shards):,} could not be"
         )
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "state": self.state,
+            "problems": list(self.shared),
+            "shards": [report.to_json() for report in self.shards],
+        }
+
+    def _having(self, state: str) -> list[ShardReport]:
+        return [report for report in self.shards if report.state == state]
 
 
-def _objects(store: LabelStore, rows: range, record: Record) -> Iterator[str]:
+def verify(
+    store: LabelStore, *, deep: bool = False, report: Callable[[ShardReport], None] = lambda found: None
+) -> Verification:
+    """Read a whole store again, and hold it against what was written.
+
+    Checked are the hashes of keys and targets, the metadata, the key index, the manifest of a finalized store, every
+    commit record, the SHA-256 of every object of a shard against its record, and that every row is accounted for.
+    With `deep`, every chunk is decoded as well, and every value must be in its range.
+
+    Args:
+        store: the store.
+        deep: decode everything.
+        report: called after each shard.
+    """
+    shards = []
+    for shard in range(len(store.shards())):
+        shards.append(_verify_shard(store, shard, deep))
+        report(shards[-1])
+    return Verification(shared=tuple(_verify_shared(store)), shards=tuple(shards))
+
+
+def repair(store: LabelStore, found: Verification) -> list[str]:
+    """Make damaged shards pending again, and write anew what follows from header and keys.
+
+    Returns:
+        One sentence for each problem that no repair can mend.
+    """
+    for shard, report in enumerate(found.shards):
+        if report.state == "damaged":
+            store.forget(shard)
+    if found.shared:
+        with suppress(DamageError):  # of the keys, from which the rest follows; it is named again below
+            store.mend()
+    store.delete_object(MANIFEST)  # the store is no longer the one that was published
+    return _verify_shared(store)
+
+
+def _verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
+    rows = store.shards()[shard]
+    try:
+        record = store.record(shard)
+        if record is None:
+            return ShardReport(rows=rows, state="pending")
+        problems = [*_objects(store, shard, record), *_rows(store, shard, record)]
+        if deep:
+            coded = store.fetch([(shard, place) for place in range(len(rows))])
+            problems += coding.problems(coded, store.schema)
+    except StoreError as error:
+        return ShardReport(rows=rows, state="damaged", problems=(str(error),))
+    return ShardReport(
+        rows=rows,
+        state="damaged" if problems else "ok",
+        labelled=record.labelled,
+        failed=len(record.failures),
+        problems=tuple(problems),
+    )
+
+
+def _verify_shared(store: LabelStore) -> list[str]:
+    """One sentence for each thing that is wrong with what all shards share."""
+    found: dict[str, None] = {}  # each once: damaged keys are met again when the index is held against them
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: store.keys,
+        lambda: store.targets,
+        lambda: found.update(dict.fromkeys(store.problems())),
+        lambda: found.update(dict.fromkeys(differences(store))),
+    )
+    for look in looks:
+        try:
+            look()
+        except DamageError as error:
+            found[str(error)] = None
+    return list(found)
+
+
+def _objects(store: LabelStore, shard: int, record: Record) -> Iterator[str]:
     """The objects against the checksums that were taken when they had been written."""
-    if record.rows != rows:
+    found = store.checksums(shard)
+    for name in sorted(record.objects.keys() | found.keys()):
+        if found.get(name) != record.objects.get(name):
+            expected = record.objects.get(name, "no such object")
+            yield f"{name}: its SHA-256 is {found.get(name, 'missing')}, the commit record has {expected}"
+
+
+def _rows(store: LabelStore, shard: int, record: Record) -> Iterator[str]:
+    """The status of every row against the commit record."""
+    if record.rows != store.shards()[shard]:
         yield f"the commit record is of rows {record.start} to {record.stop}"
-    found = store.checksums(rows)
-    for key in sorted(record.objects.keys() | found.keys()):
-        if found.get(key) != record.objects.get(key):
-            expected = record.objects.get(key, "no such object")
-            yield f"{key}: its SHA-256 is {found.get(key, 'missing')}, the commit record has {expected}"
-
-
-def _values(store: LabelStore, record: Record, labels: LabelMap) -> Iterator[str]:
-    """The values against the schema and the record. That scores are probabilities, LabelMap has checked."""
-    known = labels.classes[labels.classes != no_class(labels.classes.dtype)]
-    if known.size and known.max() >= store.schema.class_count:
-        yield f"there is a class {known.max()}, but the store has {store.schema.class_count} classes"
-    failed = {record.start + int(place) for place in np.flatnonzero(labels.status != Status.LABELLED)}
-    if failed != {failure.row for failure in record.failures} or record.labelled != len(labels) - len(failed):
+    status = store.fetch_rows("status", shard)
+    failed = {record.start + int(place) for place in np.flatnonzero(status != Status.LABELLED)}
+    if failed != {failure.row for failure in record.failures} or record.labelled != len(status) - len(failed):
         yield f"{len(failed)} rows have no label, but the commit record accounts for {len(record.failures)}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 from storage.errors import StoreError
 
@@ -32,6 +33,14 @@ def check_keys(keys: Sequence[str]) -> None:
         except UnicodeEncodeError as error:
             raise StoreError(f"row {row} has the key {key!r}, which is not UTF-8; rename the file") from error
         seen.add(key)
+
+
+def hash_keys(keys: Iterable[str]) -> str:
+    """SHA-256 over the keys in UTF-8, each ended by a zero byte, which no key contains."""
+    digest = hashlib.sha256()
+    for key in keys:
+        digest.update(key.encode() + b"\0")
+    return digest.hexdigest()
 
 
 def key_differences(stored: Sequence[str], keys: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 from storage.geometry import Box
 from storage.status import Status
 
+ScoreKind = Literal["probability", "logit"]
+
 # Rounding of float32 sums over k probabilities.
 _MASS_TOLERANCE = 1e-4
+_set = object.__setattr__  # what a frozen dataclass itself uses
+_ARRAYS = ("classes", "scores", "boxes", "sizes", "status")
 
 
 def class_dtype(class_count: int) -> np.dtype[np.unsignedinteger]:
@@ -31,11 +36,13 @@ class LabelMap:
 
     classes: uint16 or uint32 [..., h, w, k], class ids, best first; the type's largest value means "no class".
     scores:  float32 [..., h, w, k], probabilities in [0, 1]. What they leave out of 1 is the remainder: it belongs to
-             the classes that are not among the k.
+             the classes that are not among the k. Or, where `kind` is "logit", float16 or float32 logits as another
+             tool wrote them, which say nothing of the other classes.
     boxes:   float32 [..., 4], top, left, bottom, right of the part of the picture that the h x w grid covers, in unit
              image coordinates (see `Box`); NaN where there is no label.
     sizes:   uint32 [..., 2], height and width of the source picture in pixels; 0 where it is unknown.
     status:  uint8 [...], a `Status`. Rows that are not LABELLED hold no class anywhere.
+    kind:    "probability" or "logit".
 
     Raises:
         ValueError: shapes that do not belong together, scores that are no probabilities, a label where the status
@@ -43,10 +50,11 @@ class LabelMap:
     """
 
     classes: NDArray[np.unsignedinteger]
-    scores: NDArray[np.float32]
+    scores: NDArray[np.floating[Any]]
     boxes: NDArray[np.float32]
     sizes: NDArray[np.uint32]
     status: NDArray[np.uint8]
+    kind: ScoreKind = "probability"
 
     def __post_init__(self) -> None:
         """Refuse what is no label map."""
@@ -60,17 +68,43 @@ class LabelMap:
                 raise ValueError(f"{name} must have the shape {shape} to go with classes {(*lead, *grid)}, not {found}")
         if self.classes.dtype not in (np.uint16, np.uint32):
             raise ValueError(f"classes must be uint16 or uint32, not {self.classes.dtype}")
+        if self.kind == "probability":
+            self._refuse_what_is_no_probability()
+        elif np.isnan(self.scores).any():
+            raise ValueError("logits must be numbers, but some are NaN")
+        unlabelled = self.status != Status.LABELLED
+        if (self.classes[unlabelled] != no_class(self.classes.dtype)).any() or self.scores[unlabelled].any():
+            raise ValueError("rows that are not labelled must hold no class and no score")
+        if np.isnan(self.boxes[~unlabelled]).any():
+            raise ValueError("labelled rows must have a box")
+
+    def _refuse_what_is_no_probability(self) -> None:
         mass = self.scores.sum(-1)
         if not (self.scores.min(initial=0) >= 0 and mass.max(initial=0) <= 1 + _MASS_TOLERANCE):
             raise ValueError(
                 f"scores must be probabilities that sum to at most 1 at each location, "
                 f"but the smallest is {self.scores.min():g} and the largest sum {mass.max():g}"
             )
-        unlabelled = self.status != Status.LABELLED
-        if (self.classes[unlabelled] != no_class(self.classes.dtype)).any() or self.scores[unlabelled].any():
-            raise ValueError("rows that are not labelled must hold no class and no score")
-        if np.isnan(self.boxes[~unlabelled]).any():
-            raise ValueError("labelled rows must have a box")
+
+    @classmethod
+    def trusted(
+        cls,
+        classes: NDArray[np.unsignedinteger],
+        scores: NDArray[np.floating[Any]],
+        boxes: NDArray[np.float32],
+        sizes: NDArray[np.uint32],
+        status: NDArray[np.uint8],
+        kind: ScoreKind,
+    ) -> Self:
+        """A label map of values that were checked before they were written: looks at none of them again."""
+        label = object.__new__(cls)
+        _set(label, "classes", classes)
+        _set(label, "scores", scores)
+        _set(label, "boxes", boxes)
+        _set(label, "sizes", sizes)
+        _set(label, "status", status)
+        _set(label, "kind", kind)
+        return label
 
     @classmethod
     def unlabelled(cls, status: Status, *, grid: tuple[int, int], k: int, class_count: int) -> LabelMap:
@@ -87,11 +121,15 @@ class LabelMap:
     @classmethod
     def stack(cls, labels: Sequence[LabelMap]) -> LabelMap:
         """Labels of one shape as one, with a new first axis."""
-        return cls(*(np.stack([getattr(label, field.name) for label in labels]) for field in fields(cls)))
+        arrays = {name: np.stack([getattr(label, name) for label in labels]) for name in _ARRAYS}
+        return cls(**arrays, kind=labels[0].kind)
 
     def __getitem__(self, index: object) -> LabelMap:
         """The labels at this index of the leading axes, as numpy indexes them."""
-        return LabelMap(*(np.asarray(getattr(self, field.name)[index]) for field in fields(self)))
+        arrays = {name: np.asarray(getattr(self, name)[index]) for name in _ARRAYS}
+        if arrays["classes"].shape[-3:] != self.classes.shape[-3:]:
+            raise IndexError(f"only the leading axes {self.status.shape} of label maps can be indexed")
+        return LabelMap.trusted(**arrays, kind=self.kind)
 
     def __len__(self) -> int:
         """The length of the first leading axis."""
@@ -111,7 +149,13 @@ class LabelMap:
 
     @property
     def remainder(self) -> NDArray[np.float32]:
-        """Probability that the k classes leave to all others: float32 [..., h, w] in [0, 1]."""
+        """Probability that the k classes leave to all others: float32 [..., h, w] in [0, 1].
+
+        Raises:
+            TypeError: the scores are logits.
+        """
+        if self.kind != "probability":
+            raise TypeError("logits of k classes do not say what they leave to the others")
         return np.clip(1 - self.scores.sum(-1), 0, 1)
 
     @property

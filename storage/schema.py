@@ -10,10 +10,9 @@ from typing import Any, Self
 import numpy as np
 
 from storage.errors import FormatError
-from storage.labelmap import class_dtype
+from storage.labelmap import ScoreKind, class_dtype
 
-FORMAT = 1
-
+_SCORE_TYPES = {"probability": ("uint8",), "logit": ("float16", "float32")}
 _MISSING = "nothing"
 
 
@@ -27,10 +26,11 @@ class Schema:
     class_names:    their names, or None
     target_names:   the data set's own class names, by target number, or None
     rows_per_shard: rows that are written, resumed and checked together
-    scores:         the kind of scores: "probability", of a softmax over all classes
+    scores:         the kind of scores: "probability", of a softmax over all classes, or "logit", as other tools wrote
+                    them: bit-exact, but silent on all classes beyond the k
+    score_type:     how a score rests: "uint8" for probabilities, coded; "float16" or "float32" for logits
     recipe:         everything that decides a label, as JSON; see annotate/recipe.py
     provenance:     what else is worth knowing, as JSON. The one field in which two equal schemas may differ.
-    format:         the major version of the format on disk, docs/format.md
 
     Raises:
         ValueError: a field is out of its range.
@@ -42,10 +42,10 @@ class Schema:
     rows_per_shard: int
     class_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
-    scores: str = "probability"
+    scores: ScoreKind = "probability"
+    score_type: str = "uint8"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    format: int = FORMAT
 
     def __post_init__(self) -> None:
         """Refuse fields out of range."""
@@ -57,15 +57,18 @@ class Schema:
             raise ValueError(f"rows_per_shard must be at least 1, not {self.rows_per_shard}")
         if self.class_names is not None and len(self.class_names) != self.class_count:
             raise ValueError(f"{len(self.class_names)} class names were given for {self.class_count} classes")
-        if self.scores != "probability":
-            raise ValueError(f'scores must be "probability", not {self.scores!r}')
-        if self.format != FORMAT:
-            raise ValueError(f"this version writes format {FORMAT}, not {self.format}")
+        if self.score_type not in _SCORE_TYPES.get(self.scores, ()):
+            raise ValueError(f"scores must be one of {_SCORE_TYPES}, not {self.scores!r} as {self.score_type!r}")
 
     @property
     def class_dtype(self) -> np.dtype[np.unsignedinteger]:
         """The type of class ids in this store."""
         return class_dtype(self.class_count)
+
+    @property
+    def score_dtype(self) -> np.dtype[Any]:
+        """The type of scores as they rest."""
+        return np.dtype(self.score_type)
 
     def shards(self, row_count: int) -> list[range]:
         """The rows of each shard of a store of this many rows."""
@@ -82,14 +85,8 @@ class Schema:
         """The schema of `to_json`'s values.
 
         Raises:
-            FormatError: the values are of a newer format, or not a schema.
+            FormatError: the values are not a schema.
         """
-        found = values.get("format")
-        if not isinstance(found, int) or found != FORMAT:
-            raise FormatError(
-                f"cannot read this store: its format is {found}, this version of tokenlabel reads format {FORMAT}. "
-                "Install a tokenlabel that reads it."
-            )
         names = {known.name for known in fields(cls)}
         if not set(values) <= names:
             raise FormatError(

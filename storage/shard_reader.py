@@ -1,92 +1,151 @@
-"""How is one label read from a local shard in microseconds? Map the object, check its index, decode one chunk.
+"""How is one label read from a local store in microseconds? Map the objects, check what finds the chunk, decode it.
 
-A Zarr v3 shard object, as this project writes it (docs/format.md):
+`classes` and `scores` have one inner chunk a picture. Their objects, as Zarr v3 writes them (docs/format.md):
 
     chunk | chunk | ... | index: (offset, length) as uint64 for each inner chunk | crc32c of the index
-    chunk = zstd frame | crc32c of the frame
+    chunk = zstd frame, with a checksum of its content
+
+The small arrays have one plain chunk a shard, whose rows are read in place:
+
+    row | row | ... | crc32c of the rows
 
 zarr-python reads the same bytes with much more work for each chunk; tests hold the two equal.
 """
 
 from __future__ import annotations
 
-import mmap
+import struct
+import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
-import google_crc32c
 import numpy as np
-from numcodecs import Zstd
+import zstandard
 from numpy.typing import NDArray
 
+from storage.checksum import CRC_BYTES, body_of
+from storage.coding import CodedLabels, Layout, layouts
 from storage.errors import DamageError
+from storage.mapping import Mapping
+from storage.schema import Schema
 
-_CRC_BYTES = 4
-_INDEX_ENTRY_BYTES = 16
-_ABSENT = 2**64 - 1  # offset and length of an inner chunk that was never written
-_OPEN_SHARDS = 512  # mapped at once; a mapping costs no file descriptor, but the kernel allows about 65,000
-_zstd = Zstd()
-
-
-def check_crc(data: memoryview | bytes, what: str) -> memoryview:
-    """The data without the crc32c that ends it.
-
-    Raises:
-        DamageError: the checksum does not hold.
-    """
-    view = memoryview(data)
-    body, stored = view[:-_CRC_BYTES], bytes(view[-_CRC_BYTES:])
-    # bytes(): google_crc32c takes no buffer.
-    if len(stored) < _CRC_BYTES or google_crc32c.value(bytes(body)) != int.from_bytes(stored, "little"):
-        raise DamageError(f"{what} is damaged: its crc32c does not hold; `annotate verify` lists all damage")
-    return body
+_entry = struct.Struct("<QQ").unpack_from
+_ENTRY_BYTES = 16
+_FLOAT32, _UINT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint32), np.dtype(np.uint8)
+_OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 65,000
 
 
+class _Decompressor(threading.local):
+    """One for each thread: zstandard's objects are not to be shared."""
+
+    def __init__(self) -> None:
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_zstd = _Decompressor()
+
+
+@final
 class ShardReader:
-    """Reads inner chunks of one sharded array below a local folder. Cheap to make; not to be pickled."""
+    """Reads labels of shards below a local folder. Cheap to make; not to be pickled."""
 
-    def __init__(self, folder: Path, *, chunks_per_shard: int, chunk_shape: tuple[int, ...], dtype: np.dtype[Any]):
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        """Args: the store's folder, and its schema. Nothing is read yet."""
         self._folder = folder
-        self._chunks_per_shard = chunks_per_shard
-        self._chunk_shape = chunk_shape
-        self._dtype = dtype
-        self._open: OrderedDict[int, tuple[memoryview, NDArray[np.uint64]]] = OrderedDict()
+        self._rows = schema.rows_per_shard
+        self._index_bytes = self._rows * _ENTRY_BYTES + CRC_BYTES
+        self._layouts = layouts(schema)
+        self._grid = *schema.grid, schema.k
+        self._class_dtype, self._score_dtype = schema.class_dtype, schema.score_dtype
+        self._open: OrderedDict[int, list[Mapping]] = OrderedDict()
 
-    def chunk(self, shard: int, place: int) -> NDArray[Any]:
-        """The inner chunk at this place of this shard, read-only.
+    def read(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these places, (number of the shard, row within it).
 
         Raises:
-            DamageError: the object or the chunk is missing or fails its checksum.
+            DamageError: an object or a chunk is missing or fails its checksum.
         """
-        data, index = self._open.get(shard) or self._map(shard)
-        offset, length = (int(number) for number in index[place])
-        what = f"chunk {place} of {self._path(shard)}"
-        if offset == _ABSENT or offset + length > len(data):
-            raise DamageError(f"{what} is missing; `annotate verify` lists all damage")
-        frame = check_crc(data[offset : offset + length], what)
+        # One loop in plain Python, and no more calls than needed: a training picture waits for it.
+        opened, chunk, count = self._open, self._chunk, len(places)
+        classes, scores, boxes, sizes, status = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
+        for shard, place in places:
+            a, b, c, d, e = opened.get(shard) or self._map(shard)
+            classes += chunk(a.data, shard, place)
+            scores += chunk(b.data, shard, place)
+            boxes += c.data[place * 16 : place * 16 + 16]
+            sizes += d.data[place * 8 : place * 8 + 8]
+            status.append(e.data[place])
         try:
-            chunk = np.frombuffer(_zstd.decode(frame), self._dtype)
-            return chunk.reshape(self._chunk_shape)
-        except (RuntimeError, ValueError) as error:
-            raise DamageError(f"{what} does not decode: {error}") from error
+            return CodedLabels(
+                np.ndarray((count, *self._grid), self._class_dtype, classes),
+                np.ndarray((count, *self._grid), self._score_dtype, scores),
+                np.ndarray((count, 4), _FLOAT32, boxes),
+                np.ndarray((count, 2), _UINT32, sizes),
+                np.ndarray((count,), _UINT8, status),
+            )
+        except TypeError as error:  # a chunk of another length, though its checksum holds
+            raise DamageError(f"chunks in {self._folder} are of another store: {error}") from error
 
-    def _path(self, shard: int) -> Path:
-        return self._folder.joinpath("c", str(shard), *["0"] * (len(self._chunk_shape) - 1))
+    def rows(self, name: str, shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a shard; beyond the last row of the store it is fill.
 
-    def _map(self, shard: int) -> tuple[memoryview, NDArray[np.uint64]]:
-        path = self._path(shard)
-        index_bytes = self._chunks_per_shard * _INDEX_ENTRY_BYTES + _CRC_BYTES
+        Raises:
+            DamageError: its object is missing or fails its checksum.
+        """
+        mappings = self._open.get(shard) or self._map(shard)
+        number = [layout.name for layout in self._layouts].index(name)
+        layout, data = self._layouts[number], bytearray(mappings[number].data[:-CRC_BYTES])
+        return np.ndarray((self._rows, *layout.row), layout.dtype, data)
+
+    def forget(self, shard: int) -> None:
+        """Look at the objects of a shard anew: they were replaced."""
+        self._open.pop(shard, None)
+
+    def _chunk(self, data: memoryview, shard: int, place: int) -> bytes:
+        """The inner chunk of a row in the object of `classes` or `scores`."""
+        end_of_chunks = len(data) - self._index_bytes
+        offset, length = _entry(data, end_of_chunks + place * _ENTRY_BYTES)
+        if offset + length > end_of_chunks:  # also where it was never written: both are 2**64 - 1
+            raise DamageError(
+                f"row {place} of shard {shard} in {self._folder} is missing; `annotate verify` tells more"
+            )
         try:
-            with path.open("rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except (OSError, ValueError) as error:  # ValueError: the file is empty
-            raise DamageError(f"the shard {path} cannot be read: {error}") from error
-        if len(data) < index_bytes:
-            raise DamageError(f"the shard {path} is truncated: it has {len(data)} bytes, its index alone {index_bytes}")
-        index = check_crc(data[len(data) - index_bytes :], f"the index of {path}")
-        opened = data, np.frombuffer(index, "<u8").reshape(-1, 2)
-        self._open[shard] = opened
-        if len(self._open) > _OPEN_SHARDS:
+            chunk: bytes = _zstd.decompress(data[offset : offset + length])
+        except zstandard.ZstdError as error:
+            raise DamageError(
+                f"row {place} of shard {shard} in {self._folder} is damaged: {error}; `annotate verify` tells more"
+            ) from error
+        return chunk
+
+    def _map(self, shard: int) -> list[Mapping]:
+        """Map the objects of a shard, and check what all reads lean on. Keep them as long as their data are used."""
+        mappings = []
+        for layout in self._layouts:
+            path = self._folder / object_name(layout, shard)
+            try:
+                mappings.append(Mapping(path))
+            except OSError as error:
+                raise DamageError(f"the shard {path} cannot be read: {error}") from error
+            self._check(layout, mappings[-1].data, path)
+        if len(self._open) >= _OPEN_SHARDS:
             self._open.popitem(last=False)
-        return opened
+        self._open[shard] = mappings
+        return mappings
+
+    def _check(self, layout: Layout, data: memoryview, path: Path) -> None:
+        if layout.is_map:
+            needed, sound = self._index_bytes, len(data) >= self._index_bytes
+        else:
+            needed = self._rows * int(np.prod(layout.row, dtype=np.int64)) * layout.dtype.itemsize + CRC_BYTES
+            sound = len(data) == needed
+        if not sound:
+            raise DamageError(f"the shard {path} is truncated: it has {len(data)} bytes and needs {needed}")
+        if body_of(data[-needed:]) is None:
+            raise DamageError(f"the shard {path} is damaged: its crc32c does not hold; `annotate verify` tells more")
+
+
+def object_name(layout: Layout, shard: int) -> str:
+    """The name of the object that holds an array's part of a shard."""
+    return "/".join([layout.name, "c", str(shard), *"0" * len(layout.row)])

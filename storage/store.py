@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import KeyNotFoundError, MismatchError, StoreError
+from storage import coding
+from storage.coding import CodedLabels
+from storage.errors import DamageError, KeyNotFoundError, MismatchError, NotLabelledError, StoreError
+from storage.header import Header
 from storage.keys import key_differences
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record
 from storage.schema import Schema
 from storage.status import Status
 
-RowArray = Literal["boxes", "sizes", "status", "targets"]
+RowArray = Literal["boxes", "sizes", "status"]
 
 
 class LabelStore(ABC):
@@ -27,15 +30,46 @@ class LabelStore(ABC):
       last; until then none of its rows can be read. Different shards may be written at once by different processes.
     - A store is picklable: what travels is its address. Reading is safe in forked and spawned processes.
     - Nothing is served as a label whose checksum does not hold: a `DamageError` is raised instead.
+
+    What a backend gives comes first; what is made of it, the same for all, follows.
     """
 
-    address: str
-    schema: Schema
+    def __init__(self, address: str, header: Header) -> None:
+        """Args: the address, as errors name it, and the header that was found there."""
+        self.address = address
+        self.header = header
+        self.schema: Schema = header.schema
+        self._known: frozenset[int] = frozenset()  # shards seen committed
 
     @property
     @abstractmethod
     def keys(self) -> Sequence[str]:
-        """The key of every row."""
+        """The key of every row.
+
+        Raises:
+            DamageError: they are not what was written.
+        """
+
+    @property
+    @abstractmethod
+    def targets(self) -> NDArray[np.int32]:
+        """The data set's own class of every row, or -1.
+
+        Raises:
+            DamageError: they are not what was written.
+        """
+
+    @abstractmethod
+    def find(self, key: str) -> int:
+        """The row of a key, in microseconds.
+
+        Raises:
+            KeyNotFoundError: the store has no such key.
+        """
+
+    @abstractmethod
+    def committed(self) -> frozenset[int]:
+        """The numbers of the shards that have a commit record now."""
 
     @abstractmethod
     def record(self, shard: int) -> Record | None:
@@ -45,22 +79,111 @@ class LabelStore(ABC):
             DamageError: there is one, but it cannot be read.
         """
 
+    @abstractmethod
+    def fetch(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these places, (number of a committed shard, row within it), as they rest.
+
+        Raises:
+            DamageError: bytes are missing or fail their checksum.
+        """
+
+    @abstractmethod
+    def fetch_rows(self, name: RowArray, shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a committed shard.
+
+        Raises:
+            DamageError: bytes are missing or fail their checksum.
+        """
+
+    @abstractmethod
+    def put(
+        self, shard: int, labels: CodedLabels, *, failures: Sequence[Failure] = (), run: Mapping[str, Any] = {}
+    ) -> Record:
+        """Write the labels of one shard as they rest, then its commit record.
+
+        Raises:
+            StoreError: the storage refuses, or the store was opened for reading.
+        """
+
+    @abstractmethod
+    def forget(self, shard: int) -> None:
+        """Remove the commit record of a shard: it is pending again."""
+
+    @abstractmethod
+    def checksums(self, shard: int) -> dict[str, str]:
+        """The SHA-256, in hexadecimal, of every object of this shard as it is now, by its name.
+
+        Objects that are not there are left out. The commit record itself is not among them.
+        """
+
+    @abstractmethod
+    def problems(self) -> Iterator[str]:
+        """One sentence for each thing that is wrong with what all shards share, beyond header, keys and targets."""
+
+    @abstractmethod
+    def mend(self) -> None:
+        """Write anew what follows from the header and the keys alone."""
+
+    @abstractmethod
+    def object_names(self) -> Iterator[str]:
+        """The names of all objects, sorted."""
+
+    @abstractmethod
+    def read_object(self, name: str) -> bytes | None:
+        """The bytes of an object, or None where there is none."""
+
+    @abstractmethod
+    def write_object(self, name: str, data: bytes) -> None:
+        """Write an object whole."""
+
+    @abstractmethod
+    def delete_object(self, name: str) -> None:
+        """Remove an object, if it is there."""
+
+    @abstractmethod
+    def consolidate(self) -> None:
+        """Make opening quick for others, now that nothing changes any more."""
+
+    @final
+    def __len__(self) -> int:
+        """How many rows there are, labelled or not."""
+        return self.header.rows
+
+    @final
+    def shards(self) -> list[range]:
+        """The rows of each shard."""
+        return self.schema.shards(len(self))
+
+    @final
+    def pending(self) -> list[range]:
+        """The rows of every shard without a commit record, in order."""
+        committed = self.committed()
+        return [rows for shard, rows in enumerate(self.shards()) if shard not in committed]
+
+    @final
     def records(self) -> Iterator[tuple[range, Record | None]]:
         """The rows and the commit record, or None, of every shard in order.
 
         Raises:
             DamageError: at a record that cannot be read.
         """
-        for shard, rows in enumerate(self.schema.shards(len(self))):
+        for shard, rows in enumerate(self.shards()):
             yield rows, self.record(shard)
 
-    @abstractmethod
-    def pending(self) -> list[range]:
-        """The rows of every shard without a commit record, in order."""
+    @final
+    def read(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> LabelMap:
+        """The labels of these rows, in this order, as a batch [n, h, w, k].
 
-    @abstractmethod
+        Raises:
+            NotLabelledError: a row's shard is not committed.
+            DamageError: bytes are missing or fail their checksum.
+            IndexError: there is no such row.
+        """
+        return coding.decode(self.fetch(self._places(rows)), self.schema)
+
+    @final
     def write(
-        self, rows: range, labels: LabelMap, *, reasons: Mapping[int, str] | None = None, run: Mapping[str, Any] = {}
+        self, rows: range, labels: LabelMap, *, reasons: Mapping[int, str] = {}, run: Mapping[str, Any] = {}
     ) -> Record:
         """Write one shard whole, then its commit record.
 
@@ -73,45 +196,48 @@ class LabelStore(ABC):
         Raises:
             StoreError: the rows are not a shard, the labels do not fit the schema, or the storage refuses.
         """
+        self._check_shard(rows)
+        self._check_labels(rows, labels)
+        failures = _failures_of(rows, labels, reasons)
+        shard = rows.start // self.schema.rows_per_shard
+        return self.put(shard, coding.encode(labels, self.schema), failures=failures, run=run)
 
-    @abstractmethod
-    def read(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> LabelMap:
-        """The labels of these rows, in this order, as a batch [n, h, w, k].
-
-        Raises:
-            NotLabelledError: a row's shard is not committed.
-            DamageError: bytes are missing or fail their checksum.
-            IndexError: there is no such row.
-        """
-
-    @abstractmethod
+    @final
     def column(self, name: RowArray) -> NDArray[Any]:
         """One small array over all rows; rows that are not committed hold its fill value.
 
         Raises:
             DamageError: it is not what was written.
         """
+        layout = next(layout for layout in coding.layouts(self.schema) if layout.name == name)
+        values = np.full((len(self), *layout.row), layout.fill, layout.dtype)
+        step = self.schema.rows_per_shard
+        for shard in self.committed():
+            values[shard * step : (shard + 1) * step] = self.fetch_rows(name, shard)
+        return values
 
-    @abstractmethod
-    def checksums(self, rows: range) -> dict[str, str]:
-        """The SHA-256, in hexadecimal, of every object of this shard as it is now, by its key.
+    def _places(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> list[tuple[int, int]]:
+        # Plain Python: for the few rows of a batch it is faster than numpy.
+        step, count, known = self.schema.rows_per_shard, self.header.rows, self._known
+        places = []
+        for row in rows.tolist() if isinstance(rows, np.ndarray) else rows:
+            if not 0 <= row < count:
+                raise IndexError(f"row {row} was asked of {self.address}, which has {count}")
+            shard, place = divmod(row, step)
+            if shard not in known and shard not in (known := self._look_again()):
+                start = shard * step
+                raise NotLabelledError(
+                    f"rows {start} to {min(start + step, count)} of {self.address} have no labels yet; "
+                    "`annotate run` goes on with it"
+                )
+            places.append((shard, place))
+        return places
 
-        Objects that are not there are left out. The commit record itself is not among them.
-        """
+    def _look_again(self) -> frozenset[int]:
+        self._known = self.committed()
+        return self._known
 
-    @abstractmethod
-    def find(self, key: str) -> int:
-        """The row of a key.
-
-        Raises:
-            KeyNotFoundError: the store has no such key.
-        """
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """How many rows there are, labelled or not."""
-
-    def check_shard(self, rows: range) -> None:
+    def _check_shard(self, rows: range) -> None:
         """Refuse rows that are not exactly one shard: writing across a boundary would lose a neighbour's work."""
         step = self.schema.rows_per_shard
         if not rows or rows.start % step or rows != range(rows.start, min(rows.start + step, len(self))):
@@ -120,17 +246,21 @@ class LabelStore(ABC):
                 f"a multiple of {step} to {step} rows later or to row {len(self)}"
             )
 
-    def check_labels(self, rows: range, labels: LabelMap) -> None:
+    def _check_labels(self, rows: range, labels: LabelMap) -> None:
         """Refuse labels that do not fit the schema."""
-        expected = (len(rows), *self.schema.grid, self.schema.k)
-        if labels.classes.shape != expected or labels.classes.dtype != self.schema.class_dtype:
+        schema, shape = self.schema, (len(rows), *self.schema.grid, self.schema.k)
+        expected = f"{schema.scores} labels, classes {schema.class_dtype} {shape}"
+        found = f"{labels.kind} labels, classes {labels.classes.dtype} {labels.classes.shape}"
+        if schema.scores == "logit":
+            expected, found = f"{expected} as {schema.score_dtype}", f"{found} as {labels.scores.dtype}"
+        if found != expected:
             raise StoreError(
-                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: the labels are "
-                f"{labels.classes.dtype} {labels.classes.shape}, the store holds {self.schema.class_dtype} {expected}"
+                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: it was given {found}, and holds "
+                f"{expected}"
             )
 
 
-def failures_of(rows: range, labels: LabelMap, reasons: Mapping[int, str]) -> tuple[Failure, ...]:
+def _failures_of(rows: range, labels: LabelMap, reasons: Mapping[int, str]) -> tuple[Failure, ...]:
     """The rows of a shard that have no label, for its commit record.
 
     Raises:
@@ -151,6 +281,19 @@ def no_such_key(address: str, key: str) -> KeyNotFoundError:
     return KeyNotFoundError(
         f"the store {address} has no row for the key {key!r}; keys are paths relative to the folder that was labelled, "
         "with / between their parts"
+    )
+
+
+def not_what_was_written(address: str, what: str) -> DamageError:
+    """The error of keys and targets whose hash does not hold, worded once."""
+    return DamageError(f"the {what} of {address} are not those that were written: their SHA-256 does not hold")
+
+
+def cannot_write(address: str, rows: range, why: str) -> StoreError:
+    """The error of a storage that refuses, worded once."""
+    return StoreError(
+        f"cannot write rows {rows.start} to {rows.stop} of {address}: {why}. Nothing is lost: "
+        "when the cause is mended, the same command goes on here."
     )
 
 

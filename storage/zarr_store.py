@@ -1,296 +1,290 @@
-"""How do label maps rest in Zarr v3? One group, eight arrays, one object a shard and array (docs/format.md)."""
+"""How do label maps rest in Zarr v3? One group, ten arrays, one object a shard and array (docs/format.md)."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import LocalStore
 
-from storage import scores
-from storage.errors import DamageError, NotAStoreError, NotLabelledError, StoreError
-from storage.labelmap import LabelMap, no_class
-from storage.record import Record
-from storage.schema import Schema
-from storage.shard_reader import ShardReader
-from storage.store import LabelStore, RowArray, failures_of, no_such_key, refuse_differences
-from storage.zarr_layout import (
-    LABEL_ARRAYS,
-    RECORDS,
-    ROW_ARRAYS,
-    WRITE_FILL,
-    hash_keys,
-    hash_targets,
-    lay_down,
-    read_attributes,
-)
+from storage import key_index
+from storage.checksum import body_of
+from storage.coding import CodedLabels, Layout, layouts
+from storage.errors import DamageError, NotAStoreError, StoreError, no_store, opened_for_reading
+from storage.header import hash_targets
+from storage.key_index import Blocks, KeyIndex
+from storage.keys import hash_keys
+from storage.objects import Objects, in_short
+from storage.record import Failure, Record
+from storage.shard_reader import ShardReader, object_name
+from storage.store import LabelStore, RowArray, cannot_write, no_such_key, not_what_was_written
+from storage.zarr_layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, documents, read_root, root_document
 
 
 @final
 class ZarrStore(LabelStore):
-    """Label maps in a local Zarr v3 group."""
+    """Label maps in a Zarr v3 group: in a local folder, or in a bucket.
 
-    def __init__(self, path: Path, *, writable: bool = False) -> None:
+    Locally, labels are read by readers of our own (storage/shard_reader.py); all else goes through zarr-python.
+    """
+
+    def __init__(self, address: str, *, writable: bool = False) -> None:
         """Open a store that is there.
 
         Raises:
             NotAStoreError: nothing is there, or something else.
             FormatError: it is of a format that this version does not read.
+            DamageError: its header is not what was written.
         """
-        self.address = str(path)
-        self._path = path
         self._writable = writable
-        attributes = read_attributes(path)
-        if attributes is None:
-            raise NotAStoreError(f"there is no store at {path}; `annotate run IMAGES {path}` makes one")
-        if attributes.get("creating"):
-            raise NotAStoreError(f"the store {path} was not laid down to the end; run `annotate run` for it again")
-        self.schema = Schema.from_json(attributes)
-        self._group = zarr.open_group(LocalStore(path, read_only=not writable), mode="r+" if writable else "r")
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._committed: frozenset[int] = frozenset()
+        self._objects = Objects(address, writable=writable)
+        found = read_root(self._objects)
+        if found is None:
+            raise no_store(address)
+        header, creating = found
+        if creating:
+            raise NotAStoreError(f"the store {address} was not laid down to the end; run `annotate run` for it again")
+        super().__init__(address, header)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What travels to another process is the address: handles are opened there."""
-        return _reopen, (self._path, self._writable)
+        return _reopen, (self.address, self._writable)
 
     @cached_property
     def keys(self) -> Sequence[str]:
         """The key of every row. Their SHA-256 is checked once."""
         keys: list[str] = self._values("keys").tolist()
-        if hash_keys(keys) != self._array("keys").attrs.get("sha256"):
-            raise DamageError(
-                f"the keys of {self.address} are not those that were written: their SHA-256 does not hold"
-            )
+        if hash_keys(keys) != self.header.keys_sha256:
+            raise not_what_was_written(self.address, "keys")
         return keys
 
     @cached_property
-    def _rows_by_key(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.keys)}
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-        return int(self._array("status").shape[0])
+    def targets(self) -> NDArray[np.int32]:
+        """The data set's own class of every row, or -1. Their SHA-256 is checked once."""
+        targets: NDArray[np.int32] = self._values("targets")
+        if hash_targets(targets) != self.header.targets_sha256:
+            raise not_what_was_written(self.address, "targets")
+        return targets
 
     def find(self, key: str) -> int:
         """The row of a key."""
-        try:
-            return self._rows_by_key[key]
-        except KeyError:
-            raise no_such_key(self.address, key) from None
+        row = self._index.find(key)
+        if row is None:
+            raise no_such_key(self.address, key)
+        return row
+
+    def committed(self) -> frozenset[int]:
+        """The numbers of the shards that have a commit record: one listing, whatever their number."""
+        return frozenset(int(name) for name in self._objects.children(f"{RECORDS}/c") if name.isdecimal())
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
-        text = str(self._values(RECORDS, shard))
-        return Record.from_text(text) if text else None
+        data = self._objects.get(f"{RECORDS}/c/{shard}")
+        if data is None:
+            return None
+        # One string of Zarr's vlen-utf8 codec: their number, its length, its bytes; then the crc32c.
+        body = body_of(data)
+        if body is None:
+            raise DamageError(f"the commit record {RECORDS}/c/{shard} of {self.address} fails its crc32c")
+        return Record.from_text(body[8:].decode())
 
-    def pending(self) -> list[range]:
-        """The rows of every shard without a commit record."""
-        committed = self._list_committed()
-        return [rows for shard, rows in enumerate(self.schema.shards(len(self))) if shard not in committed]
+    def fetch(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these places, as they rest."""
+        if (reader := self._reader) is not None:
+            return reader.read(places)
+        for shard in {shard for shard, _ in places} - self._whole:
+            self._refuse_missing(shard)
+        rows = np.array([shard * self.schema.rows_per_shard + place for shard, place in places], np.int64)
+        return CodedLabels(*[self._values(layout.name, rows) for layout in layouts(self.schema)])
 
-    def write(
-        self, rows: range, labels: LabelMap, *, reasons: Mapping[int, str] | None = None, run: Mapping[str, Any] = {}
+    def fetch_rows(self, name: RowArray, shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a committed shard."""
+        rows = self.shards()[shard]
+        if (reader := self._reader) is not None:
+            return reader.rows(name, shard)[: len(rows)]
+        self._refuse_missing(shard)
+        return self._values(name, slice(rows.start, rows.stop))
+
+    def put(
+        self, shard: int, labels: CodedLabels, *, failures: Sequence[Failure] = (), run: Mapping[str, Any] = {}
     ) -> Record:
-        """Write one shard whole, then its commit record."""
-        self.check_shard(rows)
-        self.check_labels(rows, labels)
-        shard = rows.start // self.schema.rows_per_shard
-        failures = failures_of(rows, labels, reasons or {})
-        codes = scores.encode(labels.scores)
-        known = scores.decode(codes) > 0  # what rounds to nothing costs nothing and means nothing
-        classes = np.where(known, labels.classes, labels.classes.dtype.type(no_class(labels.classes.dtype)))
+        """Write the labels of one shard as they rest, then its commit record."""
+        self._refuse_reading_only()
+        self._objects.refuse_after_fork()
+        rows = self.shards()[shard]
         try:
-            for name, values in (
-                ("classes", classes),
-                ("scores", codes),
-                ("boxes", labels.boxes),
-                ("sizes", labels.sizes),
-                ("status", labels.status),
-            ):
-                self._replace(name, shard, rows, values)
+            for layout in layouts(self.schema):
+                self._replace(layout, shard, rows, getattr(labels, layout.name))
             record = Record(
                 start=rows.start,
                 stop=rows.stop,
                 labelled=len(rows) - len(failures),
-                failures=failures,
-                objects=self.checksums(rows),
+                failures=tuple(failures),
+                objects=self.checksums(shard),
                 run=run,
             )
-            self._array(RECORDS)[shard] = record.to_text()
-            self._sweep(shard)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: {error}. Nothing is lost: "
-                "when the cause is mended, the same command goes on here."
-            ) from error
+            self._arrays[RECORDS][shard] = record.to_text()
+            if (reader := self._reader) is not None:
+                reader.forget(shard)
+            for name in (*self._object_names(shard), f"{RECORDS}/c/{shard}"):
+                self._objects.sweep(name)
+        except self._objects.errors as error:
+            raise cannot_write(self.address, rows, in_short(error)) from error
         return record
 
-    def read(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> LabelMap:
-        """The labels of these rows, in this order."""
-        wanted = np.asarray(rows, np.int64)
-        if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"rows {wanted.min()} to {wanted.max()} were asked of {self.address}, it has {len(self)}")
-        shards, places = np.divmod(wanted, self.schema.rows_per_shard)
-        self._require_committed(shards)
-        grid, k = self.schema.grid, self.schema.k
-        classes = np.empty((len(wanted), *grid, k), self.schema.class_dtype)
-        codes = np.empty((len(wanted), *grid, k), np.uint8)
-        small = {name: np.empty((len(wanted), *self._readers[name][1]), self._readers[name][2]) for name in ROW_ARRAYS}
-        for out, name in ((classes, "classes"), (codes, "scores")):
-            reader = self._readers[name][0]
-            for n, (shard, place) in enumerate(zip(shards.tolist(), places.tolist(), strict=True)):
-                out[n] = reader.chunk(shard, place)[0]
-        for shard in np.unique(shards).tolist():
-            here = shards == shard
-            for name, values in small.items():
-                values[here] = self._readers[name][0].chunk(shard, 0)[places[here]]
-        try:
-            return LabelMap(classes, scores.decode(codes), small["boxes"], small["sizes"], small["status"])
-        except ValueError as error:
-            raise DamageError(f"rows of {self.address} are not label maps: {error}") from error
+    def forget(self, shard: int) -> None:
+        """Remove the commit record of a shard: it is pending again."""
+        self._refuse_reading_only()
+        self._objects.delete(f"{RECORDS}/c/{shard}")
+        self._known = frozenset()
 
-    def column(self, name: RowArray) -> NDArray[Any]:
-        """One small array over all rows."""
-        values = self._values(name)
-        if name in ROW_ARRAYS:  # what a killed writer left in them is no label
-            for rows in self.pending():
-                values[rows.start : rows.stop] = self._array(name).fill_value
-        elif hash_targets(values) != self._array(name).attrs.get("sha256"):
-            raise DamageError(
-                f"the targets of {self.address} are not those that were written: their SHA-256 does not hold"
-            )
-        return values
-
-    def checksums(self, rows: range) -> dict[str, str]:
+    def checksums(self, shard: int) -> dict[str, str]:
         """The SHA-256 of every object of this shard as it is now."""
-        self.check_shard(rows)
-        shard = rows.start // self.schema.rows_per_shard
-        found = {}
-        for name in (*LABEL_ARRAYS, *ROW_ARRAYS):
-            key = self._object_key(name, shard)
-            data = sync(self._group.store.get(key, default_buffer_prototype()))
-            if data is not None:
-                found[key] = hashlib.sha256(data.to_bytes()).hexdigest()
-        return found
+        found = ((name, self._objects.sha256(name)) for name in self._object_names(shard))
+        return {name: digest for name, digest in found if digest is not None}
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the metadata and with the key index."""
+        yield from (f"{name} is not what follows from the header" for name in self._wrong_documents())
+        if not self._index_is_right():
+            yield "the key index is not that of the keys"
+
+    def mend(self) -> None:
+        """Write metadata and key index anew, where they are wrong."""
+        self._refuse_reading_only()
+        for name, data in self._wrong_documents().items():
+            self._objects.set(name, data)
+        if not self._index_is_right():
+            self._lay_index()
+
+    def object_names(self) -> Iterator[str]:
+        """The names of all objects, sorted."""
+        return iter(self._objects.names())
+
+    def read_object(self, name: str) -> bytes | None:
+        """The bytes of an object, or None."""
+        return self._objects.get(name)
+
+    def write_object(self, name: str, data: bytes) -> None:
+        """Write an object whole."""
+        self._refuse_reading_only()
+        self._objects.set(name, data)
+
+    def delete_object(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        self._refuse_reading_only()
+        self._objects.delete(name)
+
+    def consolidate(self) -> None:
+        """Put a copy of all metadata into the root, so that others open the store with one request."""
+        self.write_object(ROOT, _text({**root_document(self.header), **self._consolidated()}))
+
+    def _consolidated(self) -> dict[str, Any]:
+        metadata = {name.removesuffix(f"/{ROOT}"): json.loads(data) for name, data in sorted(self._documents.items())}
+        return {"consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": metadata}}
+
+    def _wrong_documents(self) -> dict[str, bytes]:
+        """What should lie there instead of each piece of metadata that is wrong."""
+        root = root_document(self.header)
+        found = _json(self._objects.get(ROOT))
+        if found is not None and "consolidated_metadata" in found:
+            root |= self._consolidated()
+        expected = {ROOT: _text(root), **self._documents}
+        return {name: data for name, data in expected.items() if _json(self._objects.get(name)) != json.loads(data)}
+
+    def _index_is_right(self) -> bool:
+        _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
+        try:
+            return (self._values(DIGESTS) == digests).all() and (self._values(SLOTS) == slots).all()
+        except DamageError:
+            return False
 
     @cached_property
-    def _readers(self) -> dict[str, tuple[ShardReader, tuple[int, ...], np.dtype[Any]]]:
-        """For each array its reader, the shape of a row, and the type."""
-        readers = {}
-        for name in (*LABEL_ARRAYS, *ROW_ARRAYS):
-            array = self._array(name)
-            reader = ShardReader(
-                self._path / name,
-                chunks_per_shard=array.shards[0] // array.chunks[0],
-                chunk_shape=array.chunks,
-                dtype=array.dtype,
-            )
-            readers[name] = reader, array.shape[1:], array.dtype
-        return readers
+    def _documents(self) -> dict[str, bytes]:
+        return documents(self.header)
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        """An array by name; its metadata are read once."""
-        if name in self._arrays:
-            return self._arrays[name]
-        try:
-            array = self._group[name]
-        except Exception as error:  # whatever zarr makes of metadata that are none
-            raise DamageError(f"the array {name} of {self.address} has no readable metadata: {error}") from error
-        if not isinstance(array, zarr.Array):
-            raise DamageError(f"{name} of {self.address} is not an array")
-        self._arrays[name] = array
-        return array
+    @cached_property
+    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+        return arrays(self.header, self._objects.zarr)
 
-    def _values(self, name: str, place: slice | int = slice(None)) -> NDArray[Any]:
+    @cached_property
+    def _reader(self) -> ShardReader | None:
+        """The reader of labels that lie in a local folder."""
+        folder = self._objects.folder
+        return None if folder is None else ShardReader(folder, self.schema)
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        """The key index: mapped from a local folder, or loaded from a bucket."""
+        rows, salt = len(self), self.header.key_salt
+        if (folder := self._objects.folder) is None:
+            digests, slots = Blocks.of(self._values(DIGESTS), "Q"), Blocks.of(self._values(SLOTS), "I")
+        else:
+            digests = Blocks.map(folder / DIGESTS / "c", rows, "Q")
+            slots = Blocks.map(folder / SLOTS / "c", key_index.slot_count(rows), "I")
+        return KeyIndex(digests, slots, rows=rows, salt=salt)
+
+    def _values(self, name: str, place: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:
         """Values of an array through zarr-python."""
-        array = self._array(name)
         try:
-            values: NDArray[Any] = array[place]
+            with self._objects.told("read", name):
+                values: NDArray[Any] = self._arrays[name].oindex[place]
+        except StoreError:
+            raise
         except Exception as error:  # a codec's own error, whatever its type: the bytes are not what was written
-            what = f"{name} {place}" if isinstance(place, int) else name
-            raise DamageError(f"{what} of {self.address} is damaged: {error}") from error
+            raise DamageError(f"{name} of {self.address} is damaged: {error}") from error
         return values
 
-    def _object_key(self, name: str, shard: int) -> str:
-        return "/".join([name, "c", str(shard), *["0"] * (self._array(name).ndim - 1)])
+    def _object_names(self, shard: int) -> list[str]:
+        return [object_name(layout, shard) for layout in layouts(self.schema)]
 
-    def _list_committed(self) -> frozenset[int]:
-        """The numbers of the shards that have a commit record: one listing, whatever their number."""
+    @cached_property
+    def _whole(self) -> set[int]:
+        """Shards in a bucket whose objects are all there. zarr-python takes a missing object for one full of fill."""
+        return set()
 
-        async def names(listing: AsyncIterator[str]) -> list[str]:
-            return [name async for name in listing]
+    def _refuse_missing(self, shard: int) -> None:
+        for name in self._object_names(shard):
+            if not self._objects.has(name):
+                raise DamageError(f"{name} of {self.address} is missing; `annotate verify` lists all damage")
+        self._whole.add(shard)
 
-        listed = sync(names(self._group.store.list_dir(f"{RECORDS}/c")))
-        self._committed = frozenset(int(name) for name in listed if name.isdecimal())
-        return self._committed
+    def _refuse_reading_only(self) -> None:
+        if not self._writable:
+            raise opened_for_reading(self.address)
 
-    def _require_committed(self, shards: NDArray[np.int64]) -> None:
-        wanted = set(shards.tolist())
-        if not wanted <= self._committed and (missing := wanted - self._list_committed()):
-            rows = self.schema.shards(len(self))[min(missing)]
-            raise NotLabelledError(
-                f"rows {rows.start} to {rows.stop} of {self.address} have no labels yet; `annotate run` goes on with it"
-            )
-
-    def _replace(self, name: str, shard: int, rows: range, values: NDArray[Any]) -> None:
-        array = self._array(name).with_config(WRITE_FILL)
+    def _replace(self, layout: Layout, shard: int, rows: range, values: NDArray[Any]) -> None:
+        array = self._arrays[layout.name]
         try:
             array[rows.start : rows.stop] = values
-        except OSError:
+        except self._objects.errors:
             raise
         except Exception:  # zarr-python reads the object that it replaces; where that is damaged, it has to go first
-            sync(self._group.store.delete(self._object_key(name, shard)))
+            self._objects.delete(object_name(layout, shard))
             array[rows.start : rows.stop] = values
 
-    def _sweep(self, shard: int) -> None:
-        """Remove what writers of this shard that were killed left beside its objects."""
-        for name in (*LABEL_ARRAYS, *ROW_ARRAYS, RECORDS):
-            place = self._path / self._object_key(name, shard)
-            for leftover in place.parent.glob(f"{place.name}.*.partial"):
-                leftover.unlink(missing_ok=True)
+    def _lay_index(self) -> None:
+        _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
+        for name, values in ((DIGESTS, digests), (SLOTS, slots)):
+            for child in self._objects.children(f"{name}/c"):
+                self._objects.delete(f"{name}/c/{child}")  # zarr-python would read what it replaces
+            self._arrays[name][:] = values
 
 
-def create(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None = None) -> ZarrStore:
-    """Lay down all metadata of a store, or open the equal one that is there.
+def _reopen(address: str, writable: bool) -> ZarrStore:
+    return ZarrStore(address, writable=writable)
 
-    Raises:
-        MismatchError: another store of label maps is there.
-        NotAStoreError: something else is there.
-        StoreError: the keys are no keys, or the place is not writable.
-    """
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode()
+
+
+def _json(data: bytes | None) -> Any:
     try:
-        store = find(path)
-        if store is None:
-            lay_down(path, schema, keys, targets)
-            store = ZarrStore(path, writable=True)
-    except OSError as error:
-        raise StoreError(f"cannot write the store {path}: {error}") from error
-    refuse_differences(store, schema, keys)
-    return store
-
-
-def find(path: Path) -> ZarrStore | None:
-    """The store that is there, for writing, or None where a new one can be made: nothing, or one half laid down.
-
-    Raises:
-        NotAStoreError: something else is there.
-    """
-    attributes = read_attributes(path)
-    if attributes is None:
-        if path.is_dir() and any(path.iterdir()):
-            raise NotAStoreError(f"{path} is not empty and not a store of label maps; give another address")
+        return None if data is None else json.loads(data)
+    except ValueError:
         return None
-    return None if attributes.get("creating") else ZarrStore(path, writable=True)
-
-
-def _reopen(path: Path, writable: bool) -> ZarrStore:
-    return ZarrStore(path, writable=writable)

@@ -16,7 +16,7 @@ from annotate.recipe import Recipe
 from annotate.run import run
 from annotate.workers import LocalWorkers
 from demo import scenes
-from storage import LabelMap, Status
+from storage import LabelMap
 from storage.labelmap import no_class
 
 MODEL_KWARGS = {"output_stride": 8, "num_classes": 10}
@@ -68,23 +68,6 @@ def finished(scene_folder: Path, checkpoint: Path, recipe: Recipe, tmp_path_fact
     source = FolderImages(scene_folder / "images" / "val")
     run(source, str(address), recipe, LocalWorkers(), checkpoint=checkpoint, rows_per_shard=8)
     return address
-
-
-def random_labels(
-    rng: np.random.Generator, n: int, *, grid: tuple[int, int] = (6, 5), k: int = 3, class_count: int = 40
-) -> LabelMap:
-    """Labels with peaked random scores, best first, as networks give them."""
-    logits = rng.normal(size=(n, *grid, class_count)) * rng.uniform(0.5, 9, size=(n, *grid, 1))
-    probabilities = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities /= probabilities.sum(-1, keepdims=True)
-    classes = np.argsort(-probabilities, axis=-1)[..., :k]
-    return LabelMap(
-        classes=classes.astype(np.uint16),
-        scores=np.take_along_axis(probabilities, classes, -1).astype(np.float32),
-        boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1)),
-        sizes=rng.integers(1, 600, (n, 2)).astype(np.uint32),
-        status=np.full(n, Status.LABELLED, np.uint8),
-    )
 
 
 def dense(label: LabelMap, class_count: int) -> np.ndarray:

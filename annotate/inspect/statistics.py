@@ -64,7 +64,7 @@ def statistics(store: LabelStore) -> Statistics:
     """
     schema = store.schema
     comparable = schema.class_names is not None and schema.class_names == schema.target_names
-    targets = store.column("targets") if comparable else None
+    targets = store.targets if comparable else None
     statuses: Counter[int] = Counter()
     best: Counter[int] = Counter()
     cells = agreed = judged = 0

@@ -9,12 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from storage import (
     DamageError,
-    FormatError,
     LabelStore,
     NotAStoreError,
     StoreError,
@@ -23,7 +20,7 @@ from storage import (
     open_store,
     verify,
 )
-from tests.conftest import random_labels
+from tests.labels import random_labels
 from tests.storage.contract import KEYS, SCHEMA, SHARDS, StoreContract
 
 
@@ -46,22 +43,16 @@ class TestZarrStore(StoreContract):
         return flip
 
     @pytest.fixture
+    def age(self, address: str) -> Callable[[], None]:
+        def reword() -> None:
+            path = Path(address, "zarr.json")
+            path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+
+        return reword
+
+    @pytest.fixture
     def forget(self, address: str) -> Callable[[int], None]:
         return lambda shard: Path(address, "shards/record/c", str(shard)).unlink()
-
-    def test_the_fast_reader_and_zarr_python_give_the_same_values(self, full: LabelStore, address: str) -> None:
-        group = zarr.open_group(address, mode="r")
-        read = full.read(range(10))
-        assert (group["classes"][:] == read.classes).all()
-        assert (group["boxes"][:] == read.boxes).all()
-        assert (group["sizes"][:] == read.sizes).all()
-        assert (group["status"][:] == read.status).all()
-
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(rows=st.lists(st.integers(0, 9), min_size=1, max_size=12))
-    def test_any_rows_are_read_equal_by_both(self, full: LabelStore, address: str, rows: list[int]) -> None:
-        group = zarr.open_group(address, mode="r")
-        assert (group["classes"].oindex[rows] == full.read(rows).classes).all()
 
     def test_every_array_names_its_dimensions(self, store: LabelStore, address: str) -> None:
         group = zarr.open_group(address, mode="r")
@@ -89,11 +80,11 @@ class TestZarrStore(StoreContract):
 
     def test_a_store_half_laid_down_is_laid_down_again(self, store: LabelStore, address: str) -> None:
         group = zarr.open_group(address, mode="r+")
-        group.update_attributes({"tokenlabel": {"creating": True}})
+        group.update_attributes({"tokenlabel_creating": True})
         with pytest.raises(NotAStoreError, match="was not laid down to the end"):
             open_store(address)
         assert find_store(address) is None
-        assert create_store(address, SCHEMA, KEYS).pending() == SHARDS
+        assert create_store(address, SCHEMA, KEYS, list(range(10))).pending() == SHARDS
 
     def test_nothing_another_zarr_a_folder_and_a_file_are_told_apart(self, tmp_path: Path) -> None:
         with pytest.raises(NotAStoreError, match="there is no store at"):
@@ -103,7 +94,7 @@ class TestZarrStore(StoreContract):
         (tmp_path / "folder" / "precious.txt").write_text("keep me")
         (tmp_path / "file").write_text("keep me")
         for name, words in (
-            ("other.zarr", "is a Zarr group, but not a store of label maps"),
+            ("other.zarr", "is not a store of label maps, whatever its zarr.json is"),
             ("folder", "is not empty and not a store of label maps"),
             ("file", "is a file, not a store of label maps"),
         ):
@@ -114,9 +105,9 @@ class TestZarrStore(StoreContract):
 
     def test_a_place_that_cannot_be_written_is_a_store_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(StoreError, match="cannot write the store|is not a store"):
+        with pytest.raises(StoreError, match="cannot write zarr.json of .*file/labels.zarr"):
             create_store(tmp_path / "file" / "labels.zarr", SCHEMA, KEYS)
-        with pytest.raises(StoreError, match="cannot write the store /proc"):
+        with pytest.raises(StoreError, match="cannot write zarr.json of /proc/labels.zarr"):
             create_store("/proc/labels.zarr", SCHEMA, KEYS)
 
     def test_a_write_that_fails_is_a_store_error_and_the_shard_stays_pending(
@@ -127,27 +118,20 @@ class TestZarrStore(StoreContract):
             store.write(SHARDS[0], random_labels(np.random.default_rng(1), 4))
         assert store.pending() == SHARDS
 
-    def test_a_newer_format_is_refused_by_name(self, store: LabelStore, address: str) -> None:
-        group = zarr.open_group(address, mode="r+")
-        group.update_attributes({"tokenlabel": {**group.attrs["tokenlabel"], "format": 2}})
-        for opener in (open_store, find_store):
-            with pytest.raises(FormatError, match="its format is 2, this version of tokenlabel reads format 1"):
-                opener(address)
-
     def test_keys_that_were_changed_are_damage(self, full: LabelStore, address: str) -> None:
         array = zarr.open_group(address, mode="r+")["keys"]
         keys = array[:]
         keys[3] = "another.jpg"
         array[:] = keys
         with pytest.raises(DamageError, match="their SHA-256 does not hold"):
-            open_store(address).find(KEYS[0])
+            len(open_store(address).keys)
 
     def test_a_record_that_was_changed_is_damage(self, full: LabelStore, address: str) -> None:
         path = Path(address, "shards/record/c/1")
         path.write_bytes(path.read_bytes().replace(b'"labelled"', b'"labeIled"'))
-        report = list(verify(open_store(address)))[1]
+        report = verify(open_store(address)).shards[1]
         assert report.state == "damaged"
-        assert "shards/record 1 of" in report.problems[0]
+        assert "the commit record shards/record/c/1 of" in report.problems[0]
 
     def test_a_sound_object_that_is_not_the_one_recorded_is_damage(
         self, full: LabelStore, address: str, tmp_path: Path
@@ -155,7 +139,7 @@ class TestZarrStore(StoreContract):
         other = create_store(tmp_path / "other.zarr", SCHEMA, KEYS)
         other.write(SHARDS[1], random_labels(np.random.default_rng(9), 4))
         shutil.copy(tmp_path / "other.zarr/scores/c/1/0/0/0", Path(address, "scores/c/1/0/0/0"))
-        report = list(verify(open_store(address)))[1]
+        report = verify(open_store(address)).shards[1]
         assert report.state == "damaged"
         assert "scores/c/1/0/0/0: its SHA-256 is" in report.problems[0]
 
@@ -163,8 +147,18 @@ class TestZarrStore(StoreContract):
     def test_an_object_that_is_gone_is_damage(self, full: LabelStore, address: str, name: str) -> None:
         (path,) = (path for path in Path(address, name, "c").rglob("*") if path.is_file() and "/c/1" in path.as_posix())
         path.unlink()
-        assert [report.state for report in verify(open_store(address))] == ["ok", "damaged", "ok"]
+        assert [report.state for report in verify(open_store(address)).shards] == ["ok", "damaged", "ok"]
 
-    def test_an_address_that_is_no_folder_is_refused(self) -> None:
-        with pytest.raises(StoreError, match="this version keeps stores in local folders only"):
-            open_store("s3://bucket/labels.zarr")
+    @pytest.mark.parametrize(
+        ("address", "words"),
+        [
+            ("gs://bucket/labels.zarr", "cannot use an address with gs://"),
+            ("s3://bucket", "it is s3://bucket/name, with a name"),
+            ("s3://me:secret@bucket/labels.zarr", "Credentials come from the environment"),
+            ("s3://bucket/labels.zarr?key=secret", "Credentials come from the environment"),
+        ],
+    )
+    def test_an_address_of_no_known_kind_is_refused_without_repeating_a_secret(self, address: str, words: str) -> None:
+        with pytest.raises(StoreError, match=words) as caught:
+            open_store(address)
+        assert "secret" not in str(caught.value)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
 from storage import Box, LabelMap, Status
-from tests.conftest import dense, random_labels
+from tests.conftest import dense
+from tests.labels import random_labels
 from tokenlabel import LabelError, View, align
 
 CLASSES = 30

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 the field's own name
 
-from tests.conftest import random_labels
+from tests.labels import random_labels
 from tokenlabel import LabelError, TokenTargets, View, random_view, soft_cross_entropy, token_label_loss, token_targets
 
 CLASSES, TOKENS = 40, (4, 3)

@@ -1,0 +1,123 @@
+"""How is a label read from the files of shards? Through h5py, which verifies every checksum; a few files stay open."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.coding import CodedLabels, layouts
+from storage.errors import DamageError
+from storage.hdf5_layout import UNREADABLE, open_file, sha256_of, shard_name
+from storage.header import Header
+
+_OPEN_SHARDS = 64  # each has a file descriptor, and half a megabyte of HDF5's own
+
+
+class _Shard(NamedTuple):
+    """An open file, its two maps to read from, and its small arrays."""
+
+    file: h5py.File  # as long as it is held, its arrays can be read
+    classes: h5py.Dataset
+    scores: h5py.Dataset
+    boxes: NDArray[np.float32]
+    sizes: NDArray[np.uint32]
+    status: NDArray[np.uint8]
+
+
+@final
+class ShardFiles:
+    """Reads labels of shards in a folder. Cheap to make; not to be pickled."""
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        """Args: the store's folder, and its header. Nothing is read yet."""
+        self._folder = folder
+        self._shards = header.schema.shards(header.rows)
+        self._layouts = layouts(header.schema)
+        self._open: OrderedDict[int, _Shard] = OrderedDict()  # those read last at its end
+        self._process = os.getpid()
+
+    def read(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these places, (number of the shard, row within it).
+
+        Raises:
+            DamageError: a file or a chunk is missing or fails its checksum.
+        """
+        labels = CodedLabels(*[np.empty((len(places), *layout.row), layout.dtype) for layout in self._layouts])
+        for n in sorted(range(len(places)), key=places.__getitem__):  # each file is opened once at most
+            number, place = places[n]
+            shard = self._shard(number)
+            try:
+                labels.classes[n] = shard.classes[place]
+                labels.scores[n] = shard.scores[place]
+            except UNREADABLE as error:
+                raise DamageError(
+                    f"row {place} of the shard {self._path(number)} is damaged: {error}; `annotate verify` tells more"
+                ) from error
+            labels.boxes[n], labels.sizes[n], labels.status[n] = (
+                shard.boxes[place],
+                shard.sizes[place],
+                shard.status[place],
+            )
+        return labels
+
+    def rows(self, name: str, shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a shard.
+
+        Raises:
+            DamageError: its file is missing or fails a checksum.
+        """
+        values: NDArray[Any] = getattr(self._shard(shard), name)
+        return values.copy()
+
+    def checksums(self, shard: int) -> dict[str, str]:
+        """The SHA-256 of the values of each array that can be read, by its name in the store."""
+        found = {}
+        for layout in self._layouts:
+            try:
+                with open_file(self._path(shard)) as file:
+                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_of(file[layout.name][()])
+            except UNREADABLE:
+                continue
+        return found
+
+    def forget(self) -> None:
+        """Look at all files anew: some were replaced."""
+        self._open.clear()
+
+    def _shard(self, number: int) -> _Shard:
+        if self._process != os.getpid():
+            # Files that were opened before a fork. Letting go of them closes nothing but this process's descriptors.
+            self._open, self._process = OrderedDict(), os.getpid()
+        shard = self._open.pop(number, None) or self._opened(number)
+        self._open[number] = shard
+        if len(self._open) > _OPEN_SHARDS:
+            self._open.popitem(last=False)  # it is closed when no other thread reads from it
+        return shard
+
+    def _opened(self, number: int) -> _Shard:
+        path, rows = self._path(number), len(self._shards[number])
+        arrays: list[Any] = []
+        try:
+            file = open_file(path)
+            for layout in self._layouts:
+                # Not file[name], which takes twice as long.
+                array = h5py.Dataset(h5py.h5d.open(file.id, layout.name.encode()))
+                if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
+                    raise DamageError(
+                        f"the shard {path} is of another store: its {layout.name} are {array.dtype} {array.shape}, "
+                        f"not {layout.dtype} {(rows, *layout.row)}"
+                    )
+                arrays.append(array if layout.is_map else array[()])
+        except UNREADABLE as error:
+            raise DamageError(f"the shard {path} cannot be read: {error}; `annotate verify` tells more") from error
+        return _Shard(file, *arrays)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / shard_name(number)

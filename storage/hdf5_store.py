@@ -1,0 +1,246 @@
+"""How do label maps rest in HDF5? One file a shard, and one that joins them for every HDF5 reader (docs/format.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import key_index
+from storage.coding import CodedLabels, layouts
+from storage.errors import DamageError, no_store, opened_for_reading
+from storage.hdf5_layout import (
+    COLUMN_CHUNK,
+    DIGESTS,
+    SHARDS,
+    SLOTS,
+    STORE,
+    UNREADABLE,
+    is_sealed,
+    open_file,
+    read_header,
+    read_record,
+    sha256_of,
+    shard_file,
+    shard_name,
+    store_file,
+)
+from storage.hdf5_shards import ShardFiles
+from storage.header import hash_targets
+from storage.key_index import Blocks, KeyIndex
+from storage.keys import hash_keys
+from storage.mapping import Mapping as FileMapping
+from storage.record import Failure, Record
+from storage.store import LabelStore, RowArray, cannot_write, no_such_key, not_what_was_written
+from storage.whole_file import PARTIAL, sweep, write_whole
+
+
+@final
+class Hdf5Store(LabelStore):
+    """Label maps in a local folder of HDF5 files. A shard is committed when its file is there: it comes whole."""
+
+    def __init__(self, address: str, *, writable: bool = False) -> None:
+        """Open a store that is there.
+
+        Raises:
+            NotAStoreError: nothing is there, or something else.
+            FormatError: it is of a format that this version does not read.
+            DamageError: its header is not what was written.
+        """
+        self._writable = writable
+        self._folder = Path(address)
+        header = read_header(self._folder, address)
+        if header is None:
+            raise no_store(address)
+        super().__init__(address, header)
+        self._files = ShardFiles(self._folder, header)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What travels to another process is the address: files are opened there."""
+        return _reopen, (self.address, self._writable)
+
+    @cached_property
+    def keys(self) -> Sequence[str]:
+        """The key of every row. Their SHA-256 is checked once."""
+        try:
+            with open_file(self._folder / STORE) as file:
+                column = file["keys"]
+                parts = (column[start : start + COLUMN_CHUNK].tolist() for start in range(0, len(self), COLUMN_CHUNK))
+                keys = [key.decode() for part in parts for key in part]
+        except UNREADABLE as error:
+            raise DamageError(f"the keys of {self.address} cannot be read: {error}") from error
+        if hash_keys(keys) != self.header.keys_sha256:
+            raise not_what_was_written(self.address, "keys")
+        return keys
+
+    @cached_property
+    def targets(self) -> NDArray[np.int32]:
+        """The data set's own class of every row, or -1. Their SHA-256 is checked once."""
+        targets: NDArray[np.int32] = self._values("targets")
+        if hash_targets(targets) != self.header.targets_sha256:
+            raise not_what_was_written(self.address, "targets")
+        return targets
+
+    def find(self, key: str) -> int:
+        """The row of a key."""
+        row = self._index.find(key)
+        if row is None:
+            raise no_such_key(self.address, key)
+        return row
+
+    def committed(self) -> frozenset[int]:
+        """The numbers of the shards whose file is there: one listing, whatever their number."""
+        try:
+            there = {place.name for place in (self._folder / SHARDS).iterdir() if place.is_file()}
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(shard for shard in range(len(self.shards())) if Path(shard_name(shard)).name in there)
+
+    def record(self, shard: int) -> Record | None:
+        """The commit record of a shard, or None."""
+        text = read_record(self._path(shard))
+        return None if text is None else Record.from_text(text)
+
+    def fetch(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these places, as they rest."""
+        return self._files.read(places)
+
+    def fetch_rows(self, name: RowArray, shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a committed shard."""
+        return self._files.rows(name, shard)
+
+    def put(
+        self, shard: int, labels: CodedLabels, *, failures: Sequence[Failure] = (), run: Mapping[str, Any] = {}
+    ) -> Record:
+        """Write the labels of one shard as they rest, and its commit record with them."""
+        self._refuse_reading_only()
+        rows, name, path = self.shards()[shard], shard_name(shard), self._path(shard)
+        shapes = layouts(self.schema)
+        arrays: list[NDArray[Any]] = [np.asarray(part) for part in labels]
+        record = Record(
+            start=rows.start,
+            stop=rows.stop,
+            labelled=len(rows) - len(failures),
+            failures=tuple(failures),
+            objects={f"{name}/{layout.name}": sha256_of(part) for layout, part in zip(shapes, arrays, strict=True)},
+            run=run,
+        )
+        try:
+            write_whole(path, shard_file(self.schema, arrays, record.to_text()))
+            sweep(path)
+        except OSError as error:
+            raise cannot_write(self.address, rows, str(error)) from error
+        self._files.forget()
+        return record
+
+    def forget(self, shard: int) -> None:
+        """Remove the file of a shard: it is pending again."""
+        self.delete_object(shard_name(shard))
+        self._known = frozenset()
+
+    def checksums(self, shard: int) -> dict[str, str]:
+        """The SHA-256 of the values of every array of this shard as they are now."""
+        return self._files.checksums(shard)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the file that all shards share."""
+        same = True
+        for name, expected in zip((DIGESTS, SLOTS), self._index_of_keys(), strict=True):
+            try:
+                same &= np.array_equal(self._values(name), expected)
+            except DamageError:
+                same = False
+        if not same:
+            yield "the key index is not that of the keys"
+        if not is_sealed(self.read_object(STORE) or b""):
+            yield f"{STORE} is not what was written: its SHA-256 does not hold"
+
+    def mend(self) -> None:
+        """Write the file that all shards share anew."""
+        self._refuse_reading_only()
+        self.write_object(STORE, store_file(self.header, self.keys, self.targets, self._index_of_keys()))
+        self.__dict__.pop("_index", None)
+
+    def object_names(self) -> Iterator[str]:
+        """The names of all objects, sorted, without what killed writers left."""
+        files = (path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file())
+        return iter(sorted(name for name in files if not name.endswith(PARTIAL)))
+
+    def read_object(self, name: str) -> bytes | None:
+        """The bytes of an object, or None."""
+        try:
+            return (self._folder / name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def write_object(self, name: str, data: bytes) -> None:
+        """Write an object whole."""
+        self._refuse_reading_only()
+        write_whole(self._folder / name, data)
+        self._files.forget()
+
+    def delete_object(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        self._refuse_reading_only()
+        (self._folder / name).unlink(missing_ok=True)
+        self._files.forget()
+
+    def consolidate(self) -> None:
+        """Nothing to do: one file already has all that opening needs."""
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        """The key index, where it lies in the mapped file."""
+        rows, path = len(self), self._folder / STORE
+        try:
+            with open_file(path) as file:
+                places = [file[name].id.get_offset() for name in (DIGESTS, SLOTS)]
+            mapping = FileMapping(path)
+            digests = _blocks(mapping, places[0], rows, "Q")
+            slots = _blocks(mapping, places[1], key_index.slot_count(rows), "I")
+        except UNREADABLE as error:
+            raise DamageError(f"the key index of {self.address} cannot be read: {error}") from error
+        return KeyIndex(digests, slots, rows=rows, salt=self.header.key_salt)
+
+    def _index_of_keys(self) -> Sequence[NDArray[Any]]:
+        """What the key index must be: digests and slots."""
+        _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
+        return digests, slots
+
+    def _values(self, name: str) -> NDArray[Any]:
+        """Values of an array of the file that all shards share."""
+        try:
+            with open_file(self._folder / STORE) as file:
+                values: NDArray[Any] = file[name][()]
+        except UNREADABLE as error:
+            raise DamageError(f"the {name} of {self.address} cannot be read: {error}") from error
+        return values
+
+    def _path(self, shard: int) -> Path:
+        return self._folder / shard_name(shard)
+
+    def _refuse_reading_only(self) -> None:
+        if not self._writable:
+            raise opened_for_reading(self.address)
+
+
+def _blocks(mapping: FileMapping, place: int | None, count: int, letter: Literal["Q", "I"]) -> Blocks:
+    """The blocks of an array of this many uint64 (Q) or uint32 (I) that lies at this place of a file.
+
+    Raises:
+        ValueError: the file ends before it does.
+    """
+    start = place or 0  # an array without entries has none
+    end = start + count * np.dtype(letter).itemsize
+    if end > len(mapping.data):
+        raise ValueError(f"it ends at byte {end:,} of a file of {len(mapping.data):,}")
+    view = mapping.data[start:end].cast(letter)
+    return Blocks([view[first : first + key_index.BLOCK] for first in range(0, count, key_index.BLOCK)], [mapping])
+
+
+def _reopen(address: str, writable: bool) -> Hdf5Store:
+    return Hdf5Store(address, writable=writable)

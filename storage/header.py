@@ -1,0 +1,102 @@
+"""What does a store say of itself, before any row is read? Its header: one JSON object, sealed by its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import DamageError, FormatError, StoreError
+from storage.keys import hash_keys
+from storage.schema import Schema
+
+FORMAT = 1
+ATTRIBUTE, SEAL = "tokenlabel", "tokenlabel_sha256"  # the attributes that hold it and its seal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What is fixed when a store is made.
+
+    schema:         what all its label maps share
+    rows:           how many pictures it has, labelled or not
+    keys_sha256:    over all keys in order, see `storage.keys.hash_keys`
+    key_salt:       of the digests in its key index, see `storage.key_index`
+    targets_sha256: over the data set's own classes as little-endian int32
+    """
+
+    schema: Schema
+    rows: int
+    keys_sha256: str
+    key_salt: int
+    targets_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` gives an equal header back."""
+        return {
+            "format": FORMAT,
+            "rows": self.rows,
+            "keys_sha256": self.keys_sha256,
+            "key_salt": self.key_salt,
+            "targets_sha256": self.targets_sha256,
+            "schema": self.schema.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], seal: object, address: str) -> Self:
+        """The header of `to_json`'s values, if the seal is theirs.
+
+        Raises:
+            FormatError: the values are of a newer format.
+            DamageError: they are not what was written.
+        """
+        if (found := values.get("format")) != FORMAT:
+            raise FormatError(
+                f"cannot read the store {address}: its format is {found}, this version of tokenlabel reads format "
+                f"{FORMAT}. Install a tokenlabel that reads it."
+            )
+        if seal_of(values) != seal:
+            raise DamageError(f"the header of {address} is not the one that was written: its SHA-256 does not hold")
+        try:
+            fields = {name: value for name, value in values.items() if name not in ("format", "schema")}
+            return cls(schema=Schema.from_json(values["schema"]), **fields)
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"cannot read the store {address}: its header is not valid ({error!r})") from error
+
+    @classmethod
+    def of(cls, schema: Schema, keys: Sequence[str], targets: NDArray[np.int32], key_salt: int) -> Self:
+        """The header of a new store."""
+        return cls(
+            schema=schema,
+            rows=len(keys),
+            keys_sha256=hash_keys(keys),
+            key_salt=key_salt,
+            targets_sha256=hash_targets(targets),
+        )
+
+
+def targets_at_rest(targets: Sequence[int] | None, rows: int) -> NDArray[np.int32]:
+    """The data set's own class of each row as int32, -1 where there is none.
+
+    Raises:
+        StoreError: there are more or fewer than rows.
+    """
+    own = np.full(rows, -1, np.int32) if targets is None else np.asarray(targets, np.int32)
+    if own.shape != (rows,):
+        raise StoreError(f"cannot make a store of {rows} rows with {len(own)} targets; give one for each row, or none")
+    return own
+
+
+def hash_targets(targets: NDArray[np.int32]) -> str:
+    """SHA-256 over the targets as little-endian int32."""
+    return hashlib.sha256(targets.astype("<i4").tobytes()).hexdigest()
+
+
+def seal_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 over the JSON text of the values: sorted keys, no spaces, everything beyond ASCII escaped."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

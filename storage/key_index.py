@@ -1,0 +1,121 @@
+"""Which row has a key, among millions, without holding them? A hash table on disk that is read in place.
+
+Each key has a digest of 64 bits. `digests` has them in the order of the rows; `slots` is an open-addressing hash table
+of row numbers, at most half full:
+
+    home of a digest = floor(digest / 2^32 * len(slots) / 2^32);  a taken slot sends on to the next, the last to slot 0
+
+A slot is believed only where the digest of its row is the digest of the key. So a damaged index loses keys, but never
+gives a key the row of another. That two keys of one store share a digest is seen when the index is built, and a salt is
+tried until none do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.checksum import CRC_BYTES
+from storage.errors import DamageError
+from storage.mapping import Mapping
+
+EMPTY = 2**32 - 1
+BLOCK = 2**20  # entries of one object of each array
+
+
+def digest(key: str, salt: int) -> int:
+    """64 bits of BLAKE2b over the key in UTF-8, little-endian; the salt is its parameter of that name."""
+    return int.from_bytes(_blake2b(key.encode(), salt), "little")
+
+
+def slot_count(rows: int) -> int:
+    """How many slots the table of so many rows has."""
+    return 2 * rows
+
+
+def build(keys: Sequence[str], *, salt: int = 0) -> tuple[int, NDArray[np.uint64], NDArray[np.uint32]]:
+    """The salt, the digests uint64 [rows], and the table uint32 [slot_count] of these keys, none of them twice."""
+    digests = np.frombuffer(b"".join(_blake2b(key.encode(), salt) for key in keys), "<u8").astype(np.uint64)
+    order = np.argsort(digests, kind="stable")
+    if (digests[order[1:]] == digests[order[:-1]]).any():
+        return build(keys, salt=salt + 1)
+    count = slot_count(len(keys))
+    home = ((digests[order] >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)
+    # In the order of their homes, each goes to its home or to the first slot after its predecessor.
+    steps = np.arange(len(order))
+    place = np.maximum.accumulate(home.astype(np.int64) - steps) + steps
+    slots = np.full(count, EMPTY, np.uint32)
+    inside = place < count
+    slots[place[inside]] = order[inside]
+    free = np.flatnonzero(slots == EMPTY)
+    slots[free[: (~inside).sum()]] = order[~inside]
+    return salt, digests, slots
+
+
+class Blocks:
+    """One of the two arrays in blocks of `BLOCK` entries: mapped from plain chunks, or in memory."""
+
+    def __init__(self, views: Sequence[memoryview], owners: Sequence[object] = ()) -> None:
+        """Args: the blocks, and what must live as long as they do."""
+        self.views = views
+        self._owners = owners
+
+    @classmethod
+    def of(cls, values: NDArray[Any], letter: Literal["Q", "I"]) -> Self:
+        """The blocks of an array in memory."""
+        # By way of bytes: what Zarr decodes may have a byte order that memoryview does not read, though it is the same.
+        blocks = (np.ascontiguousarray(values[start : start + BLOCK]).data for start in range(0, len(values), BLOCK))
+        return cls([block.cast("B").cast(letter) for block in blocks])
+
+    @classmethod
+    def map(cls, chunks: Path, count: int, letter: Literal["Q", "I"]) -> Self:
+        """The blocks of an array of this many uint64 (Q) or uint32 (I), whose chunks are the files 0, 1, … of a folder.
+
+        Raises:
+            DamageError: a file is missing or has not the length it must have.
+        """
+        bytes_each = min(count, BLOCK) * np.dtype(letter).itemsize + CRC_BYTES
+        files = []
+        for number in range(-(-count // BLOCK)):
+            try:
+                files.append(Mapping(chunks / str(number)))
+            except OSError as error:
+                raise DamageError(f"the key index {chunks / str(number)} cannot be read: {error}") from error
+            if (found := len(files[-1].data)) != bytes_each:
+                raise DamageError(f"the key index {chunks / str(number)} has {found} bytes, not {bytes_each}")
+        return cls([file.data[:-CRC_BYTES].cast(letter) for file in files], files)
+
+
+class KeyIndex:
+    """Finds rows by the two arrays, where they lie."""
+
+    def __init__(self, digests: Blocks, slots: Blocks, *, rows: int, salt: int) -> None:
+        """Args: the blocks of both arrays, the rows of the store, and the salt of its digests."""
+        self._blocks = digests, slots
+        self._digests = digests.views
+        self._slots = slots.views
+        self._count = slot_count(rows)
+        self._rows = rows
+        self._salt = salt
+
+    def find(self, key: str) -> int | None:
+        """The row of a key, or None."""
+        wanted = digest(key, self._salt)
+        slot = (wanted >> 32) * self._count >> 32
+        for _ in range(self._count):
+            row: int = self._slots[slot // BLOCK][slot % BLOCK]
+            if row >= self._rows:
+                return None
+            if self._digests[row // BLOCK][row % BLOCK] == wanted:
+                return row
+            slot = slot + 1 if slot + 1 < self._count else 0
+        return None
+
+
+def _blake2b(key: bytes, salt: int) -> bytes:
+    return hashlib.blake2b(key, digest_size=8, salt=salt.to_bytes(16, "little")).digest()
