@@ -129,7 +129,6 @@ def run(
 
     from annotate.images import FolderImages
     from annotate.recipe import Recipe
-    from annotate.run import Progress
     from annotate.run import run as label
     from annotate.workers import RayWorkers
 
@@ -142,18 +141,6 @@ def run(
         model_kwargs=dict(_model_kwarg(text) for text in model_kwargs),
     )
     with tqdm(total=len(source.keys), unit=" images", desc="labelling", smoothing=0.1) as bar:
-        told = False
-
-        def report(progress: Progress) -> None:
-            nonlocal told
-            if not told:  # what an earlier run did is no speed of this one
-                bar.initial = bar.n = progress.done
-                bar.refresh()
-                told = True
-            bar.update(progress.done - bar.n)
-            if progress.failed:
-                bar.set_postfix(failed=progress.failed)
-
         summary = label(
             source,
             store,
@@ -163,7 +150,7 @@ def run(
             checkpoint=checkpoint,
             rows_per_shard=rows_per_shard,
             batch_size=batch_size,
-            report=report,
+            report=_reporter(bar),
         )
     if as_json:
         click.echo(json.dumps(summary.to_json()))
@@ -280,6 +267,91 @@ def inspect(store: str, images: Path | None, output: Path | None, count: int, se
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
     click.echo(json.dumps({"sheet": str(output), "rows": rows}) if as_json else f"wrote {output}: {len(rows)} pictures")
+
+
+@main.command()
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--from",
+    "layout",
+    type=click.Choice(["tokenlabeling", "relabel"]),
+    help="SOURCE is a tree of .pt files that this tool wrote; needs --images and --geometry.",
+)
+@click.option("--images", type=click.Path(path_type=Path), help="The pictures that the tree has labels of.")
+@click.option(
+    "--geometry",
+    type=click.Choice(["squash", "center"]),
+    help="What the tool looked at, which its files do not say: the whole picture, or its centre square.",
+)
+@click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Of the tree's labels.")
+@click.option("--to", "tree", type=click.Choice(["tokenlabeling"]), help="Write TARGET as a tree of .pt files.")
+@_JSON
+def convert(
+    source: str,
+    target: str,
+    layout: Any,
+    images: Path | None,
+    geometry: Any,
+    classes: int,
+    tree: str | None,
+    as_json: bool,
+) -> None:
+    """Copy the labels of SOURCE to TARGET, whatever each of them is; run it again to go on.
+
+    Between stores (a folder, labels.h5/, s3://bucket/labels.zarr) every value stays the same to the bit. With --from,
+    SOURCE is a tree of other tools' .pt files, kept to the bit as logits; with --to, TARGET becomes such a tree, for
+    trainers that read nothing else.
+    """
+    from tqdm import tqdm
+
+    if layout and tree:
+        raise click.UsageError("give --from or --to, not both; convert to a store in between")
+    if layout and (images is None or geometry is None):
+        raise click.UsageError("--from needs --images and --geometry: the tree's files record neither")
+    with tqdm(unit=" images", desc="converting", smoothing=0.1) as bar:
+        if layout and images:
+            from annotate.images import FolderImages
+            from annotate.legacy import import_tree
+
+            pictures = FolderImages(images)
+            summary: Any = import_tree(
+                Path(source),
+                pictures,
+                target,
+                layout=layout,
+                geometry=geometry,
+                class_count=classes,
+                report=_reporter(bar),
+            )
+        elif tree:
+            from annotate.legacy import export_tree
+            from storage import open_store
+
+            summary = export_tree(open_store(source), Path(target), report=_reporter(bar))
+        else:
+            from storage import copy, open_store
+
+            summary = copy(open_store(source), target, report=_reporter(bar))
+    click.echo(json.dumps(summary.to_json()) if as_json else summary.describe())
+    sys.exit(DONE if summary.complete else UNFINISHED)
+
+
+def _reporter(bar: Any) -> Any:
+    """What moves a bar by the progress of a run."""
+    told = False
+
+    def report(progress: Any) -> None:
+        nonlocal told
+        if not told:  # what an earlier run did is no speed of this one
+            bar.total, bar.initial, bar.n = progress.total, progress.done, progress.done
+            bar.refresh()
+            told = True
+        bar.update(progress.done - bar.n)
+        if progress.failed:
+            bar.set_postfix(failed=progress.failed)
+
+    return report
 
 
 _PUBLICATION = [

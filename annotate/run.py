@@ -15,7 +15,7 @@ from annotate.job import LabelJob, Shard
 from annotate.printable import printable
 from annotate.recipe import Recipe
 from annotate.workers import Workers
-from storage import LabelStore, Schema, create_store, find_store
+from storage import LabelStore, Progress, Schema, create_store, find_store
 from storage.backends import absolute
 from storage.keys import check_keys
 from storage.store import refuse_differences
@@ -83,15 +83,6 @@ class Summary:
             "left_out": self.left_out,
             "head": self.head,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is: pictures accounted for, of how many, and how many of them have no label."""
-
-    done: int
-    total: int
-    failed: int
 
 
 def run(

@@ -4,7 +4,7 @@ Needs numpy and zarr, and knows neither networks nor training.
 """
 
 from storage.backends import create_store, find_store, open_store
-from storage.copying import copy
+from storage.copying import Copied, copy
 from storage.errors import (
     DamageError,
     FormatError,
@@ -17,6 +17,7 @@ from storage.errors import (
 from storage.geometry import Box
 from storage.integrity import ShardReport, Verification, repair, verify
 from storage.labelmap import LabelMap
+from storage.progress import Progress
 from storage.publication import Publication, finalize
 from storage.record import Failure, Record
 from storage.schema import Schema
@@ -25,6 +26,7 @@ from storage.store import LabelStore
 
 __all__ = [
     "Box",
+    "Copied",
     "DamageError",
     "Failure",
     "FormatError",
@@ -34,6 +36,7 @@ __all__ = [
     "MismatchError",
     "NotAStoreError",
     "NotLabelledError",
+    "Progress",
     "Publication",
     "Record",
     "Schema",

@@ -53,7 +53,7 @@ def layouts(schema: Schema) -> tuple[Layout, ...]:
     axes, grid = ("y", "x", "rank"), (*schema.grid, schema.k)
     return (
         Layout("classes", axes, grid, schema.class_dtype, no_class(schema.class_dtype)),
-        Layout("scores", axes, grid, schema.score_dtype, 0),
+        Layout("scores", axes, grid, schema.score_dtype, scores.FLAG if schema.scores == "probability" else 0),
         Layout("boxes", ("edge",), (4,), np.dtype(np.float32), np.nan),
         Layout("sizes", ("side",), (2,), np.dtype(np.uint32), 0),
         Layout("status", (), (), np.dtype(np.uint8), int(Status.PENDING)),

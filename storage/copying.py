@@ -3,35 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from storage.backends import create_store
+from storage.progress import Progress
 from storage.store import LabelStore
 
 
-def copy(
-    source: LabelStore, address: str, *, report: Callable[[range], None] = lambda rows: None
-) -> tuple[LabelStore, list[range]]:
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """How a copy went: its address, its pictures, those copied now, and those that are pending in the source too."""
+
+    address: str
+    pictures: int
+    copied_now: int
+    pending: int
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is pending."""
+        return not self.pending
+
+    def describe(self) -> str:
+        """What the copy did, for a person."""
+        lines = [f"copied {self.copied_now:,} of {self.pictures:,} pictures to {self.address}, equal to the bit"]
+        if self.pending:
+            lines.append(f"{self.pending:,} pictures are pending in the source; copy again when they are labelled")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"pictures": self.pictures, "copied_now": self.copied_now, "pending": self.pending}
+
+
+def copy(source: LabelStore, address: str, *, report: Callable[[Progress], None] = lambda progress: None) -> Copied:
     """Copy what a store has into another at this address, of whatever backend; go on where an earlier copy ended.
 
     Args:
         source: the store.
         address: of a new store, or of an unfinished copy.
-        report: called with the rows of each shard that is done.
-
-    Returns:
-        The copy, and the rows that are pending in both.
+        report: called when the copy begins and after each shard.
 
     Raises:
         MismatchError: another store is at the address.
         DamageError: the source is damaged; what was copied before stays.
     """
     target = create_store(address, source.schema, source.keys, source.targets.tolist())
-    there = target.committed()
-    for shard, rows in enumerate(source.shards()):
-        record = source.record(shard)
-        if record is not None and shard not in there:
-            places = [(shard, place) for place in range(len(rows))]
-            target.put(shard, source.fetch(places), failures=record.failures, run=record.run)
-        if record is not None:
-            report(rows)
-    return target, target.pending()
+    there, shards = target.committed(), source.shards()
+    before = done = sum(len(shards[shard]) for shard in there)
+    report(Progress(done, len(source), 0))
+    for shard, rows in enumerate(shards):
+        if shard in there or (record := source.record(shard)) is None:
+            continue
+        places = [(shard, place) for place in range(len(rows))]
+        target.put(shard, source.fetch(places), failures=record.failures, run=record.run)
+        done += len(rows)
+        report(Progress(done, len(source), 0))
+    return Copied(address=address, pictures=len(source), copied_now=done - before, pending=len(source) - done)

@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, final
 
 import h5py
@@ -40,8 +41,7 @@ class ShardFiles:
         self._folder = folder
         self._shards = header.schema.shards(header.rows)
         self._layouts = layouts(header.schema)
-        self._open: OrderedDict[int, _Shard] = OrderedDict()  # those read last at its end
-        self._process = os.getpid()
+        self._start()
 
     def read(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
         """The labels at these places, (number of the shard, row within it).
@@ -89,16 +89,27 @@ class ShardFiles:
 
     def forget(self) -> None:
         """Look at all files anew: some were replaced."""
-        self._open.clear()
+        with self._lock():
+            self._open.clear()
 
-    def _shard(self, number: int) -> _Shard:
+    def _start(self) -> None:
+        self._open: OrderedDict[int, _Shard] = OrderedDict()  # those read last at its end
+        self._change = Lock()
+        self._process = os.getpid()
+
+    def _lock(self) -> Lock:
+        """What to hold while `_open` is changed: closing a file lets other threads run in the midst of it."""
         if self._process != os.getpid():
             # Files that were opened before a fork. Letting go of them closes nothing but this process's descriptors.
-            self._open, self._process = OrderedDict(), os.getpid()
-        shard = self._open.pop(number, None) or self._opened(number)
-        self._open[number] = shard
-        if len(self._open) > _OPEN_SHARDS:
-            self._open.popitem(last=False)  # it is closed when no other thread reads from it
+            self._start()
+        return self._change
+
+    def _shard(self, number: int) -> _Shard:
+        with self._lock():
+            shard = self._open.pop(number, None) or self._opened(number)
+            self._open[number] = shard
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)  # it is closed when no other thread reads from it
         return shard
 
     def _opened(self, number: int) -> _Shard:
@@ -107,14 +118,18 @@ class ShardFiles:
         try:
             file = open_file(path)
             for layout in self._layouts:
-                # Not file[name], which takes twice as long.
-                array = h5py.Dataset(h5py.h5d.open(file.id, layout.name.encode()))
+                # h5py's lower level: file[name] and its [()] take much longer, and a random read waits for this.
+                array = h5py.h5d.open(file.id, layout.name.encode())
                 if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
                     raise DamageError(
                         f"the shard {path} is of another store: its {layout.name} are {array.dtype} {array.shape}, "
                         f"not {layout.dtype} {(rows, *layout.row)}"
                     )
-                arrays.append(array if layout.is_map else array[()])
+                if layout.is_map:  # readonly, so that h5py works out once how it is read
+                    arrays.append(h5py.Dataset(array, readonly=True))
+                else:
+                    arrays.append(np.empty(array.shape, layout.dtype))
+                    array.read(h5py.h5s.ALL, h5py.h5s.ALL, arrays[-1])
         except UNREADABLE as error:
             raise DamageError(f"the shard {path} cannot be read: {error}; `annotate verify` tells more") from error
         return _Shard(file, *arrays)

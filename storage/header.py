@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from storage.keys import hash_keys
 from storage.schema import Schema
 
 FORMAT = 1
-ATTRIBUTE, SEAL = "tokenlabel", "tokenlabel_sha256"  # the attributes that hold it and its seal
+ATTRIBUTE, SEAL = "tokenlabel", "tokenlabel:sha256"  # the attributes that hold it and its seal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,9 @@ class Header:
         if seal_of(values) != seal:
             raise DamageError(f"the header of {address} is not the one that was written: its SHA-256 does not hold")
         try:
-            fields = {name: value for name, value in values.items() if name not in ("format", "schema")}
-            return cls(schema=Schema.from_json(values["schema"]), **fields)
+            # What a later version has added may be ignored in this format.
+            known = {field.name: values[field.name] for field in fields(cls) if field.name != "schema"}
+            return cls(schema=Schema.from_json(values["schema"]), **known)
         except (KeyError, TypeError) as error:
             raise FormatError(f"cannot read the store {address}: its header is not valid ({error!r})") from error
 
@@ -98,5 +99,16 @@ def hash_targets(targets: NDArray[np.int32]) -> str:
 
 
 def seal_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 over the JSON text of the values: sorted keys, no spaces, everything beyond ASCII escaped."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """SHA-256 over the JSON text of the values: sorted keys, no spaces, everything beyond ASCII escaped.
+
+    Whole numbers are written without a fraction, as some tools do when they copy JSON: 1 and 1.0 seal alike.
+    """
+    return hashlib.sha256(json.dumps(_whole(values), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _whole(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

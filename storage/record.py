@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from storage.errors import DamageError
@@ -63,7 +63,8 @@ class Record:
                 Failure(row=failure["row"], status=Status[failure["status"].upper()], reason=failure["reason"])
                 for failure in values.pop("failures")
             )
-            return cls(failures=failures, **values)
+            known = {name.name for name in fields(cls)}  # what a later version has added may be ignored in this format
+            return cls(failures=failures, **{name: value for name, value in values.items() if name in known})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamageError(
                 f"a commit record is not readable ({error!r}): {text[:80]!r}; `annotate verify` says what to do"

@@ -60,6 +60,11 @@ class Schema:
         if self.score_type not in _SCORE_TYPES.get(self.scores, ()):
             raise ValueError(f"scores must be one of {_SCORE_TYPES}, not {self.scores!r} as {self.score_type!r}")
 
+        try:
+            json.dumps(asdict(self), allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"names, recipe and provenance must be JSON in UTF-8: {error}") from error
+
     @property
     def class_dtype(self) -> np.dtype[np.unsignedinteger]:
         """The type of class ids in this store."""
@@ -87,14 +92,12 @@ class Schema:
         Raises:
             FormatError: the values are not a schema.
         """
-        names = {known.name for known in fields(cls)}
-        if not set(values) <= names:
-            raise FormatError(
-                f"cannot read this store: its schema has the unknown fields {sorted(set(values) - names)}"
-            )
+        names = {known.name for known in fields(cls)}  # what a later version has added may be ignored in this format
         try:
             frozen: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values.items()
+                if name in names
             }
             return cls(**frozen)
         except (TypeError, ValueError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array import AsyncArray
+from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath
 
 from storage import scores
@@ -20,7 +23,7 @@ from storage.key_index import BLOCK, EMPTY, slot_count
 from storage.objects import Objects
 
 ROOT = "zarr.json"
-CREATING = "tokenlabel_creating"  # there until all lies there
+CREATING = "tokenlabel:creating"  # there until all lies there
 RECORDS = "shards/record"
 DIGESTS, SLOTS = "key_index/digests", "key_index/slots"
 CONVENTION = {
@@ -76,6 +79,49 @@ def documents(header: Header) -> dict[str, bytes]:
     """The zarr.json of every array and group below the root, by its name."""
     memory, _ = _describe(header)
     return {name: data.to_bytes() for name, data in memory._store_dict.items() if name != ROOT}
+
+
+def same_document(found: Any, expected: Mapping[str, Any]) -> bool:
+    """Whether the metadata of an array or a group mean the same, in whatever words another version of Zarr puts them.
+
+    Attributes that others have added do not matter.
+    """
+    if not isinstance(found, dict) or any(found.get(name) != expected[name] for name in ("node_type", "zarr_format")):
+        return False
+    attributes = found.get("attributes") or {}
+    if any(attributes.get(name) != value for name, value in expected["attributes"].items()):
+        return False
+    return expected["node_type"] == "group" or _meaning(found) == _meaning(expected)
+
+
+def same_root(found: Any, expected: Mapping[str, Any]) -> bool:
+    """Whether the root says that it is ours, and holds no copy of metadata that are not the arrays' own.
+
+    Its header was compared with its seal when the store was opened.
+    """
+    if not isinstance(found, dict) or any(found.get(name) != expected[name] for name in ("node_type", "zarr_format")):
+        return False
+    conventions = found["attributes"].get("zarr_conventions")
+    if not isinstance(conventions, list) or CONVENTION["uuid"] not in [
+        convention.get("uuid") for convention in conventions if isinstance(convention, dict)
+    ]:
+        return False
+    if (consolidated := expected.get("consolidated_metadata")) is None:
+        return True
+    copies = (
+        found["consolidated_metadata"].get("metadata") if isinstance(found["consolidated_metadata"], dict) else None
+    )
+    return isinstance(copies, dict) and all(
+        same_document(copies.get(name), document) for name, document in consolidated["metadata"].items()
+    )
+
+
+def _meaning(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An array's metadata as zarr-python understands them, or None where it does not."""
+    try:
+        return ArrayV3Metadata.from_dict({**copy.deepcopy(dict(document)), "attributes": {}}).to_dict()
+    except Exception:  # whatever zarr makes of metadata that are none
+        return None
 
 
 def arrays(header: Header, store: Store) -> dict[str, zarr.Array[Any]]:

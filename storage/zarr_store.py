@@ -22,7 +22,19 @@ from storage.objects import Objects, in_short
 from storage.record import Failure, Record
 from storage.shard_reader import ShardReader, object_name
 from storage.store import LabelStore, RowArray, cannot_write, no_such_key, not_what_was_written
-from storage.zarr_layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, documents, read_root, root_document
+from storage.zarr_layout import (
+    CREATING,
+    DIGESTS,
+    RECORDS,
+    ROOT,
+    SLOTS,
+    arrays,
+    documents,
+    read_root,
+    root_document,
+    same_document,
+    same_root,
+)
 
 
 @final
@@ -79,7 +91,9 @@ class ZarrStore(LabelStore):
 
     def committed(self) -> frozenset[int]:
         """The numbers of the shards that have a commit record: one listing, whatever their number."""
-        return frozenset(int(name) for name in self._objects.children(f"{RECORDS}/c") if name.isdecimal())
+        numbers = (int(name) for name in self._objects.children(f"{RECORDS}/c") if name.isdecimal())
+        count = len(self.shards())
+        return frozenset(number for number in numbers if number < count)
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
@@ -181,20 +195,26 @@ class ZarrStore(LabelStore):
 
     def consolidate(self) -> None:
         """Put a copy of all metadata into the root, so that others open the store with one request."""
-        self.write_object(ROOT, _text({**root_document(self.header), **self._consolidated()}))
+        root = {**root_document(self.header), "consolidated_metadata": self._consolidated()}
+        self.write_object(ROOT, _text(_with_attributes_of(_json(self._objects.get(ROOT)), root)))
 
     def _consolidated(self) -> dict[str, Any]:
         metadata = {name.removesuffix(f"/{ROOT}"): json.loads(data) for name, data in sorted(self._documents.items())}
-        return {"consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": metadata}}
+        return {"kind": "inline", "must_understand": False, "metadata": metadata}
 
     def _wrong_documents(self) -> dict[str, bytes]:
-        """What should lie there instead of each piece of metadata that is wrong."""
-        root = root_document(self.header)
-        found = _json(self._objects.get(ROOT))
-        if found is not None and "consolidated_metadata" in found:
-            root |= self._consolidated()
-        expected = {ROOT: _text(root), **self._documents}
-        return {name: data for name, data in expected.items() if _json(self._objects.get(name)) != json.loads(data)}
+        """What should lie there instead of each piece of metadata that means something else."""
+        root, found = root_document(self.header), _json(self._objects.get(ROOT))
+        consolidated = found.get("consolidated_metadata") if isinstance(found, dict) else None
+        if consolidated is not None:
+            root["consolidated_metadata"] = self._consolidated()
+        wrong = {}
+        if not same_root(found, root):
+            wrong[ROOT] = _text(_with_attributes_of(found, root))
+        for name, data in self._documents.items():
+            if not same_document(_json(self._objects.get(name)), json.loads(data)):
+                wrong[name] = data
+        return wrong
 
     def _index_is_right(self) -> bool:
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
@@ -277,6 +297,13 @@ class ZarrStore(LabelStore):
 
 def _reopen(address: str, writable: bool) -> ZarrStore:
     return ZarrStore(address, writable=writable)
+
+
+def _with_attributes_of(found: Any, root: dict[str, Any]) -> dict[str, Any]:
+    """The root with what others have put beside our attributes."""
+    others = found.get("attributes") if isinstance(found, dict) else None
+    kept = {name: value for name, value in (others if isinstance(others, dict) else {}).items() if name != CREATING}
+    return {**root, "attributes": {**kept, **root["attributes"]}}
 
 
 def _text(document: Mapping[str, Any]) -> bytes:

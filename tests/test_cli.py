@@ -343,3 +343,49 @@ def test_an_interrupt_ends_with_130_and_the_store_goes_on(
     assert "Traceback" not in errors
     assert 3 <= 120 - sum(map(len, open_store(tmp_path / "s.zarr").pending())) < 120
     assert command(*words).exit_code == 0
+
+
+def test_a_store_is_finalized_checked_by_others_and_described(command, store: Path) -> None:
+    about = ("--source", "scans of digits", "--licence", "CC-BY-4.0")
+    result = command("finalize", store, *about)
+    assert result.exit_code == 0, result.output
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "MANIFEST.sha256"], cwd=store, check=True)
+    assert command("verify", store, "--deep").exit_code == 0
+    text = (store / "README.md").read_text()
+    for words in ("scans of digits", "CC-BY-4.0", "test_resnet", "license: ", "30, of which 30 are labelled"):
+        assert words in text, words
+    assert command("card", store, *about).stdout == text
+    (store / "README.md").write_text(text + "tampered")
+    result = command("verify", store)
+    assert result.exit_code == 4
+    assert "README.md is not what MANIFEST.sha256 says" in result.stdout
+
+
+def test_a_pending_store_is_not_finalized(command, store: Path) -> None:
+    (store / "shards/record/c/2").unlink()
+    result = command("finalize", store, "--source", "x", "--licence", "y")
+    assert result.exit_code == 1
+    assert "1 of 4 shards are pending" in result.stderr
+    assert not (store / "MANIFEST.sha256").exists()
+
+
+def test_labels_move_between_backends_and_trees(command, store: Path, scene_folder: Path, tmp_path: Path) -> None:
+    assert command("convert", store, tmp_path / "labels.h5").exit_code == 0
+    result = command("convert", tmp_path / "labels.h5", tmp_path / "back.zarr")
+    assert (result.exit_code, "30/30" in result.stderr) == (0, True), result.output
+    assert contents(tmp_path / "back.zarr") == contents(store)
+    again = command("convert", tmp_path / "labels.h5", tmp_path / "back.zarr", "--json")
+    assert json.loads(again.stdout)["copied_now"] == 0
+    result = command("convert", store, tmp_path / "tree", "--to", "tokenlabeling")
+    assert result.exit_code == 0, result.output
+    words = ["convert", tmp_path / "tree", tmp_path / "logits.zarr", "--from", "tokenlabeling"]
+    needs = command(*words)
+    assert (needs.exit_code, "needs --images and --geometry" in needs.stderr) == (2, True)
+    images = scene_folder / "images/val"
+    result = command(*words, "--images", images, "--geometry", "squash", "--classes", 10)
+    assert result.exit_code == 0, result.output
+    assert open_store(tmp_path / "logits.zarr").schema.scores == "logit"
+    assert (
+        open_store(tmp_path / "logits.zarr").read([0]).classes[..., 0] == open_store(store).read([0]).classes[..., 0]
+    ).all()
+    assert command("verify", tmp_path / "logits.zarr", "--deep").exit_code == 0

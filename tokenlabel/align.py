@@ -51,6 +51,11 @@ def align(label: LabelMap, view: View, tokens: tuple[int, int]) -> TokenScores:
     Raises:
         LabelError: the picture has no label.
     """
+    if label.kind != "probability":
+        raise LabelError(
+            "the label's scores are logits, as another tool wrote them: they do not say what they leave to the other "
+            "classes, and this version trains on probabilities only"
+        )
     if label.status != Status.LABELLED:
         raise LabelError(f"the picture has no label: its status is {Status(int(label.status)).word}")
     h, w = label.grid

@@ -71,6 +71,11 @@ class LabeledImages(Dataset[Example]):
         self._transform = transform or normalised
         if len(keys) != len(images):
             raise LabelError(f"{len(images)} pictures were given with {len(keys)} keys; each needs one")
+        if self.store.schema.scores != "probability":
+            raise LabelError(
+                f"the labels in {self.store.address} are logits, as another tool wrote them; this version trains on "
+                "probabilities only: label the pictures with `annotate run`"
+            )
         self._rows = np.array([self.store.find(key) for key in keys], np.int64)
         status = self.store.column("status")[self._rows]
         if (unlabelled := np.flatnonzero(status != Status.LABELLED)).size:

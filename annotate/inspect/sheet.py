@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from annotate.decode import decode
 from annotate.errors import PictureError
 from annotate.images.source import PictureReader
-from annotate.inspect.statistics import class_name
+from annotate.inspect.statistics import class_name, refuse_logits
 from annotate.printable import printable
 from storage import Box, LabelMap, LabelStore, Status
 from storage.labelmap import no_class
@@ -49,6 +49,7 @@ def contact_sheet(store: LabelStore, reader: PictureReader, rows: Sequence[int],
         rows: of the store, labelled ones.
         side: of a panel, pixels.
     """
+    refuse_logits(store)
     labels = store.read(rows)
     colours, names = _colours(store, labels)
     columns = 2 if len(rows) > 3 else 1

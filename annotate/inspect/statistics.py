@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from annotate.errors import AnnotateError
 from annotate.printable import printable
 from storage import LabelStore, Status
 
@@ -56,12 +57,27 @@ def class_name(store: LabelStore, number: int) -> str:
     return names[number] if names is not None else str(number)
 
 
+def refuse_logits(store: LabelStore) -> None:
+    """Refuse a store whose scores are no probabilities, for what is shown are probabilities.
+
+    Raises:
+        AnnotateError: they are logits.
+    """
+    if store.schema.scores != "probability":
+        raise AnnotateError(
+            f"cannot show {store.address}: its scores are logits, as another tool wrote them, and say nothing of the "
+            "classes beyond the k; status, verify and convert work on it"
+        )
+
+
 def statistics(store: LabelStore) -> Statistics:
     """Read every committed shard once; memory does not grow with the store.
 
     Raises:
+        AnnotateError: the scores are no probabilities.
         DamageError: a shard is not what was written.
     """
+    refuse_logits(store)
     schema = store.schema
     comparable = schema.class_names is not None and schema.class_names == schema.target_names
     targets = store.targets if comparable else None

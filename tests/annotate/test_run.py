@@ -20,9 +20,9 @@ from annotate.errors import AnnotateError
 from annotate.images import FolderImages, FolderReader
 from annotate.job import LabelJob, Shard
 from annotate.recipe import Recipe
-from annotate.run import Progress, Summary, run
+from annotate.run import Summary, run
 from annotate.workers import ATTEMPTS, Job, LocalWorkers, RayWorkers
-from storage import MismatchError, Status, StoreError, open_store, verify
+from storage import MismatchError, Progress, Status, StoreError, open_store, verify
 from tests.conftest import MODEL_KWARGS, contents
 
 

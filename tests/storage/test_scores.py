@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from storage import scores
-from tests.conftest import random_labels
+from tests.labels import random_labels
 
 
 @settings(max_examples=200, deadline=None)

@@ -80,7 +80,7 @@ class TestZarrStore(StoreContract):
 
     def test_a_store_half_laid_down_is_laid_down_again(self, store: LabelStore, address: str) -> None:
         group = zarr.open_group(address, mode="r+")
-        group.update_attributes({"tokenlabel_creating": True})
+        group.update_attributes({"tokenlabel:creating": True})
         with pytest.raises(NotAStoreError, match="was not laid down to the end"):
             open_store(address)
         assert find_store(address) is None

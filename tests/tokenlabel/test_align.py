@@ -116,3 +116,12 @@ def test_a_picture_without_a_label_is_an_error() -> None:
     label = LabelMap.unlabelled(Status.UNDECODABLE, grid=(6, 5), k=3, class_count=40)
     with pytest.raises(LabelError, match="its status is undecodable"):
         align(label, View.whole(), (4, 4))
+
+
+def test_logits_are_refused_and_never_taken_for_probabilities() -> None:
+    label = random_labels(np.random.default_rng(0), 1)[0]
+    logits = LabelMap(label.classes, label.scores * 9, label.boxes, label.sizes, label.status, "logit")
+    with pytest.raises(LabelError, match="scores are logits"):
+        align(logits, View.whole(), (4, 4))
+    with pytest.raises(TypeError, match="do not say what they leave"):
+        _ = logits.remainder

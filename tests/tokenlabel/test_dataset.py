@@ -93,3 +93,11 @@ def test_a_picture_of_another_size_than_was_labelled_is_refused(images: ImageFol
     data = LabeledImages(Turned(images.root), finished, keys=folder_keys(images), size=(64, 64), tokens=(8, 8))
     with pytest.raises(LabelError, match="pixels, but .* when it was labelled"):
         data[0]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 8 worker processes")
+def test_a_parent_that_has_read_forks_eight_workers_that_read(dataset: LabeledImages) -> None:
+    alone = [dataset[index] for index in range(len(dataset))]
+    loader = DataLoader(dataset, 3, collate_fn=collate, num_workers=8, multiprocessing_context="fork")
+    together = collate([example for batch in loader for example in _split(batch)])
+    assert torch.equal(together.targets.probabilities, torch.stack([e.targets.probabilities for e in alone]))

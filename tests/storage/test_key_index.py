@@ -1,0 +1,73 @@
+"""Is every key found, and nothing else?"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage import DamageError, KeyNotFoundError, Schema, create_store, key_index, open_store
+from storage.key_index import EMPTY, Blocks, KeyIndex
+
+names = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1), unique=True, max_size=60)
+
+
+def index_of(keys: list[str]) -> KeyIndex:
+    salt, digests, slots = key_index.build(keys)
+    return KeyIndex(Blocks.of(digests, "Q"), Blocks.of(slots, "I"), rows=len(keys), salt=salt)
+
+
+@settings(deadline=None)
+@given(keys=names, others=names)
+def test_every_key_has_its_row_and_no_other_has_any(keys: list[str], others: list[str]) -> None:
+    index = index_of(keys)
+    assert [index.find(key) for key in keys] == list(range(len(keys)))
+    assert all(index.find(key) is None for key in set(others) - set(keys))
+
+
+def test_slots_that_run_over_the_end_go_on_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests that all want the last slot: the table is a ring."""
+    monkeypatch.setattr(
+        key_index, "_blake2b", lambda key, salt: (2**64 - 1 - int(key)).to_bytes(8, "little") if key else b"\0" * 8
+    )
+    keys = [str(n) for n in range(7)]
+    _, _, slots = key_index.build(keys)
+    assert (slots != EMPTY).sum() == 7
+    assert slots[-1] != EMPTY
+    assert slots[0] != EMPTY
+    assert [index_of(keys).find(key) for key in keys] == list(range(7))
+
+
+def test_two_keys_with_one_digest_are_told_apart_by_another_salt(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = key_index._blake2b
+    monkeypatch.setattr(key_index, "_blake2b", lambda key, salt: b"\7" * 8 if not salt else original(key, salt))
+    salt, _, _ = key_index.build(["a", "b"])
+    assert salt == 1
+    assert [index_of(["a", "b"]).find(key) for key in "ab"] == [0, 1]
+
+
+def test_no_damage_of_the_index_gives_a_key_the_row_of_another(tmp_path: Path) -> None:
+    keys = [f"{n}.jpg" for n in range(40)]
+    schema = Schema(grid=(1, 1), k=1, class_count=3, rows_per_shard=8)
+    create_store(tmp_path / "s.zarr", schema, keys)
+    rng = np.random.default_rng(0)
+    for name in ("digests", "slots"):
+        path = tmp_path / "s.zarr/key_index" / name / "c/0"
+        sound = path.read_bytes()
+        for _ in range(60):
+            flipped = bytearray(sound)
+            flipped[rng.integers(len(sound))] ^= 1 << rng.integers(8)
+            path.write_bytes(flipped)
+            store = open_store(tmp_path / "s.zarr")
+            for row, key in enumerate(keys):
+                with suppress(KeyNotFoundError):
+                    assert store.find(key) == row
+            path.write_bytes(sound)
+        path.write_bytes(sound[:-1])
+        with pytest.raises(DamageError, match=r"the key index .* has \d+ bytes, not \d+"):
+            open_store(tmp_path / "s.zarr").find("0.jpg")
+        path.write_bytes(sound)
