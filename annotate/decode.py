@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,23 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         PictureError: UNDECODABLE, for bytes that are no whole picture; REFUSED, for a decompression bomb.
     """
+    with _opened(data) as image:
+        return _rgb(image)
+
+
+def measure(data: bytes) -> tuple[int, int]:
+    """Height and width in pixels, as `decode` would give them; read from the header, no pixel is decoded.
+
+    Raises:
+        PictureError: as `decode` does, but for a picture that is cut short after its header.
+    """
+    with _opened(data) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The picture as PIL opens it; whatever is wrong with it becomes a named failure."""
     if not data:
         raise PictureError(Status.UNDECODABLE, "the file is empty")
     try:
@@ -35,7 +54,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
                     raise PictureError(
                         Status.REFUSED, f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} allowed"
                     )
-                return _rgb(image)
+                yield image
     except UnidentifiedImageError:
         raise PictureError(Status.UNDECODABLE, "not a picture of a known type") from None
     except Image.DecompressionBombError as error:

@@ -41,8 +41,7 @@ def preprocess(
     if mode == "squash":
         return np.asarray(image.resize((width, height), resample)), Box.whole()
     if mode == "center":
-        scale = min(rows / height, columns / width)
-        box = _centred(scale * height / rows, scale * width / columns)
+        box = center_box((rows, columns), size)
         pixels = (box.left * columns, box.top * rows, box.right * columns, box.bottom * rows)
         return np.asarray(image.resize((width, height), resample, box=pixels)), box
     scale = min(height / rows, width / columns)
@@ -52,6 +51,18 @@ def preprocess(
     canvas.paste(image.resize((inner_width, inner_height), resample), (left, top))
     inner = Box.from_pixels(top, left, inner_height, inner_width, size)
     return np.asarray(canvas), inner.locate(Box.whole())
+
+
+def center_box(shape: tuple[int, int], size: tuple[int, int]) -> Box:
+    """What `center` looks at: of a picture of this shape the largest centred rectangle that has the shape of the input.
+
+    Args:
+        shape: height and width of the picture.
+        size: height and width of the input, of which only the ratio matters.
+    """
+    (rows, columns), (height, width) = shape, size
+    scale = min(rows / height, columns / width)
+    return _centred(scale * height / rows, scale * width / columns)
 
 
 def _centred(height: float, width: float) -> Box:

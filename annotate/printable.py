@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def printable(text: str) -> str:
     """The text with every character that is not printable replaced, escape sequences among them."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def listed(entries: Sequence[str], shown: int) -> list[str]:
+    """One printable, indented line for each of the first `shown` entries, and one that counts those after them."""
+    lines = [f"  {printable(entry)}" for entry in entries[:shown]]
+    return lines + [f"  … and {len(entries) - shown:,} more; --json lists all"] * (len(entries) > shown)

@@ -75,6 +75,15 @@ class Objects:
             there: bool = sync(self.zarr.exists(name))
             return there
 
+    def size(self, name: str) -> int | None:
+        """The bytes of an object, or None where there is none."""
+        with self.told("look for", name):
+            try:
+                size: int = sync(self.zarr.getsize(name))
+            except FileNotFoundError:
+                return None
+            return size
+
     def sha256(self, name: str) -> str | None:
         """The SHA-256 of an object in hexadecimal, or None where there is none."""
         data = self.get(name)

@@ -135,15 +135,23 @@ class ShardReader:
         return mappings
 
     def _check(self, layout: Layout, data: memoryview, path: Path) -> None:
-        if layout.is_map:
-            needed, sound = self._index_bytes, len(data) >= self._index_bytes
-        else:
-            needed = self._rows * int(np.prod(layout.row, dtype=np.int64)) * layout.dtype.itemsize + CRC_BYTES
-            sound = len(data) == needed
-        if not sound:
-            raise DamageError(f"the shard {path} is truncated: it has {len(data)} bytes and needs {needed}")
-        if body_of(data[-needed:]) is None:
+        least = least_bytes(layout, self._rows)
+        if not has_length(layout, self._rows, len(data)):
+            raise DamageError(f"the shard {path} is truncated: it has {len(data)} bytes and needs {least}")
+        if body_of(data[-least:]) is None:
             raise DamageError(f"the shard {path} is damaged: its crc32c does not hold; `annotate verify` tells more")
+
+
+def least_bytes(layout: Layout, rows_per_shard: int) -> int:
+    """The bytes of an object of this array: all of them where it is plain, and else those of its index."""
+    row = _ENTRY_BYTES if layout.is_map else int(np.prod(layout.row, dtype=np.int64)) * layout.dtype.itemsize
+    return rows_per_shard * row + CRC_BYTES
+
+
+def has_length(layout: Layout, rows_per_shard: int, length: int) -> bool:
+    """Whether an object of this array can have this many bytes."""
+    least = least_bytes(layout, rows_per_shard)
+    return length >= least if layout.is_map else length == least
 
 
 def object_name(layout: Layout, shard: int) -> str:

@@ -20,7 +20,7 @@ from storage.key_index import Blocks, KeyIndex
 from storage.keys import hash_keys
 from storage.objects import Objects, in_short
 from storage.record import Failure, Record
-from storage.shard_reader import ShardReader, object_name
+from storage.shard_reader import ShardReader, has_length, object_name
 from storage.store import LabelStore, RowArray, cannot_write, no_such_key, not_what_was_written
 from storage.zarr_layout import (
     CREATING,
@@ -264,13 +264,16 @@ class ZarrStore(LabelStore):
 
     @cached_property
     def _whole(self) -> set[int]:
-        """Shards in a bucket whose objects are all there. zarr-python takes a missing object for one full of fill."""
+        """Shards in a bucket whose objects are all there. zarr-python takes a missing or empty one for one full of fill."""
         return set()
 
     def _refuse_missing(self, shard: int) -> None:
-        for name in self._object_names(shard):
-            if not self._objects.has(name):
-                raise DamageError(f"{name} of {self.address} is missing; `annotate verify` lists all damage")
+        for layout in layouts(self.schema):
+            name = object_name(layout, shard)
+            size = self._objects.size(name)
+            if size is None or not has_length(layout, self.schema.rows_per_shard, size):
+                what = "is missing" if size is None else f"is truncated: it has {size} bytes"
+                raise DamageError(f"{name} of {self.address} {what}; `annotate verify` lists all damage")
         self._whole.add(shard)
 
     def _refuse_reading_only(self) -> None:

@@ -392,7 +392,7 @@ class TestHdf5Store(StoreContract):
         assert [opened.find(key) for key in KEYS] == list(range(10))
 
     def test_a_shard_that_was_written_again_or_forgotten_is_looked_at_anew(
-        self, full: LabelStore, labels: LabelMap
+        self, full: LabelStore, labels: LabelMap, address: str
     ) -> None:
         full.read([0])
         full.write(SHARDS[0], labels[4:8])
@@ -400,6 +400,12 @@ class TestHdf5Store(StoreContract):
         full.forget(0)
         with pytest.raises(StoreError, match="rows 0 to 4 .* have no labels yet"):
             full.read([0])
+        open_store(address, writable=True).write(SHARDS[0], labels[0:4])
+        assert (full.read([0]).sizes == labels[[0]].sizes).all()
+        other = Path(address, "shards/000000.h5").read_bytes()
+        open_store(address, writable=True).write(SHARDS[0], labels[4:8])
+        full.write_object("shards/000000.h5", other)
+        assert (full.read([0]).sizes == labels[[0]].sizes).all()
 
     def test_few_files_are_open_at_once_and_those_read_last(
         self, full: LabelStore, address: str, monkeypatch: pytest.MonkeyPatch
