@@ -264,7 +264,7 @@ class ZarrStore(LabelStore):
 
     @cached_property
     def _whole(self) -> set[int]:
-        """Shards in a bucket whose objects are all there. zarr-python takes a missing or empty one for one full of fill."""
+        """Shards in a bucket whose objects are whole. zarr-python takes a missing or empty one for one full of fill."""
         return set()
 
     def _refuse_missing(self, shard: int) -> None:
