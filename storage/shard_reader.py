@@ -68,12 +68,20 @@ class ShardReader:
             DamageError: an object or a chunk is missing or fails its checksum.
         """
         # One loop in plain Python, and no more calls than needed: a training picture waits for it.
-        opened, chunk, count = self._open, self._chunk, len(places)
+        opened, index_bytes, decompress, count = self._open, self._index_bytes, _zstd.decompress, len(places)
         classes, scores, boxes, sizes, status = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
         for shard, place in places:
             a, b, c, d, e = opened.get(shard) or self._map(shard)
-            classes += chunk(a.data, shard, place)
-            scores += chunk(b.data, shard, place)
+            for mapping, chunks in ((a, classes), (b, scores)):
+                data = mapping.data
+                end = len(data) - index_bytes
+                offset, length = _entry(data, end + place * _ENTRY_BYTES)
+                if offset + length > end:  # also where it was never written: both are 2**64 - 1
+                    raise self._damage(shard, place, "is missing")
+                try:
+                    chunks += decompress(data[offset : offset + length])
+                except zstandard.ZstdError as error:
+                    raise self._damage(shard, place, f"is damaged: {error}") from error
             boxes += c.data[place * 16 : place * 16 + 16]
             sizes += d.data[place * 8 : place * 8 + 8]
             status.append(e.data[place])
@@ -103,21 +111,8 @@ class ShardReader:
         """Look at the objects of a shard anew: they were replaced."""
         self._open.pop(shard, None)
 
-    def _chunk(self, data: memoryview, shard: int, place: int) -> bytes:
-        """The inner chunk of a row in the object of `classes` or `scores`."""
-        end_of_chunks = len(data) - self._index_bytes
-        offset, length = _entry(data, end_of_chunks + place * _ENTRY_BYTES)
-        if offset + length > end_of_chunks:  # also where it was never written: both are 2**64 - 1
-            raise DamageError(
-                f"row {place} of shard {shard} in {self._folder} is missing; `annotate verify` tells more"
-            )
-        try:
-            chunk: bytes = _zstd.decompress(data[offset : offset + length])
-        except zstandard.ZstdError as error:
-            raise DamageError(
-                f"row {place} of shard {shard} in {self._folder} is damaged: {error}; `annotate verify` tells more"
-            ) from error
-        return chunk
+    def _damage(self, shard: int, place: int, what: str) -> DamageError:
+        return DamageError(f"row {place} of shard {shard} in {self._folder} {what}; `annotate verify` tells more")
 
     def _map(self, shard: int) -> list[Mapping]:
         """Map the objects of a shard, and check what all reads lean on. Keep them as long as their data are used."""

@@ -454,9 +454,14 @@ class TestHdf5Store(StoreContract):
     def test_threads_read_at_once(self, full: LabelStore, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hdf5_shards, "_OPEN_SHARDS", 1)
         expected, reader = full.read(range(10)).classes, open_store(address)
-        with ThreadPoolExecutor(4) as pool:
-            for n, classes in enumerate(pool.map(lambda n: reader.read([n % 10]).classes, range(200))):
-                assert (classes[0] == expected[n % 10]).all()
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                for n, classes in enumerate(pool.map(lambda n: reader.read([n % 10]).classes, range(1000))):
+                    assert (classes[0] == expected[n % 10]).all()
+        finally:
+            sys.setswitchinterval(interval)
 
     def test_locks_of_others_do_not_matter(self, full: LabelStore, address: str) -> None:
         with ExitStack() as locked:

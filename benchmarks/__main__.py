@@ -1,0 +1,34 @@
+"""Which benchmarks run? `python -m benchmarks [size] [reads] [keys] [--json FILE]`: all, where none is named."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from benchmarks import keys, reads, size
+
+BENCHMARKS = {"size": size.measure, "reads": reads.measure, "keys": keys.measure}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS]))
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures there, too.")
+def main(names: tuple[str, ...], file: Path | None) -> None:
+    """Measure a store beside the alternatives; all benchmarks, where none is named."""
+    started, figures = time.monotonic(), {}
+    for name in names or BENCHMARKS:
+        with tempfile.TemporaryDirectory(prefix="tokenlabel-benchmark-") as folder:
+            found = BENCHMARKS[name](Path(folder))
+        print(found.describe(), flush=True)
+        figures[name] = found.to_json()
+    print(f"{time.monotonic() - started:.0f} s")
+    if file:
+        file.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
