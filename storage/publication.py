@@ -96,6 +96,7 @@ def card(store: LabelStore, publication: Publication) -> str:
     schema, records = store.schema, [record for _, record in store.records() if record]
     labelled = sum(record.labelled for record in records)
     h, w = schema.grid
+    kind = "Zarr" if "zarr.json" in store.object_names() else "HDF5"
     head = {
         "license": publication.licence,
         "pretty_name": publication.name,
@@ -103,7 +104,7 @@ def card(store: LabelStore, publication: Publication) -> str:
         "source_datasets": [publication.source],
         "task_categories": ["image-classification"],
         "size_categories": [_size_category(len(store))],
-        "tags": ["zarr", "token-labeling", "soft-labels"],
+        "tags": [kind.lower(), "token-labeling", "soft-labels"],
     }
     yaml = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in head.items())
     recipe, software = _table(schema.recipe), _table(schema.provenance)
@@ -144,7 +145,7 @@ store = open_store("{store.address.rstrip("/").split("/")[-1]}")
 labels = store.read([store.find({store.keys[0]!r})])
 ```
 
-Any Zarr v3 reader opens the arrays. `sha256sum -c MANIFEST.sha256` or `annotate verify` checks that all arrived.
+Any {kind} reader opens the arrays. `sha256sum -c MANIFEST.sha256` or `annotate verify` checks that all arrived.
 """
 
 
