@@ -80,10 +80,12 @@ def _is_hdf5(address: str) -> bool:
     """Whether this is the path of an HDF5 store, which h5py is there to open.
 
     Raises:
-        StoreError: it is, and h5py is not there.
+        StoreError: it is, and h5py is not there, or it is in a bucket.
     """
-    if "://" in address or not address.rstrip("/").endswith((".h5", ".hdf5")):
+    if not address.rstrip("/").endswith((".h5", ".hdf5")):
         return False
+    if "://" in address:
+        raise StoreError("an HDF5 store is a local folder; in a bucket, give a Zarr store: s3://bucket/labels.zarr")
     if find_spec("h5py") is None:
         raise StoreError(f"cannot use the store {address}: HDF5 stores need h5py: pip install 'tokenlabel[hdf5]'")
     return True

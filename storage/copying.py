@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from storage.backends import create_store
+from storage.errors import MismatchError
 from storage.progress import Progress
 from storage.store import LabelStore
 
@@ -50,14 +53,23 @@ def copy(source: LabelStore, address: str, *, report: Callable[[Progress], None]
         DamageError: the source is damaged; what was copied before stays.
     """
     target = create_store(address, source.schema, source.keys, source.targets.tolist())
+    if not np.array_equal(target.targets, source.targets):
+        raise MismatchError(address, ["targets: the data set's own classes are others"])
     there, shards = target.committed(), source.shards()
     before = done = sum(len(shards[shard]) for shard in there)
     report(Progress(done, len(source), 0))
     for shard, rows in enumerate(shards):
-        if shard in there or (record := source.record(shard)) is None:
+        if (record := source.record(shard)) is None:
             continue
         places = [(shard, place) for place in range(len(rows))]
-        target.put(shard, source.fetch(places), failures=record.failures, run=record.run)
+        labels = source.fetch(places)
+        if shard in there:
+            if any(
+                mine.tobytes() != theirs.tobytes() for mine, theirs in zip(labels, target.fetch(places), strict=True)
+            ):
+                raise MismatchError(address, [f"labels: rows {rows.start} to {rows.stop} are others"])
+            continue
+        target.put(shard, labels, failures=record.failures, run=record.run)
         done += len(rows)
         report(Progress(done, len(source), 0))
     return Copied(address=address, pictures=len(source), copied_now=done - before, pending=len(source) - done)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -30,12 +29,10 @@ from storage.hdf5_layout import (
     store_file,
 )
 from storage.hdf5_shards import ShardFiles
-from storage.header import hash_targets
 from storage.key_index import Blocks, KeyIndex
-from storage.keys import hash_keys
 from storage.mapping import Mapping as FileMapping
 from storage.record import Failure, Record
-from storage.store import LabelStore, RowArray, cannot_write, no_such_key, not_what_was_written
+from storage.store import LabelStore, RowArray, cannot_write
 from storage.whole_file import PARTIAL, sweep, write_whole
 
 
@@ -63,34 +60,32 @@ class Hdf5Store(LabelStore):
         """What travels to another process is the address: files are opened there."""
         return _reopen, (self.address, self._writable)
 
-    @cached_property
-    def keys(self) -> Sequence[str]:
-        """The key of every row. Their SHA-256 is checked once."""
+    def load_keys(self) -> Sequence[str]:
+        """The keys as they lie there."""
         try:
             with open_file(self._folder / STORE) as file:
                 column = file["keys"]
                 parts = (column[start : start + COLUMN_CHUNK].tolist() for start in range(0, len(self), COLUMN_CHUNK))
-                keys = [key.decode() for part in parts for key in part]
+                return [key.decode() for part in parts for key in part]
         except UNREADABLE as error:
             raise DamageError(f"the keys of {self.address} cannot be read: {error}") from error
-        if hash_keys(keys) != self.header.keys_sha256:
-            raise not_what_was_written(self.address, "keys")
-        return keys
 
-    @cached_property
-    def targets(self) -> NDArray[np.int32]:
-        """The data set's own class of every row, or -1. Their SHA-256 is checked once."""
-        targets: NDArray[np.int32] = self._values("targets")
-        if hash_targets(targets) != self.header.targets_sha256:
-            raise not_what_was_written(self.address, "targets")
-        return targets
+    def load_targets(self) -> NDArray[np.int32]:
+        """The targets as they lie there."""
+        return self._values("targets")
 
-    def find(self, key: str) -> int:
-        """The row of a key."""
-        row = self._index.find(key)
-        if row is None:
-            raise no_such_key(self.address, key)
-        return row
+    def load_key_index(self) -> KeyIndex:
+        """The key index, where it lies in the mapped file."""
+        rows, path = len(self), self._folder / STORE
+        try:
+            with open_file(path) as file:
+                places = [file[name].id.get_offset() for name in (DIGESTS, SLOTS)]
+            mapping = FileMapping(path)
+            digests = _blocks(mapping, places[0], rows, "Q")
+            slots = _blocks(mapping, places[1], key_index.slot_count(rows), "I")
+        except UNREADABLE as error:
+            raise DamageError(f"the key index of {self.address} cannot be read: {error}") from error
+        return KeyIndex(digests, slots, rows=rows, salt=self.header.key_salt)
 
     def committed(self) -> frozenset[int]:
         """The numbers of the shards whose file is there: one listing, whatever their number."""
@@ -163,7 +158,7 @@ class Hdf5Store(LabelStore):
         """Write the file that all shards share anew."""
         self._refuse_reading_only()
         self.write_object(STORE, store_file(self.header, self.keys, self.targets, self._index_of_keys()))
-        self.__dict__.pop("_index", None)
+        self.__dict__.pop("_key_index", None)
 
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted, without what killed writers left."""
@@ -191,20 +186,6 @@ class Hdf5Store(LabelStore):
 
     def consolidate(self) -> None:
         """Nothing to do: one file already has all that opening needs."""
-
-    @cached_property
-    def _index(self) -> KeyIndex:
-        """The key index, where it lies in the mapped file."""
-        rows, path = len(self), self._folder / STORE
-        try:
-            with open_file(path) as file:
-                places = [file[name].id.get_offset() for name in (DIGESTS, SLOTS)]
-            mapping = FileMapping(path)
-            digests = _blocks(mapping, places[0], rows, "Q")
-            slots = _blocks(mapping, places[1], key_index.slot_count(rows), "I")
-        except UNREADABLE as error:
-            raise DamageError(f"the key index of {self.address} cannot be read: {error}") from error
-        return KeyIndex(digests, slots, rows=rows, salt=self.header.key_salt)
 
     def _index_of_keys(self) -> Sequence[NDArray[Any]]:
         """What the key index must be: digests and slots."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from storage.errors import StoreError
+from storage.keys import is_key
 from storage.whole_file import PARTIAL, sweep
 
 _client_lives_in: int | None = None  # the process that first used a bucket
@@ -131,8 +133,11 @@ class Objects:
 
 
 def in_short(error: Exception) -> str:
-    """The first line of an error: clients of buckets add pages about their retries."""
-    return str(error).partition("\n")[0]
+    """The first line of an error, without what may be secret in an address.
+
+    Clients of buckets add pages about their retries, and repeat the endpoint with the password that it may hold.
+    """
+    return re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
 
 
 def _bucket(address: str, writable: bool) -> tuple[Store, tuple[type[Exception], ...]]:
@@ -145,7 +150,7 @@ def _bucket(address: str, writable: bool) -> tuple[Store, tuple[type[Exception],
             "cannot use this s3:// address: it is s3://bucket/name and nothing else. Credentials come from the "
             "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the machine's role gives"
         )
-    if not parts.netloc or not parts.path.strip("/"):
+    if not parts.netloc or not is_key(parts.path.strip("/")):
         raise StoreError(f"cannot use the address {address}: it is s3://bucket/name, with a name")
     try:
         from obstore.exceptions import BaseError

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.errors import StoreError
+from storage.integrity import verify
 from storage.manifest import write_manifest
 from storage.store import LabelStore
 
@@ -78,12 +79,16 @@ def finalize(store: LabelStore, publication: Publication) -> int:
     manifest with the SHA-256 of every object. Doing it again is harmless.
 
     Raises:
-        StoreError: shards are pending.
+        StoreError: shards are pending or damaged.
     """
     if pending := store.pending():
         raise StoreError(
             f"cannot finalize {store.address}: {len(pending):,} of {len(store.shards()):,} shards are pending; "
             "`annotate run` goes on with them"
+        )
+    if damaged := [report for report in verify(store).shards if report.state == "damaged"]:
+        raise StoreError(
+            f"cannot finalize {store.address}: {len(damaged):,} shards are damaged; `annotate verify` tells more"
         )
     store.consolidate()
     store.write_object(CARD, card(store, publication).encode())

@@ -65,7 +65,7 @@ class Record:
             )
             known = {name.name for name in fields(cls)}  # what a later version has added may be ignored in this format
             return cls(failures=failures, **{name: value for name, value in values.items() if name in known})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise DamageError(
                 f"a commit record is not readable ({error!r}): {text[:80]!r}; `annotate verify` says what to do"
             ) from error

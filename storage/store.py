@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, final
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from storage import coding
 from storage.coding import CodedLabels
 from storage.errors import DamageError, KeyNotFoundError, MismatchError, NotLabelledError, StoreError
-from storage.header import Header
-from storage.keys import key_differences
+from storage.header import Header, hash_targets
+from storage.key_index import KeyIndex
+from storage.keys import hash_keys, key_differences
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record
 from storage.schema import Schema
@@ -41,30 +43,28 @@ class LabelStore(ABC):
         self.schema: Schema = header.schema
         self._known: frozenset[int] = frozenset()  # shards seen committed
 
-    @property
     @abstractmethod
-    def keys(self) -> Sequence[str]:
-        """The key of every row.
+    def load_keys(self) -> Sequence[str]:
+        """The keys as they lie there, not yet held against their hash.
 
         Raises:
-            DamageError: they are not what was written.
-        """
-
-    @property
-    @abstractmethod
-    def targets(self) -> NDArray[np.int32]:
-        """The data set's own class of every row, or -1.
-
-        Raises:
-            DamageError: they are not what was written.
+            DamageError: they cannot be read.
         """
 
     @abstractmethod
-    def find(self, key: str) -> int:
-        """The row of a key, in microseconds.
+    def load_targets(self) -> NDArray[np.int32]:
+        """The targets as they lie there, not yet held against their hash.
 
         Raises:
-            KeyNotFoundError: the store has no such key.
+            DamageError: they cannot be read.
+        """
+
+    @abstractmethod
+    def load_key_index(self) -> KeyIndex:
+        """What finds rows by keys, mapped where it can be.
+
+        Raises:
+            DamageError: it cannot be read.
         """
 
     @abstractmethod
@@ -143,6 +143,45 @@ class LabelStore(ABC):
     @abstractmethod
     def consolidate(self) -> None:
         """Make opening quick for others, now that nothing changes any more."""
+
+    @cached_property
+    def keys(self) -> Sequence[str]:
+        """The key of every row. Their SHA-256 is checked once.
+
+        Raises:
+            DamageError: they are not what was written.
+        """
+        keys = self.load_keys()
+        if hash_keys(keys) != self.header.keys_sha256:
+            raise self._not_what_was_written("keys")
+        return keys
+
+    @cached_property
+    def targets(self) -> NDArray[np.int32]:
+        """The data set's own class of every row, or -1. Their SHA-256 is checked once.
+
+        Raises:
+            DamageError: they are not what was written.
+        """
+        targets = self.load_targets()
+        if hash_targets(targets) != self.header.targets_sha256:
+            raise self._not_what_was_written("targets")
+        return targets
+
+    @final
+    def find(self, key: str) -> int:
+        """The row of a key, in microseconds.
+
+        Raises:
+            KeyNotFoundError: the store has no such key.
+        """
+        row = self._key_index.find(key)
+        if row is None:
+            raise KeyNotFoundError(
+                f"the store {self.address} has no row for the key {key!r}; keys are paths relative to the folder that "
+                "was labelled, with / between their parts"
+            )
+        return row
 
     @final
     def __len__(self) -> int:
@@ -233,6 +272,13 @@ class LabelStore(ABC):
             places.append((shard, place))
         return places
 
+    @cached_property
+    def _key_index(self) -> KeyIndex:
+        return self.load_key_index()
+
+    def _not_what_was_written(self, what: str) -> DamageError:
+        return DamageError(f"the {what} of {self.address} are not those that were written: their SHA-256 does not hold")
+
     def _look_again(self) -> frozenset[int]:
         self._known = self.committed()
         return self._known
@@ -274,19 +320,6 @@ def _failures_of(rows: range, labels: LabelMap, reasons: Mapping[int, str]) -> t
     if missing := [row for row, _ in unlabelled if row not in reasons]:
         raise StoreError(f"cannot write row {missing[0]}: it has no label, and no reason was given why")
     return tuple(Failure(row=row, status=status, reason=reasons[row]) for row, status in unlabelled)
-
-
-def no_such_key(address: str, key: str) -> KeyNotFoundError:
-    """The error of `find`, worded once."""
-    return KeyNotFoundError(
-        f"the store {address} has no row for the key {key!r}; keys are paths relative to the folder that was labelled, "
-        "with / between their parts"
-    )
-
-
-def not_what_was_written(address: str, what: str) -> DamageError:
-    """The error of keys and targets whose hash does not hold, worded once."""
-    return DamageError(f"the {what} of {address} are not those that were written: their SHA-256 does not hold")
 
 
 def cannot_write(address: str, rows: range, why: str) -> StoreError:

@@ -68,7 +68,7 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
         attributes = json.loads(data)["attributes"]
         values = attributes[ATTRIBUTE]
         values["format"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
         if objects.has(f"{RECORDS}/{ROOT}"):
             raise DamageError(f"the header of the store {objects.address} is damaged: {error!r}") from error
         raise another(objects.address, ROOT) from error

@@ -15,13 +15,11 @@ from storage import key_index
 from storage.checksum import body_of
 from storage.coding import CodedLabels, Layout, layouts
 from storage.errors import DamageError, NotAStoreError, StoreError, no_store, opened_for_reading
-from storage.header import hash_targets
 from storage.key_index import Blocks, KeyIndex
-from storage.keys import hash_keys
 from storage.objects import Objects, in_short
 from storage.record import Failure, Record
 from storage.shard_reader import ShardReader, has_length, object_name
-from storage.store import LabelStore, RowArray, cannot_write, no_such_key, not_what_was_written
+from storage.store import LabelStore, RowArray, cannot_write
 from storage.zarr_layout import (
     CREATING,
     DIGESTS,
@@ -66,28 +64,24 @@ class ZarrStore(LabelStore):
         """What travels to another process is the address: handles are opened there."""
         return _reopen, (self.address, self._writable)
 
-    @cached_property
-    def keys(self) -> Sequence[str]:
-        """The key of every row. Their SHA-256 is checked once."""
+    def load_keys(self) -> Sequence[str]:
+        """The keys as they lie there."""
         keys: list[str] = self._values("keys").tolist()
-        if hash_keys(keys) != self.header.keys_sha256:
-            raise not_what_was_written(self.address, "keys")
         return keys
 
-    @cached_property
-    def targets(self) -> NDArray[np.int32]:
-        """The data set's own class of every row, or -1. Their SHA-256 is checked once."""
-        targets: NDArray[np.int32] = self._values("targets")
-        if hash_targets(targets) != self.header.targets_sha256:
-            raise not_what_was_written(self.address, "targets")
-        return targets
+    def load_targets(self) -> NDArray[np.int32]:
+        """The targets as they lie there."""
+        return self._values("targets")
 
-    def find(self, key: str) -> int:
-        """The row of a key."""
-        row = self._index.find(key)
-        if row is None:
-            raise no_such_key(self.address, key)
-        return row
+    def load_key_index(self) -> KeyIndex:
+        """The key index: mapped from a local folder, or loaded from a bucket."""
+        rows, salt = len(self), self.header.key_salt
+        if (folder := self._objects.folder) is None:
+            digests, slots = Blocks.of(self._values(DIGESTS), "Q"), Blocks.of(self._values(SLOTS), "I")
+        else:
+            digests = Blocks.map(folder / DIGESTS / "c", rows, "Q")
+            slots = Blocks.map(folder / SLOTS / "c", key_index.slot_count(rows), "I")
+        return KeyIndex(digests, slots, rows=rows, salt=salt)
 
     def committed(self) -> frozenset[int]:
         """The numbers of the shards that have a commit record: one listing, whatever their number."""
@@ -104,7 +98,7 @@ class ZarrStore(LabelStore):
         body = body_of(data)
         if body is None:
             raise DamageError(f"the commit record {RECORDS}/c/{shard} of {self.address} fails its crc32c")
-        return Record.from_text(body[8:].decode())
+        return Record.from_text(body[8:].decode(errors="replace"))
 
     def fetch(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
         """The labels at these places, as they rest."""
@@ -174,6 +168,7 @@ class ZarrStore(LabelStore):
             self._objects.set(name, data)
         if not self._index_is_right():
             self._lay_index()
+            self.__dict__.pop("_key_index", None)
 
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted."""
@@ -236,17 +231,6 @@ class ZarrStore(LabelStore):
         """The reader of labels that lie in a local folder."""
         folder = self._objects.folder
         return None if folder is None else ShardReader(folder, self.schema)
-
-    @cached_property
-    def _index(self) -> KeyIndex:
-        """The key index: mapped from a local folder, or loaded from a bucket."""
-        rows, salt = len(self), self.header.key_salt
-        if (folder := self._objects.folder) is None:
-            digests, slots = Blocks.of(self._values(DIGESTS), "Q"), Blocks.of(self._values(SLOTS), "I")
-        else:
-            digests = Blocks.map(folder / DIGESTS / "c", rows, "Q")
-            slots = Blocks.map(folder / SLOTS / "c", key_index.slot_count(rows), "I")
-        return KeyIndex(digests, slots, rows=rows, salt=salt)
 
     def _values(self, name: str, place: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:
         """Values of an array through zarr-python."""

@@ -112,6 +112,10 @@ class TestS3Store(StoreContract):
             with pytest.raises(StoreError) as caught:
                 use()
             texts.append(str(caught.value))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://me:a-secret-of-the-tests@127.0.0.1:9")
+        with pytest.raises(StoreError) as caught:
+            open_store(address)
+        texts.append(str(caught.value))
         assert not any("a-secret-of-the-tests" in text or "key-of-the-tests" in text for text in texts)
 
     def test_a_server_that_is_gone_is_no_damage(

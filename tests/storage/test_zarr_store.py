@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -13,9 +14,13 @@ import zarr
 from storage import (
     DamageError,
     LabelStore,
+    MismatchError,
     NotAStoreError,
+    Publication,
     StoreError,
+    copy,
     create_store,
+    finalize,
     find_store,
     open_store,
     verify,
@@ -154,6 +159,8 @@ class TestZarrStore(StoreContract):
         [
             ("gs://bucket/labels.zarr", "cannot use an address with gs://"),
             ("s3://bucket", "it is s3://bucket/name, with a name"),
+            ("s3://bucket/labels.h5", "an HDF5 store is a local folder"),
+            ("s3://bucket/a/../b", "it is s3://bucket/name, with a name"),
             ("s3://me:secret@bucket/labels.zarr", "Credentials come from the environment"),
             ("s3://bucket/labels.zarr?key=secret", "Credentials come from the environment"),
         ],
@@ -162,3 +169,26 @@ class TestZarrStore(StoreContract):
         with pytest.raises(StoreError, match=words) as caught:
             open_store(address)
         assert "secret" not in str(caught.value)
+
+    def test_a_record_of_other_bytes_is_damage_whatever_they_are(self, full: LabelStore, address: str) -> None:
+        for body in (b"\1\0\0\0\2\0\0\0\xff\xfe", b"\1\0\0\0\2\0\0\0" + b"[" * 100_000):
+            path = Path(address, "shards/record/c/1")
+            path.write_bytes(body + google_crc32c.value(body).to_bytes(4, "little"))
+            assert verify(open_store(address)).shards[1].state == "damaged"
+
+    def test_a_copy_onto_other_labels_or_targets_is_refused(self, full: LabelStore, tmp_path: Path) -> None:
+        other = create_store(tmp_path / "targets.h5", SCHEMA, KEYS, [0] * 10)
+        with pytest.raises(MismatchError, match="targets: the data set's own classes are others"):
+            copy(full, other.address)
+        other = create_store(tmp_path / "labels.h5", SCHEMA, KEYS, list(range(10)))
+        other.write(SHARDS[1], random_labels(np.random.default_rng(9), 4))
+        with pytest.raises(MismatchError, match="labels: rows 4 to 8 are others"):
+            copy(full, other.address)
+
+    def test_a_damaged_store_is_not_finalized(
+        self, full: LabelStore, address: str, damage: Callable[[str, int], None]
+    ) -> None:
+        damage("classes/1", 40)
+        with pytest.raises(StoreError, match="1 shards are damaged"):
+            finalize(open_store(address, writable=True), Publication(name="a", source="b", licence="c"))
+        assert not Path(address, "MANIFEST.sha256").exists()
