@@ -113,7 +113,7 @@ class Hdf5Store(LabelStore):
     ) -> Record:
         """Write the labels of one shard as they rest, and its commit record with them."""
         self._refuse_reading_only()
-        rows, name, path = self.shards()[shard], shard_name(shard), self._path(shard)
+        rows, name, path = self.rows_of(shard), shard_name(shard), self._path(shard)
         shapes = layouts(self.schema)
         arrays: list[NDArray[Any]] = [np.asarray(part) for part in labels]
         record = Record(

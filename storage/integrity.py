@@ -116,7 +116,7 @@ def repair(store: LabelStore, found: Verification) -> list[str]:
 
 
 def _verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
-    rows = store.shards()[shard]
+    rows = store.rows_of(shard)
     try:
         record = store.record(shard)
         if record is None:
@@ -164,7 +164,7 @@ def _objects(store: LabelStore, shard: int, record: Record) -> Iterator[str]:
 
 def _rows(store: LabelStore, shard: int, record: Record) -> Iterator[str]:
     """The status of every row against the commit record."""
-    if record.rows != store.shards()[shard]:
+    if record.rows != store.rows_of(shard):
         yield f"the commit record is of rows {record.start} to {record.stop}"
     status = store.fetch_rows("status", shard)
     failed = {record.start + int(place) for place in np.flatnonzero(status != Status.LABELLED)}

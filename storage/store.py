@@ -194,6 +194,12 @@ class LabelStore(ABC):
         return self.schema.shards(len(self))
 
     @final
+    def rows_of(self, shard: int) -> range:
+        """The rows of one shard; `shards` makes a list of all."""
+        start = shard * self.schema.rows_per_shard
+        return range(start, min(start + self.schema.rows_per_shard, len(self)))
+
+    @final
     def pending(self) -> list[range]:
         """The rows of every shard without a commit record, in order."""
         committed = self.committed()

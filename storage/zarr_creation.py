@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from storage.keys import check_keys
 from storage.objects import Objects, in_short
 from storage.schema import Schema
 from storage.store import refuse_differences
-from storage.zarr_layout import DIGESTS, ROOT, SLOTS, arrays, documents, read_root, root_document
+from storage.zarr_layout import DIGESTS, ROOT, SLOTS, arrays, as_text, documents, read_root, root_document
 from storage.zarr_store import ZarrStore
 
 
@@ -62,7 +61,7 @@ def _lay_down(objects: Objects, schema: Schema, keys: Sequence[str], targets: Se
     own = targets_at_rest(targets, len(keys))
     salt, digests, slots = key_index.build(keys)
     mine = Header.of(schema, keys, own, salt)
-    objects.set(ROOT, _text(mine, creating=True), new=True)
+    objects.set(ROOT, as_text(root_document(mine, creating=True)), new=True)
     claimed = read_root(objects)
     # Another may have been first. Its header differs from this one in nothing but the provenance, or wins.
     if claimed is None or claimed[0] != mine:
@@ -78,8 +77,4 @@ def _lay_down(objects: Objects, schema: Schema, keys: Sequence[str], targets: Se
     columns["targets"][:] = own
     columns[DIGESTS][:] = digests
     columns[SLOTS][:] = slots
-    objects.set(ROOT, _text(header, creating=False))
-
-
-def _text(header: Header, *, creating: bool) -> bytes:
-    return json.dumps(root_document(header, creating=creating), indent=2).encode()
+    objects.set(ROOT, as_text(root_document(header)))

@@ -49,6 +49,11 @@ def root_document(header: Header, *, creating: bool = False) -> dict[str, Any]:
     }
 
 
+def as_text(document: Mapping[str, Any]) -> bytes:
+    """A document as it lies there."""
+    return json.dumps(document, indent=2).encode()
+
+
 def read_root(objects: Objects) -> tuple[Header, bool] | None:
     """The header at this address and whether the store is still being laid down; None where nothing is.
 

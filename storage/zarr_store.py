@@ -27,6 +27,7 @@ from storage.zarr_layout import (
     ROOT,
     SLOTS,
     arrays,
+    as_text,
     documents,
     read_root,
     root_document,
@@ -111,7 +112,7 @@ class ZarrStore(LabelStore):
 
     def fetch_rows(self, name: RowArray, shard: int) -> NDArray[Any]:
         """One of the small arrays, for all rows of a committed shard."""
-        rows = self.shards()[shard]
+        rows = self.rows_of(shard)
         if (reader := self._reader) is not None:
             return reader.rows(name, shard)[: len(rows)]
         self._refuse_missing(shard)
@@ -123,7 +124,7 @@ class ZarrStore(LabelStore):
         """Write the labels of one shard as they rest, then its commit record."""
         self._refuse_reading_only()
         self._objects.refuse_after_fork()
-        rows = self.shards()[shard]
+        rows = self.rows_of(shard)
         try:
             for layout in layouts(self.schema):
                 self._replace(layout, shard, rows, getattr(labels, layout.name))
@@ -191,7 +192,7 @@ class ZarrStore(LabelStore):
     def consolidate(self) -> None:
         """Put a copy of all metadata into the root, so that others open the store with one request."""
         root = {**root_document(self.header), "consolidated_metadata": self._consolidated()}
-        self.write_object(ROOT, _text(_with_attributes_of(_json(self._objects.get(ROOT)), root)))
+        self.write_object(ROOT, as_text(_with_attributes_of(_json(self._objects.get(ROOT)), root)))
 
     def _consolidated(self) -> dict[str, Any]:
         metadata = {name.removesuffix(f"/{ROOT}"): json.loads(data) for name, data in sorted(self._documents.items())}
@@ -205,7 +206,7 @@ class ZarrStore(LabelStore):
             root["consolidated_metadata"] = self._consolidated()
         wrong = {}
         if not same_root(found, root):
-            wrong[ROOT] = _text(_with_attributes_of(found, root))
+            wrong[ROOT] = as_text(_with_attributes_of(found, root))
         for name, data in self._documents.items():
             if not same_document(_json(self._objects.get(name)), json.loads(data)):
                 wrong[name] = data
@@ -291,10 +292,6 @@ def _with_attributes_of(found: Any, root: dict[str, Any]) -> dict[str, Any]:
     others = found.get("attributes") if isinstance(found, dict) else None
     kept = {name: value for name, value in (others if isinstance(others, dict) else {}).items() if name != CREATING}
     return {**root, "attributes": {**kept, **root["attributes"]}}
-
-
-def _text(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=2).encode()
 
 
 def _json(data: bytes | None) -> Any:
