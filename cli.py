@@ -223,7 +223,7 @@ def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
         told += [f"beyond repair: {problem}; restore it from a copy" for problem in left]
         told.append(f"repaired. Now run {_resume(opened)}" if opened.pending() else "repaired")
     elif state == "damaged":
-        told.append(f"`annotate verify {store} --repair` makes damaged shards pending again")
+        told.append(f"`annotate verify {store} --repair` mends what it can, and makes damaged shards pending")
     click.echo(json.dumps(answer) if as_json else "\n".join(told))
     sys.exit({"damaged": DAMAGED, "pending": UNFINISHED, "ok": DONE}[state])
 

@@ -116,8 +116,8 @@ def singly(address: Path, pickles: list[Path]) -> dict[str, Reader]:
         return all_rows
 
     def ours(row: int) -> Values:
-        labels = store.read([row])
-        return labels.classes[0], labels.scores[0]
+        label = store[row]
+        return label.classes, label.scores
 
     def unpickle(row: int, **options: bool) -> Any:
         pair = torch.load(pickles[row], **options)

@@ -7,8 +7,12 @@ import google_crc32c
 CRC_BYTES = 4
 
 
+def checksum(data: bytes) -> bytes:
+    """The crc32c that ends a chunk of these bytes."""
+    return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+
+
 def body_of(data: memoryview | bytes) -> bytes | None:
     """The data without the crc32c that ends it, or None where the checksum does not hold."""
     body = bytes(data[:-CRC_BYTES])  # google_crc32c takes no other buffer
-    holds = len(data) >= CRC_BYTES and google_crc32c.value(body) == int.from_bytes(data[-CRC_BYTES:], "little")
-    return body if holds else None
+    return body if len(data) >= CRC_BYTES and checksum(body) == data[-CRC_BYTES:] else None

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from storage.backends import create_store
-from storage.errors import MismatchError
+from storage.backends import absolute, create_store
+from storage.errors import MismatchError, StoreError
 from storage.progress import Progress
 from storage.store import LabelStore
 
@@ -49,9 +49,12 @@ def copy(source: LabelStore, address: str, *, report: Callable[[Progress], None]
         report: called when the copy begins and after each shard.
 
     Raises:
+        StoreError: the address is inside the source.
         MismatchError: another store is at the address.
         DamageError: the source is damaged; what was copied before stays.
     """
+    if f"{absolute(address)}/".startswith(f"{absolute(source.address).rstrip('/')}/"):
+        raise StoreError(f"cannot copy {source.address} to {address}: that is inside of it; give an address beside it")
     target = create_store(address, source.schema, source.keys, source.targets.tolist())
     if not np.array_equal(target.targets, source.targets):
         raise MismatchError(address, ["targets: the data set's own classes are others"])

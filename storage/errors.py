@@ -46,7 +46,8 @@ class MismatchError(StoreError):
 
 def no_store(address: str) -> NotAStoreError:
     """Nothing is there to be opened."""
-    return NotAStoreError(f"there is no store at {address}; `annotate run IMAGES {address}` makes one")
+    bucket = " (or no such bucket)" if "://" in address else ""
+    return NotAStoreError(f"there is no store at {address}{bucket}; `annotate run IMAGES {address}` makes one")
 
 
 def a_file(address: str) -> NotAStoreError:

@@ -30,7 +30,8 @@ BLOCK = 2**20  # entries of one object of each array
 
 def digest(key: str, salt: int) -> int:
     """64 bits of BLAKE2b over the key in UTF-8, little-endian; the salt is its parameter of that name."""
-    return int.from_bytes(_blake2b(key.encode(), salt), "little")
+    # No key of a store is beyond UTF-8, but what is looked up may be.
+    return int.from_bytes(_blake2b(key.encode(errors="surrogatepass"), salt), "little")
 
 
 def slot_count(rows: int) -> int:

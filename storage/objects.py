@@ -132,7 +132,7 @@ class Objects:
             )
 
 
-def in_short(error: Exception) -> str:
+def in_short(error: BaseException) -> str:
     """The first line of an error, without what may be secret in an address.
 
     Clients of buckets add pages about their retries, and repeat the endpoint with the password that it may hold.

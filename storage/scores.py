@@ -32,10 +32,7 @@ ENCODING = {  # what stores say of their scores
     "else p = 1 - v - the sum of the ranks above 0, and v is the remainder",
 }
 
-_CODES = np.arange(256)
-_VALUES = (((_CODES % FLAG) / STEPS) ** 2).astype(np.float32)
-# Rank 0 is real - imaginary * (the sum of the other ranks): two tables that are looked up at once.
-_RANK_0 = np.where(_CODES < FLAG, 1 - _VALUES + 1j, _VALUES).astype(np.complex64)
+_STEP, _ONE = np.float32(1 / STEPS), np.float32(1)
 
 
 def encode(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -57,22 +54,26 @@ def encode(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The probabilities float32 [..., k] of the codes [..., k]: in [0, 1], with a sum of at most 1."""
     # A training picture waits for this: few passes over small arrays, each through the quickest call that numpy has.
+    values = _written(codes)
     k = codes.shape[-1]
-    values = _VALUES.take(codes)
-    flat, first = values.reshape(-1, k), _RANK_0.take(codes[..., 0].ravel())
-    others = flat.dot(_all_but_first(k))
-    others *= first.imag
-    np.subtract(first.real, others, out=flat[:, 0])
+    locations, flat = codes.reshape(-1, k), values.reshape(-1, k)
+    np.copyto(flat[:, 0], flat.dot(_minus_ones(k)) + _ONE, where=locations[:, 0] < FLAG)
     return values
 
 
 def mass(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the written numbers of each location sum to: float32 [...], at most 1 in what `encode` gives."""
-    return _VALUES.take(codes).sum(-1)
+    total: NDArray[np.float32] = _written(codes).sum(-1)
+    return total
+
+
+def _written(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    values = np.bitwise_and(codes, FLAG - 1).astype(np.float32, order="C")
+    values *= _STEP
+    values *= values
+    return values
 
 
 @lru_cache
-def _all_but_first(k: int) -> NDArray[np.float32]:
-    ones = np.ones(k, np.float32)
-    ones[0] = 0
-    return ones
+def _minus_ones(k: int) -> NDArray[np.float32]:
+    return np.full(k, -1, np.float32)

@@ -14,6 +14,7 @@ zarr-python reads the same bytes with much more work for each chunk; tests hold 
 
 from __future__ import annotations
 
+import math
 import struct
 import threading
 from collections import OrderedDict
@@ -33,6 +34,7 @@ from storage.schema import Schema
 
 _entry = struct.Struct("<QQ").unpack_from
 _ENTRY_BYTES = 16
+_STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
 _FLOAT32, _UINT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint32), np.dtype(np.uint8)
 _OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 65,000
 
@@ -59,6 +61,8 @@ class ShardReader:
         self._layouts = layouts(schema)
         self._grid = *schema.grid, schema.k
         self._class_dtype, self._score_dtype = schema.class_dtype, schema.score_dtype
+        cells = math.prod(self._grid)
+        self._class_bytes, self._score_bytes = cells * self._class_dtype.itemsize, cells * self._score_dtype.itemsize
         self._open: OrderedDict[int, list[Mapping]] = OrderedDict()
 
     def read(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
@@ -67,34 +71,41 @@ class ShardReader:
         Raises:
             DamageError: an object or a chunk is missing or fails its checksum.
         """
-        # One loop in plain Python, and no more calls than needed: a training picture waits for it.
-        opened, index_bytes, decompress, count = self._open, self._index_bytes, _zstd.decompress, len(places)
+        # Plain Python, and no more calls than needed: a training picture waits for it.
+        opened, chunk, count = self._open, self._chunk, len(places)
+        class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores, boxes, sizes, status = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
         for shard, place in places:
             a, b, c, d, e = opened.get(shard) or self._map(shard)
-            for mapping, chunks in ((a, classes), (b, scores)):
-                data = mapping.data
-                end = len(data) - index_bytes
-                offset, length = _entry(data, end + place * _ENTRY_BYTES)
-                if offset + length > end:  # also where it was never written: both are 2**64 - 1
-                    raise self._damage(shard, place, "is missing")
-                try:
-                    chunks += decompress(data[offset : offset + length])
-                except zstandard.ZstdError as error:
-                    raise self._damage(shard, place, f"is damaged: {error}") from error
+            classes += chunk(a.data, class_bytes, shard, place)
+            scores += chunk(b.data, score_bytes, shard, place)
             boxes += c.data[place * 16 : place * 16 + 16]
             sizes += d.data[place * 8 : place * 8 + 8]
             status.append(e.data[place])
-        try:
-            return CodedLabels(
-                np.ndarray((count, *self._grid), self._class_dtype, classes),
-                np.ndarray((count, *self._grid), self._score_dtype, scores),
-                np.ndarray((count, 4), _FLOAT32, boxes),
-                np.ndarray((count, 2), _UINT32, sizes),
-                np.ndarray((count,), _UINT8, status),
-            )
-        except TypeError as error:  # a chunk of another length, though its checksum holds
-            raise DamageError(f"chunks in {self._folder} are of another store: {error}") from error
+        return CodedLabels(
+            np.ndarray((count, *self._grid), self._class_dtype, classes),
+            np.ndarray((count, *self._grid), self._score_dtype, scores),
+            np.ndarray((count, 4), _FLOAT32, boxes),
+            np.ndarray((count, 2), _UINT32, sizes),
+            np.ndarray((count,), _UINT8, status),
+        )
+
+    def one(self, shard: int, place: int) -> CodedLabels:
+        """The label at one place, without the first axis: what `read` does, without what only many need.
+
+        Raises:
+            DamageError: as `read` does.
+        """
+        a, b, c, d, e = self._open.get(shard) or self._map(shard)
+        classes = bytearray(self._chunk(a.data, self._class_bytes, shard, place))
+        scores = bytearray(self._chunk(b.data, self._score_bytes, shard, place))
+        return CodedLabels(
+            np.ndarray(self._grid, self._class_dtype, classes),
+            np.ndarray(self._grid, self._score_dtype, scores),
+            np.ndarray((4,), _FLOAT32, bytearray(c.data[place * 16 : place * 16 + 16])),
+            np.ndarray((2,), _UINT32, bytearray(d.data[place * 8 : place * 8 + 8])),
+            np.ndarray((), _UINT8, bytearray(e.data[place : place + 1])),
+        )
 
     def rows(self, name: str, shard: int) -> NDArray[Any]:
         """One of the small arrays, for all rows of a shard; beyond the last row of the store it is fill.
@@ -110,6 +121,20 @@ class ShardReader:
     def forget(self, shard: int) -> None:
         """Look at the objects of a shard anew: they were replaced."""
         self._open.pop(shard, None)
+
+    def _chunk(self, data: memoryview, size: int, shard: int, place: int) -> bytes:
+        """The bytes of one inner chunk, of which there are so many."""
+        end = len(data) - self._index_bytes
+        offset, length = _entry(data, end + place * _ENTRY_BYTES)
+        if offset + length > end:  # also where it was never written: both are 2**64 - 1
+            raise self._damage(shard, place, "is missing")
+        try:
+            chunk = _zstd.decompress(data[offset : offset + length])
+        except zstandard.ZstdError as error:
+            raise self._damage(shard, place, f"is damaged: {error}") from error
+        if len(chunk) != size:  # though its checksum holds
+            raise self._damage(shard, place, f"is of another store: its chunk has {len(chunk)} bytes, not {size}")
+        return chunk
 
     def _damage(self, shard: int, place: int, what: str) -> DamageError:
         return DamageError(f"row {place} of shard {shard} in {self._folder} {what}; `annotate verify` tells more")
@@ -135,6 +160,12 @@ class ShardReader:
             raise DamageError(f"the shard {path} is truncated: it has {len(data)} bytes and needs {least}")
         if body_of(data[-least:]) is None:
             raise DamageError(f"the shard {path} is damaged: its crc32c does not hold; `annotate verify` tells more")
+
+
+def one_string(data: bytes) -> str | None:
+    """The text of a chunk of Zarr's vlen-utf8 codec that holds one string, or None where its crc32c does not hold."""
+    body = body_of(data)
+    return None if body is None else body[_STRING_HEAD:].decode(errors="replace")
 
 
 def least_bytes(layout: Layout, rows_per_shard: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,13 +13,13 @@ import zarr
 from numpy.typing import NDArray
 
 from storage import key_index
-from storage.checksum import body_of
-from storage.coding import CodedLabels, Layout, layouts
+from storage.coding import CodedLabels, layouts
 from storage.errors import DamageError, NotAStoreError, StoreError, no_store, opened_for_reading
 from storage.key_index import Blocks, KeyIndex
 from storage.objects import Objects, in_short
 from storage.record import Failure, Record
-from storage.shard_reader import ShardReader, has_length, object_name
+from storage.shard_reader import ShardReader, has_length, object_name, one_string
+from storage.shard_writer import shard_object, string_object
 from storage.store import LabelStore, RowArray, cannot_write
 from storage.zarr_layout import (
     CREATING,
@@ -86,20 +87,19 @@ class ZarrStore(LabelStore):
 
     def committed(self) -> frozenset[int]:
         """The numbers of the shards that have a commit record: one listing, whatever their number."""
-        numbers = (int(name) for name in self._objects.children(f"{RECORDS}/c") if name.isdecimal())
         count = len(self.shards())
-        return frozenset(number for number in numbers if number < count)
+        found = self._objects.children(f"{RECORDS}/c")
+        return frozenset(int(name) for name in found if _is_number(name) and int(name) < count)
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
         data = self._objects.get(f"{RECORDS}/c/{shard}")
         if data is None:
             return None
-        # One string of Zarr's vlen-utf8 codec: their number, its length, its bytes; then the crc32c.
-        body = body_of(data)
-        if body is None:
+        text = one_string(data)
+        if text is None:
             raise DamageError(f"the commit record {RECORDS}/c/{shard} of {self.address} fails its crc32c")
-        return Record.from_text(body[8:].decode(errors="replace"))
+        return Record.from_text(text)
 
     def fetch(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
         """The labels at these places, as they rest."""
@@ -109,6 +109,10 @@ class ZarrStore(LabelStore):
             self._refuse_missing(shard)
         rows = np.array([shard * self.schema.rows_per_shard + place for shard, place in places], np.int64)
         return CodedLabels(*[self._values(layout.name, rows) for layout in layouts(self.schema)])
+
+    def fetch_one(self, shard: int, place: int) -> CodedLabels:
+        """The label of one place, as it rests."""
+        return super().fetch_one(shard, place) if self._reader is None else self._reader.one(shard, place)
 
     def fetch_rows(self, name: RowArray, shard: int) -> NDArray[Any]:
         """One of the small arrays, for all rows of a committed shard."""
@@ -125,24 +129,28 @@ class ZarrStore(LabelStore):
         self._refuse_reading_only()
         self._objects.refuse_after_fork()
         rows = self.rows_of(shard)
+        digests = {}
         try:
             for layout in layouts(self.schema):
-                self._replace(layout, shard, rows, getattr(labels, layout.name))
+                data = shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
+                name = object_name(layout, shard)
+                self._objects.set(name, data)
+                digests[name] = hashlib.sha256(data).hexdigest()
             record = Record(
                 start=rows.start,
                 stop=rows.stop,
                 labelled=len(rows) - len(failures),
                 failures=tuple(failures),
-                objects=self.checksums(shard),
+                objects=digests,
                 run=run,
             )
-            self._arrays[RECORDS][shard] = record.to_text()
+            self._objects.set(f"{RECORDS}/c/{shard}", string_object(record.to_text()))
             if (reader := self._reader) is not None:
                 reader.forget(shard)
             for name in (*self._object_names(shard), f"{RECORDS}/c/{shard}"):
                 self._objects.sweep(name)
-        except self._objects.errors as error:
-            raise cannot_write(self.address, rows, in_short(error)) from error
+        except StoreError as error:
+            raise cannot_write(self.address, rows, in_short(error.__cause__ or error)) from error
         return record
 
     def forget(self, shard: int) -> None:
@@ -265,22 +273,16 @@ class ZarrStore(LabelStore):
         if not self._writable:
             raise opened_for_reading(self.address)
 
-    def _replace(self, layout: Layout, shard: int, rows: range, values: NDArray[Any]) -> None:
-        array = self._arrays[layout.name]
-        try:
-            array[rows.start : rows.stop] = values
-        except self._objects.errors:
-            raise
-        except Exception:  # zarr-python reads the object that it replaces; where that is damaged, it has to go first
-            self._objects.delete(object_name(layout, shard))
-            array[rows.start : rows.stop] = values
-
     def _lay_index(self) -> None:
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
         for name, values in ((DIGESTS, digests), (SLOTS, slots)):
             for child in self._objects.children(f"{name}/c"):
                 self._objects.delete(f"{name}/c/{child}")  # zarr-python would read what it replaces
             self._arrays[name][:] = values
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and name == str(int(name))
 
 
 def _reopen(address: str, writable: bool) -> ZarrStore:

@@ -8,7 +8,7 @@ import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from itertools import count
@@ -64,7 +64,7 @@ class StoreContract:
 
     survives_a_fork = True
     flip_every = 5  # bytes; a bucket answers slowly
-    dies_in = "storage.zarr_store:ZarrStore._replace", 3  # a call in the midst of writing a shard, and which one
+    dies_in = "storage.objects:Objects.set", 3  # a call in the midst of writing a shard, and which one
 
     @pytest.fixture
     def store(self, address: str) -> LabelStore:
@@ -97,6 +97,15 @@ class StoreContract:
         assert (read.sizes == expected.sizes).all()
         assert (read.boxes == expected.boxes).all()
         assert (read.status == Status.LABELLED).all()
+
+    def test_one_row_is_the_batch_of_it(self, full: LabelStore) -> None:
+        for row in range(len(full)):
+            one, batch = full[row], full.read([row])[0]
+            assert one.kind == batch.kind
+            for name in ("classes", "scores", "boxes", "sizes", "status"):
+                mine, theirs = getattr(one, name), getattr(batch, name)
+                assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
+                assert mine.tobytes() == theirs.tobytes()
 
     def test_a_location_that_rounds_to_nothing_has_no_class(self, full: LabelStore) -> None:
         read = full.read(range(10))
@@ -170,11 +179,17 @@ class StoreContract:
         assert [store.find(key) for key in KEYS] == list(range(10))
         with pytest.raises(KeyNotFoundError, match="no row for the key 'nothing.jpg'"):
             store.find("nothing.jpg")
+        with pytest.raises(KeyNotFoundError):
+            store.find("\udcff.jpg")  # what os.listdir gives for a name that is no UTF-8
 
     def test_rows_that_do_not_exist_are_an_index_error(self, full: LabelStore) -> None:
         for rows in ([10], [-1]):
             with pytest.raises(IndexError):
                 full.read(rows)
+            with pytest.raises(IndexError):
+                full[rows[0]]
+        with pytest.raises(TypeError, match="integers, not float64"):
+            full.read(np.array([1.5]))
 
     def test_creating_an_equal_store_opens_it(self, full: LabelStore, address: str) -> None:
         again = create_store(address, replace(SCHEMA, provenance={"torch": "9"}), KEYS)
@@ -262,6 +277,9 @@ class StoreContract:
                 pass
             else:
                 assert (served.classes == good.classes).all(), place
+            for row in SHARDS[0]:
+                with suppress(DamageError):
+                    assert (open_store(address)[row].classes == good.classes[row]).all(), place
             damage("classes/0", place)
 
     def test_a_store_opened_for_reading_is_never_written_to(
@@ -384,6 +402,11 @@ class StoreContract:
         writable.write(SHARDS[1], labels[4:8])
         assert verify(open_store(address), deep=True).state == "ok"
         assert len(before) == len([name for name in writable.object_names() if "record" not in name])
+
+    def test_a_copy_into_itself_is_refused(self, full: LabelStore, address: str) -> None:
+        for inside in (address, f"{address}/labels.zarr"):
+            with pytest.raises(StoreError, match="inside of it"):
+                copy(full, inside)
 
     def test_a_copy_is_equal_in_every_bit(self, full: LabelStore, tmp_path: Path) -> None:
         for name in ("copy.zarr", "copy.h5"):

@@ -51,6 +51,12 @@ def test_divergence_stays_below_its_bound_on_peaked_maps() -> None:
     assert np.percentile(divergence, 99) < 1e-3
 
 
+def test_codes_are_decoded_wherever_they_lie_in_memory() -> None:
+    codes = scores.encode(random_labels(np.random.default_rng(2), 6).scores)
+    elsewhere = np.asfortranarray(codes)
+    assert (scores.decode(elsewhere) == scores.decode(codes)).all()
+
+
 def test_coding_what_was_decoded_gives_the_same_bytes() -> None:
     """So that a store that is read and written again does not drift."""
     labels = random_labels(np.random.default_rng(1), 20)

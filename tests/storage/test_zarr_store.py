@@ -25,6 +25,8 @@ from storage import (
     open_store,
     verify,
 )
+from storage.coding import Layout
+from storage.shard_writer import shard_object
 from tests.labels import random_labels
 from tests.storage.contract import KEYS, SCHEMA, SHARDS, StoreContract
 
@@ -192,3 +194,13 @@ class TestZarrStore(StoreContract):
         with pytest.raises(StoreError, match="1 shards are damaged"):
             finalize(open_store(address, writable=True), Publication(name="a", source="b", licence="c"))
         assert not Path(address, "MANIFEST.sha256").exists()
+
+    def test_a_sound_chunk_of_another_length_is_damage(self, full: LabelStore, address: str) -> None:
+        path = Path(address, "classes/c/0/0/0/0")
+        other = shard_object(
+            Layout("classes", ("y",), (5, 5, 3), np.dtype(np.uint16), 0), full.read([0]).classes[:, 1:], 4
+        )
+        path.write_bytes(other)
+        for read in (lambda: open_store(address)[0], lambda: open_store(address).read([0])):
+            with pytest.raises(DamageError, match="its chunk has 150 bytes, not 180"):
+                read()
