@@ -20,7 +20,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 import zstandard
@@ -35,7 +35,6 @@ from storage.schema import Schema
 _entry = struct.Struct("<QQ").unpack_from
 _ENTRY_BYTES = 16
 _STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
-_FLOAT32, _UINT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint32), np.dtype(np.uint8)
 _OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 65,000
 
 
@@ -47,6 +46,17 @@ class _Decompressor(threading.local):
 
 
 _zstd = _Decompressor()
+
+
+class _Shard(NamedTuple):
+    """The objects of a shard: two with chunks, three read in place. None of the views may outlive the mappings."""
+
+    classes: memoryview
+    scores: memoryview
+    boxes: NDArray[np.float32]
+    sizes: NDArray[np.uint32]
+    status: NDArray[np.uint8]
+    mappings: list[Mapping]
 
 
 @final
@@ -63,7 +73,7 @@ class ShardReader:
         self._class_dtype, self._score_dtype = schema.class_dtype, schema.score_dtype
         cells = math.prod(self._grid)
         self._class_bytes, self._score_bytes = cells * self._class_dtype.itemsize, cells * self._score_dtype.itemsize
-        self._open: OrderedDict[int, list[Mapping]] = OrderedDict()
+        self._open: OrderedDict[int, _Shard] = OrderedDict()
 
     def read(self, places: Sequence[tuple[int, int]]) -> CodedLabels:
         """The labels at these places, (number of the shard, row within it).
@@ -74,49 +84,47 @@ class ShardReader:
         # Plain Python, and no more calls than needed: a training picture waits for it.
         opened, chunk, count = self._open, self._chunk, len(places)
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
-        classes, scores, boxes, sizes, status = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
-        for shard, place in places:
-            a, b, c, d, e = opened.get(shard) or self._map(shard)
-            classes += chunk(a.data, class_bytes, shard, place)
-            scores += chunk(b.data, score_bytes, shard, place)
-            boxes += c.data[place * 16 : place * 16 + 16]
-            sizes += d.data[place * 8 : place * 8 + 8]
-            status.append(e.data[place])
+        classes, scores = bytearray(), bytearray()
+        boxes, sizes = np.empty((count, 4), np.float32), np.empty((count, 2), np.uint32)
+        status = np.empty(count, np.uint8)
+        for n, (number, place) in enumerate(places):
+            shard = opened.get(number) or self._map(number)
+            classes += chunk(shard.classes, class_bytes, number, place)
+            scores += chunk(shard.scores, score_bytes, number, place)
+            boxes[n], sizes[n], status[n] = shard.boxes[place], shard.sizes[place], shard.status[place]
         return CodedLabels(
             np.ndarray((count, *self._grid), self._class_dtype, classes),
             np.ndarray((count, *self._grid), self._score_dtype, scores),
-            np.ndarray((count, 4), _FLOAT32, boxes),
-            np.ndarray((count, 2), _UINT32, sizes),
-            np.ndarray((count,), _UINT8, status),
+            boxes,
+            sizes,
+            status,
         )
 
-    def one(self, shard: int, place: int) -> CodedLabels:
+    def one(self, number: int, place: int) -> CodedLabels:
         """The label at one place, without the first axis: what `read` does, without what only many need.
 
         Raises:
             DamageError: as `read` does.
         """
-        a, b, c, d, e = self._open.get(shard) or self._map(shard)
-        classes = bytearray(self._chunk(a.data, self._class_bytes, shard, place))
-        scores = bytearray(self._chunk(b.data, self._score_bytes, shard, place))
+        shard = self._open.get(number) or self._map(number)
+        classes = bytearray(self._chunk(shard.classes, self._class_bytes, number, place))
+        scores = bytearray(self._chunk(shard.scores, self._score_bytes, number, place))
         return CodedLabels(
             np.ndarray(self._grid, self._class_dtype, classes),
             np.ndarray(self._grid, self._score_dtype, scores),
-            np.ndarray((4,), _FLOAT32, bytearray(c.data[place * 16 : place * 16 + 16])),
-            np.ndarray((2,), _UINT32, bytearray(d.data[place * 8 : place * 8 + 8])),
-            np.ndarray((), _UINT8, bytearray(e.data[place : place + 1])),
+            shard.boxes[place].copy(),
+            shard.sizes[place].copy(),
+            shard.status[place, ...].copy(),
         )
 
-    def rows(self, name: str, shard: int) -> NDArray[Any]:
+    def rows(self, name: Literal["boxes", "sizes", "status"], shard: int) -> NDArray[Any]:
         """One of the small arrays, for all rows of a shard; beyond the last row of the store it is fill.
 
         Raises:
             DamageError: its object is missing or fails its checksum.
         """
-        mappings = self._open.get(shard) or self._map(shard)
-        number = [layout.name for layout in self._layouts].index(name)
-        layout, data = self._layouts[number], bytearray(mappings[number].data[:-CRC_BYTES])
-        return np.ndarray((self._rows, *layout.row), layout.dtype, data)
+        values: NDArray[Any] = getattr(self._open.get(shard) or self._map(shard), name)
+        return values.copy()
 
     def forget(self, shard: int) -> None:
         """Look at the objects of a shard anew: they were replaced."""
@@ -139,20 +147,25 @@ class ShardReader:
     def _damage(self, shard: int, place: int, what: str) -> DamageError:
         return DamageError(f"row {place} of shard {shard} in {self._folder} {what}; `annotate verify` tells more")
 
-    def _map(self, shard: int) -> list[Mapping]:
+    def _map(self, number: int) -> _Shard:
         """Map the objects of a shard, and check what all reads lean on. Keep them as long as their data are used."""
         mappings = []
         for layout in self._layouts:
-            path = self._folder / object_name(layout, shard)
+            path = self._folder / object_name(layout, number)
             try:
                 mappings.append(Mapping(path))
             except OSError as error:
                 raise DamageError(f"the shard {path} cannot be read: {error}") from error
             self._check(layout, mappings[-1].data, path)
+        views: list[Any] = [
+            mapping.data if layout.is_map else np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data)
+            for layout, mapping in zip(self._layouts, mappings, strict=True)
+        ]
         if len(self._open) >= _OPEN_SHARDS:
             self._open.popitem(last=False)
-        self._open[shard] = mappings
-        return mappings
+        classes, scores, boxes, sizes, status = views
+        shard = self._open[number] = _Shard(classes, scores, boxes, sizes, status, mappings)
+        return shard
 
     def _check(self, layout: Layout, data: memoryview, path: Path) -> None:
         least = least_bytes(layout, self._rows)
