@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -57,89 +58,122 @@ def main() -> None:
     """
 
 
-@main.command()
-@click.argument("images", type=click.Path(path_type=Path))
+_MORE = """\b
+More settings, as options or in the file: --model-kwarg KEY=VALUE, --batch-size,
+--rows-per-shard, --precision auto|float32|bfloat16, --compile / --no-compile,
+--exif ignore|apply. docs/annotators.md says what they do."""
+
+
+def _read_configs(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]) -> None:
+    """Take the options that are not given from TOML files, the last one's first."""
+    ctx.default_map = {name: value for path in paths for name, value in _read_config(ctx, path).items()}
+
+
+def _read_config(ctx: click.Context, path: Path) -> dict[str, Any]:
+    """The options in a TOML file, by what click calls them: their long names, with - or _, and their values."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"cannot read the settings in {path}: {error}") from error
+    known = {
+        option.removeprefix("--").replace("-", "_"): parameter
+        for parameter in ctx.command.params
+        for option in parameter.opts
+        if option.startswith("--") and parameter.name != "config"
+    }
+    found = {name.replace("-", "_"): value for name, value in values.items()}
+    if unknown := sorted(found.keys() - known.keys()):
+        raise click.UsageError(
+            f"{path} has {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}, as in `annotate run`"
+        )
+    return {
+        str(known[name].name): [value] if known[name].multiple and not isinstance(value, list) else value
+        for name, value in found.items()
+    }
+
+
+def _recipe_options(command: Any) -> Any:
+    """What `run` and `calibrate` take to make a recipe."""
+    for option in reversed(
+        [
+            click.option(
+                "--model", "models", multiple=True, metavar="NAME", help="A timm network; several are averaged."
+            ),
+            click.option(
+                "--checkpoint", "checkpoints", multiple=True, type=click.Path(path_type=Path), help="Its weights' file."
+            ),
+            click.option("--pretrained", is_flag=True, help="Weights that timm downloads: the default without a file."),
+            click.option(
+                "--input-size", "input_sizes", multiple=True, metavar="N|HxW", help="Its input; by default its own."
+            ),
+            click.option(
+                "--preprocess",
+                type=click.Choice(["squash", "letterbox", "center"]),
+                default="squash",
+                help="Fit to the input.",
+            ),
+            click.option(
+                "--head", type=click.Choice(["local", "frozen"]), default="local", help="How locations are classified."
+            ),
+            click.option("--flip", is_flag=True, help="Look at the mirrored picture, too."),
+            click.option("--scales", default="1.0", metavar="S,S,…", help="Look at these multiples of the input size."),
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path),
+                is_eager=True,
+                expose_value=False,
+                callback=_read_configs,
+                multiple=True,
+                help="A TOML file of these settings; may be repeated.",
+            ),
+            click.option("--model-kwarg", "model_kwargs", multiple=True, metavar="KEY=VALUE", hidden=True),
+            click.option(
+                "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True
+            ),
+            click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
+            click.option("--batch-size", type=click.IntRange(min=1), default=32, hidden=True),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@main.command(epilog=_MORE)
+@click.argument("images")
 @_STORE
-@click.option("--model", required=True, metavar="NAME", help="A timm network, for example dm_nfnet_f6.dm_in1k.")
-@click.option(
-    "--model-kwarg",
-    "model_kwargs",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An argument for the network, for example output_stride=8. May be repeated.",
-)
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="The network's weights (.safetensors, .pth). By default timm downloads its own.",
-)
-@click.option("--input-size", metavar="N|HxW", help="Pixels of the network's input. By default its own test size.")
-@click.option(
-    "--preprocess",
-    type=click.Choice(["squash", "letterbox", "center"]),
-    default="squash",
-    show_default=True,
-    help="How a picture is fitted to the input.",
-)
-@click.option(
-    "-k",
-    "--top-k",
-    "k",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Classes kept at each location.",
-)
-@click.option(
-    "--workers", type=click.IntRange(min=1), help="Ray workers. By default one for each GPU, or else CPU core."
-)
-@click.option(
-    "--rows-per-shard",
-    type=click.IntRange(min=1),
-    help="Pictures written and resumed together. By default 1024, and fewer where there are few.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Pictures that the network sees at once.",
-)
+@_recipe_options
+@click.option("--temperature", type=float, default=1.0, metavar="T", help="From `annotate calibrate`.")
+@click.option("-k", "--top-k", "k", type=click.IntRange(min=1), default=5, help="Classes kept at each location: 5.")
+@click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default one for each GPU or core.")
+@click.option("--rows-per-shard", type=click.IntRange(min=1), hidden=True)
+@click.option("--compile/--no-compile", "compiled", default=None, hidden=True)
 @_JSON
 def run(
-    images: Path,
+    images: str,
     store: str,
-    model: str,
-    model_kwargs: tuple[str, ...],
-    checkpoint: Path | None,
-    input_size: str | None,
-    preprocess: Any,
     k: int,
     workers: int | None,
-    rows_per_shard: int | None,
     batch_size: int,
+    rows_per_shard: int | None,
+    compiled: bool | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
-    """Label every picture below IMAGES into STORE; run it again to go on.
+    """Label every picture of IMAGES into STORE; run it again to go on.
 
-    STORE becomes a Zarr v3 group. When it is there and was made with the same settings, only what is missing is
-    labelled. Pictures that cannot be read are named at the end, and never stop the others.
+    IMAGES is a folder, tar files, a list of paths, or a data set on disk (docs/sources.md). STORE becomes a Zarr
+    group; where it is there and was made with the same settings, only what is missing is labelled.
     """
     from tqdm import tqdm
 
-    from annotate.images import FolderImages
-    from annotate.recipe import Recipe
+    from annotate.images import open_images
+    from annotate.run import default_precision
     from annotate.run import run as label
     from annotate.workers import RayWorkers
 
-    source = FolderImages(images)
-    recipe = Recipe.for_model(
-        model,
-        checkpoint=checkpoint,
-        input_size=_size(input_size),
-        preprocess=preprocess,
-        model_kwargs=dict(_model_kwarg(text) for text in model_kwargs),
-    )
+    source = open_images(images)
+    precision = settings.pop("precision")
+    recipe = _recipe(**settings, precision=default_precision(store) if precision == "auto" else precision)
     with tqdm(total=len(source.keys), unit=" images", desc="labelling", smoothing=0.1) as bar:
         summary = label(
             source,
@@ -147,10 +181,11 @@ def run(
             recipe,
             RayWorkers(workers),
             k=k,
-            checkpoint=checkpoint,
             rows_per_shard=rows_per_shard,
             batch_size=batch_size,
+            compiled=compiled,
             report=_reporter(bar),
+            say=lambda sentence: bar.write(sentence, file=sys.stderr),
         )
     if as_json:
         click.echo(json.dumps(summary.to_json()))
@@ -158,6 +193,95 @@ def run(
         click.echo(summary.describe())
         click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
     sys.exit(DONE if summary.complete else UNFINISHED)
+
+
+def _recipe(
+    *,
+    models: tuple[str, ...],
+    checkpoints: tuple[Path, ...],
+    pretrained: bool,
+    input_sizes: tuple[str, ...],
+    model_kwargs: tuple[str, ...],
+    scales: Any,
+    **others: Any,
+) -> Any:
+    """The recipe of the options."""
+    from annotate.recipe import Recipe
+
+    networks = _networks(models, checkpoints, pretrained, input_sizes, model_kwargs)
+    return Recipe(networks=networks, scales=_scales(scales), **others)
+
+
+def _networks(
+    models: tuple[str, ...],
+    checkpoints: tuple[Path, ...],
+    pretrained: bool,
+    input_sizes: tuple[str, ...],
+    model_kwargs: tuple[str, ...],
+) -> tuple[Any, ...]:
+    """The networks of the options: what is given once holds for each, or else it is given as often as --model."""
+    from annotate.network import Network
+
+    if not models:
+        raise click.UsageError("Missing option '--model': the name of a timm network, for example dm_nfnet_f6.dm_in1k")
+    if pretrained and checkpoints:
+        raise click.UsageError("--pretrained asks for timm's weights, and --checkpoint for others: give one of them")
+    kwargs = dict(_model_kwarg(text) for text in model_kwargs)
+    files = _for_each(models, checkpoints or (None,), "--checkpoint", alike=not checkpoints)
+    sizes = _for_each(models, input_sizes or (None,), "--input-size", alike=True)
+    return tuple(
+        Network.of(model, checkpoint=file, input_size=_size(size), model_kwargs=kwargs)
+        for model, file, size in zip(models, files, sizes, strict=True)
+    )
+
+
+def _for_each(models: tuple[str, ...], values: tuple[Any, ...], option: str, *, alike: bool) -> tuple[Any, ...]:
+    if len(values) == 1 and alike:
+        return values * len(models)
+    if len(values) != len(models):
+        raise click.UsageError(
+            f"there are {len(models)} --model and {len(values)} {option}: give one for each, in their order"
+        )
+    return values
+
+
+def _scales(text: Any) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in (text if isinstance(text, list) else str(text).split(",")))
+    except ValueError:
+        raise click.UsageError(f"--scales must be numbers with commas between, as in 0.8,1.0,1.2, not {text}") from None
+
+
+@main.command()
+@click.argument("images")
+@_recipe_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write settings for `annotate run --config`.")
+@click.option("--count", type=click.IntRange(min=2), default=2000, help="Pictures to ask about, drawn by chance: 2000.")
+@_JSON
+def calibrate(
+    images: str, output: Path | None, count: int, batch_size: int, as_json: bool, precision: str, **settings: Any
+) -> None:
+    """Fit the temperature at which the networks are as sure of IMAGES as they are right.
+
+    IMAGES need classes with the names of the networks' own, as in a folder with a folder for each class. Use pictures
+    that the networks were not trained on.
+    """
+    from tqdm import tqdm
+
+    from annotate.annotator import Annotator
+    from annotate.calibration import calibrate as fit
+    from annotate.images import open_images
+
+    source = open_images(images)
+    recipe = _recipe(**settings, precision="float32" if precision == "auto" else precision)
+    annotator = Annotator(recipe, k=1)
+    with tqdm(total=min(count, len(source.keys)), unit=" images", desc="asking") as bar:
+        found = fit(source, annotator, recipe.class_names(), count=count, batch_size=batch_size, report=bar.update)
+    if output is not None:
+        output.write_text(found.to_toml())
+    click.echo(json.dumps(found.to_json()) if as_json else found.describe())
+    if output is not None and not as_json:
+        click.echo(f"wrote {output}: give it to `annotate run` with --config")
 
 
 @main.command()
@@ -233,19 +357,21 @@ def _resume(store: Any) -> str:
     recipe = store.schema.recipe
     if "imported" in recipe:
         return f"the same `annotate convert TREE {store.address} --from {recipe['imported']} …` again"
-    return f"`annotate run IMAGES {store.address} --model {recipe.get('model', 'NAME')} …` again, with the same options"
+    models = [network["model"] for network in recipe.get("networks", ())] or ["NAME"]
+    options = " ".join(f"--model {model}" for model in models)
+    return f"`annotate run IMAGES {store.address} {options} …` again, with the same options"
 
 
 @main.command()
 @_STORE
-@click.option("--images", type=click.Path(path_type=Path), help="The folder that was labelled; needed for a sheet.")
+@click.option("--images", help="The pictures that were labelled; needed for a sheet.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a contact sheet to this PNG file.")
 @click.option("--count", type=click.IntRange(1, 200), default=12, show_default=True, help="Pictures on the sheet.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of the pictures.")
 @_JSON
-def inspect(store: str, images: Path | None, output: Path | None, count: int, seed: int, as_json: bool) -> None:
+def inspect(store: str, images: str | None, output: Path | None, count: int, seed: int, as_json: bool) -> None:
     """Show what is in STORE: a text summary, or with -o a sheet of pictures with their labels."""
-    from annotate.images import FolderReader
+    from annotate.images import by_key
     from annotate.inspect import choose_rows, contact_sheet, describe, statistics
     from storage import open_store
 
@@ -255,13 +381,12 @@ def inspect(store: str, images: Path | None, output: Path | None, count: int, se
         click.echo(json.dumps(figures.to_json()) if as_json else describe(opened, figures))
         return
     if images is None:
-        raise click.UsageError("a contact sheet needs --images, the folder that was labelled")
-    if not images.is_dir():
-        raise click.ClickException(f"there is no folder of pictures at {images}")
+        raise click.UsageError("a contact sheet needs --images, the pictures that were labelled")
+    read = by_key(images)
     rows = choose_rows(opened, count, seed)
     if not rows:
         raise click.ClickException(f"the store {store} has no labelled picture yet")
-    sheet = contact_sheet(opened, FolderReader(images.absolute()), rows)
+    sheet = contact_sheet(opened, read, rows)
     try:
         sheet.save(output, format="PNG", optimize=True)
     except OSError as error:

@@ -1,43 +1,86 @@
-"""How do bytes become an RGB picture? One policy, with PIL as the reference, or a named failure."""
+"""How do bytes become an RGB picture? One policy, with PIL as the reference, or a named failure. docs/pictures.md."""
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from annotate.errors import PictureError
 from storage import Status
 
+try:
+    import simplejpeg
+except ImportError:  # it only saves time
+    simplejpeg = None
+
+Exif = Literal["ignore", "apply"]
 MAX_PIXELS = 178_956_970  # PIL's own limit for "this is an attack": half a gigabyte as RGB
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+# simplejpeg brings a libjpeg-turbo 3. Where PIL was built with another libjpeg, the two round differently.
+_QUICK = simplejpeg is not None and (features.version("libjpeg_turbo") or "").startswith("3.")
+# Colour and sampling of nearly all files. The rest is left to PIL: CMYK is inverted by its own rule, and how
+# 4:1:1 and 4:4:0 are smoothed has changed between versions of libjpeg-turbo.
+_PLAIN = {("YCbCr", "444"), ("YCbCr", "422"), ("YCbCr", "420"), ("Gray", "Gray")}
+# Lossless, hierarchical and arithmetic coding, which a libjpeg may have been built without.
+_RARE_FRAME = re.compile(rb"\xff[\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """The picture uint8 [H, W, 3], RGB, as trainers see it.
+def decode(data: bytes | NDArray[np.uint8], *, exif: Exif = "ignore") -> NDArray[np.uint8]:
+    """The picture uint8 [H, W, 3], RGB, as trainers see it. It may be read-only.
 
-    The EXIF orientation is ignored, as timm and torchvision ignore it. Transparency is dropped. Deep grey is scaled,
-    not clipped. Of an animation the first frame is taken.
+    Transparency is dropped. Deep grey is scaled, not clipped. Of an animation the first frame is taken.
+
+    Args:
+        data: the bytes of a picture file; or pixels, which are returned as they are: uint8 [H, W, 3], or grey [H, W].
+        exif: "ignore" leaves the pixels as they are stored, whatever the EXIF orientation says, as timm and torchvision
+            do; "apply" turns them upright.
 
     Raises:
-        PictureError: UNDECODABLE, for bytes that are no whole picture; REFUSED, for a decompression bomb.
+        PictureError: UNDECODABLE, for what is no whole picture; REFUSED, for a decompression bomb or a program.
     """
+    if isinstance(data, np.ndarray):
+        return _from_array(data)
     with _opened(data) as image:
-        return _rgb(image)
+        picture = _plain_jpeg(data, image)
+        if picture is None:
+            picture = _rgb(image)
+        turn = _TURNS.get(_orientation(image)) if exif == "apply" else None
+        return picture if turn is None else np.asarray(Image.fromarray(picture).transpose(turn))
 
 
-def measure(data: bytes) -> tuple[int, int]:
-    """Height and width in pixels, as `decode` would give them; read from the header, no pixel is decoded.
+def measure(data: bytes | NDArray[np.uint8], *, exif: Exif = "ignore") -> tuple[int, int]:
+    """Height and width in pixels, as `decode` would give them; read from the header.
+
+    No pixel is decoded, but of a PNG whose EXIF orientation is asked for: it may come after the pixels.
 
     Raises:
         PictureError: as `decode` does, but for a picture that is cut short after its header.
     """
+    if isinstance(data, np.ndarray):
+        height, width, _ = _from_array(data).shape
+        return height, width
     with _opened(data) as image:
+        if exif == "apply" and _orientation(image) in _SIDEWAYS:
+            return image.width, image.height
         return image.height, image.width
 
 
@@ -46,15 +89,18 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     """The picture as PIL opens it; whatever is wrong with it becomes a named failure."""
     if not data:
         raise PictureError(Status.UNDECODABLE, "the file is empty")
+    _quieten_pil()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL warns of odd metadata; what matters raises
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise PictureError(
-                        Status.REFUSED, f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} allowed"
-                    )
-                yield image
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise PictureError(
+                    Status.REFUSED, f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} allowed"
+                )
+            if image.format == "EPS":
+                raise PictureError(
+                    Status.REFUSED, "it is PostScript, a program that draws, and is not run; convert it to PNG"
+                )
+            yield image
     except UnidentifiedImageError:
         raise PictureError(Status.UNDECODABLE, "not a picture of a known type") from None
     except Image.DecompressionBombError as error:
@@ -65,11 +111,41 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise PictureError(Status.UNDECODABLE, str(error) or type(error).__name__) from error
 
 
+def _quieten_pil() -> None:
+    """Let PIL not warn of odd metadata: what matters raises, and no setting of warnings may decide about a picture.
+
+    The filter stays. `warnings.catch_warnings` would swap the filters of all threads, and pictures are decoded by
+    several, which would put back each other's.
+    """
+    if warnings.filters[:1] != [_QUIET]:
+        warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
+
+
+def _plain_jpeg(data: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
+    """The pixels of a plain and sound JPEG, equal to PIL's and sooner; None where PIL has to decide.
+
+    PIL has read the header, so the limits are the same. Of damage libjpeg often only warns, and fills in grey; such
+    files fail here, because strict, and become what PIL makes of them whether simplejpeg is installed or not.
+    """
+    if not _QUICK or image.format not in ("JPEG", "MPO") or _RARE_FRAME.search(data):
+        return None
+    try:
+        height, width, *kind = simplejpeg.decode_jpeg_header(data, strict=True)
+        if (height, width) != (image.height, image.width) or tuple(kind) not in _PLAIN:
+            return None
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
+    except ValueError:
+        return None
+    return pixels
+
+
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         return _scaled(np.asarray(image), 65535)
     if image.mode in ("I", "F"):
         deep = np.nan_to_num(np.asarray(image).astype(np.float64))
+        if image.format == "PPM" and image.mode == "I":
+            return _scaled(deep, 65535)  # to which PIL has scaled it from the maximum in its header
         # The file does not say what white is: the smallest usual range that holds all values.
         largest = deep.max(initial=0)
         usual = (1, 255, 65535) if image.mode == "F" else (255, 65535)
@@ -80,4 +156,26 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 def _scaled(grey: NDArray[Any], white: float) -> NDArray[np.uint8]:
     """Grey [H, W] from 0 to white as uint8 [H, W, 3]."""
     scaled = np.clip(grey.astype(np.float64) / white, 0, 1)
-    return np.repeat(np.rint(scaled * 255).astype(np.uint8)[..., None], 3, axis=-1)
+    return _from_array(np.rint(scaled * 255).astype(np.uint8))
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8 and pixels.size:
+        if pixels.ndim == 2:
+            return np.repeat(pixels[..., None], 3, axis=-1)
+        if pixels.ndim == 3 and pixels.shape[-1] == 3:
+            return pixels
+    raise PictureError(
+        Status.UNDECODABLE, f"the array is {pixels.dtype} {list(pixels.shape)}; a picture is uint8 [H, W, 3] or [H, W]"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF says of how the picture is to be turned, 1 to 8; 1 where there is nothing to do."""
+    if image.format == "TIFF":
+        return 1  # PIL turns these in loading, and says the turned size from the start
+    try:
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # garbled EXIF says nothing, and makes PIL raise what it likes; the pixels are sound
+        return 1
+    return orientation

@@ -2,7 +2,7 @@
 
 squash      the whole picture, its sides scaled each by its own factor
 letterbox   the whole picture with its shape kept, grey bars beside it: the box reaches beyond the picture
-center      the classical evaluation crop: the largest centred rectangle of the input's shape
+center      the classical evaluation crop: the largest centred rectangle of the input's shape, in whole pixels
 """
 
 from __future__ import annotations
@@ -13,17 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from annotate.errors import AnnotateError
 from storage import Box
 
 Mode = Literal["squash", "letterbox", "center"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-_GREY = (128, 128, 128)
+_GREY = 128
 
 
 def preprocess(
     picture: NDArray[np.uint8], size: tuple[int, int], mode: Mode, *, interpolation: str = "bicubic"
 ) -> tuple[NDArray[np.uint8], Box]:
     """Fit a picture to the input of a network, and say which part of the picture the input shows.
+
+    The picture is resized once, as uint8; what lies outside the box has no influence on any pixel.
+
+    Bilinear and bicubic are torch's, in integers: several times as fast as PIL's, and within 2 grey levels of them. The
+    bytes do not depend on the number of threads, nor on the processor's vector instructions. Other filters are PIL's.
 
     Args:
         picture: uint8 [H, W, 3].
@@ -33,28 +39,33 @@ def preprocess(
 
     Returns:
         uint8 [height, width, 3], and its box in unit coordinates of the picture.
+
+    Raises:
+        AnnotateError: there is no such interpolation.
     """
     rows, columns = picture.shape[:2]
     height, width = size
-    image = Image.fromarray(picture)
-    resample = Image.Resampling[interpolation.upper()]
     if mode == "squash":
-        return np.asarray(image.resize((width, height), resample)), Box.whole()
+        return _resized(picture, size, interpolation), Box.whole()
     if mode == "center":
-        box = center_box((rows, columns), size)
-        pixels = (box.left * columns, box.top * rows, box.right * columns, box.bottom * rows)
-        return np.asarray(image.resize((width, height), resample, box=pixels)), box
+        ideal = center_box((rows, columns), size)
+        inner_height, inner_width = max(1, round(ideal.height * rows)), max(1, round(ideal.width * columns))
+        top, left = (rows - inner_height) // 2, (columns - inner_width) // 2
+        part = picture[top : top + inner_height, left : left + inner_width]
+        box = Box.from_pixels(top, left, inner_height, inner_width, (rows, columns))
+        return _resized(part, size, interpolation), box
     scale = min(height / rows, width / columns)
     inner_height, inner_width = max(1, round(rows * scale)), max(1, round(columns * scale))
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    canvas = Image.new("RGB", (width, height), _GREY)
-    canvas.paste(image.resize((inner_width, inner_height), resample), (left, top))
-    inner = Box.from_pixels(top, left, inner_height, inner_width, size)
-    return np.asarray(canvas), inner.locate(Box.whole())
+    canvas = np.full((height, width, 3), _GREY, np.uint8)
+    canvas[top : top + inner_height, left : left + inner_width] = _resized(
+        picture, (inner_height, inner_width), interpolation
+    )
+    return canvas, Box.from_pixels(top, left, inner_height, inner_width, size).locate(Box.whole())
 
 
 def center_box(shape: tuple[int, int], size: tuple[int, int]) -> Box:
-    """What `center` looks at: of a picture of this shape the largest centred rectangle that has the shape of the input.
+    """The largest centred rectangle of a picture that has the shape of the input, before it is rounded to whole pixels.
 
     Args:
         shape: height and width of the picture.
@@ -69,3 +80,20 @@ def _centred(height: float, width: float) -> Box:
     """The centred box of this height and width, cut to the picture against rounding."""
     top, left = max(0.0, (1 - height) / 2), max(0.0, (1 - width) / 2)
     return Box(top, left, 1 - top, 1 - left)
+
+
+def _resized(picture: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+    """The picture uint8 [H, W, 3] at this height and width."""
+    if interpolation in ("bilinear", "bicubic"):
+        import torch  # not above: a recipe is read without it
+
+        # torch takes no memory that is read-only or runs backwards. The batch axis goes in front of rows, so that the
+        # tensor is known as channels-last, for which there is a kernel that reads the three colours together.
+        pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
+        resized = torch.nn.functional.interpolate(pixels, size, mode=interpolation, antialias=True)
+        answer: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()
+        return answer
+    filters = {one.name.lower(): one for one in Image.Resampling}
+    if interpolation not in filters:
+        raise AnnotateError(f"interpolation must be one of {', '.join(filters)}, not {interpolation!r}")
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], filters[interpolation]))

@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
+import torch
+
+from annotate.annotator import Annotator
+from annotate.compilation import pays
 from annotate.errors import AnnotateError
 from annotate.images.source import ImageSource
-from annotate.job import LabelJob, Shard
+from annotate.job import LabelJob, Shard, one_thread
 from annotate.printable import printable
-from annotate.recipe import Recipe
+from annotate.recipe import Precision, Recipe
 from annotate.workers import Workers
 from storage import LabelStore, Progress, Schema, create_store, find_store
 from storage.backends import absolute
@@ -92,24 +95,26 @@ def run(
     workers: Workers,
     *,
     k: int = 5,
-    checkpoint: Path | None = None,
     rows_per_shard: int | None = None,
     batch_size: int = 32,
+    compiled: bool | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
     """Label every picture of the source into the store at the address; go on where an earlier run ended.
 
     Args:
         source: the pictures.
         address: of a store that is there, made with the same settings, or of a new one.
-        recipe: the network and how it is used.
+        recipe: the networks and how they are used.
         workers: who does the work.
         k: classes kept at each location.
-        checkpoint: the file of the network's weights; None for timm's pretrained ones.
         rows_per_shard: pictures that are written and resumed together; by default those of the store that is there, or
             1,024, and fewer where there are few, so that all workers have work.
         batch_size: pictures that the network sees at once.
+        compiled: whether to compile the networks; by default where it pays, and as before where the store is there.
         report: called when the run begins and after each shard.
+        say: called with what a person should know before the work begins.
 
     Raises:
         MismatchError: the store there was made differently; said before any network is loaded.
@@ -122,14 +127,17 @@ def run(
         address=address,
         recipe=recipe,
         k=k,
-        checkpoint=checkpoint.absolute() if checkpoint else None,
         batch_size=batch_size,
     )
-    store = _open(source, job, rows_per_shard)
-    job = replace(job, address=absolute(store.address))  # a worker may live in another folder
+    store = _open(source, job, rows_per_shard, compiled, say)
+    job = replace(
+        job,
+        address=absolute(store.address),  # a worker may live in another folder
+        compiled=bool(store.schema.provenance.get("compiled")) if compiled is None else compiled,
+    )
     pending = store.pending()
     waiting = sum(map(len, pending))
-    shards = [Shard(rows, source.keys[rows.start : rows.stop]) for rows in pending]
+    shards = [Shard(rows, source.handles[rows.start : rows.stop]) for rows in pending]
     before = len(store) - waiting
     labelled_now, progress = 0, Progress(before, len(store), 0)
     report(progress)
@@ -157,7 +165,22 @@ def run(
     )
 
 
-def _open(source: ImageSource, job: LabelJob, rows_per_shard: int | None) -> LabelStore:
+def default_precision(address: str) -> Precision:
+    """That of the store that is there; else bfloat16 where this machine has a GPU, and float32 where it has none."""
+    there = find_store(address)
+    if there is not None and "precision" in there.schema.recipe:
+        known: Precision = there.schema.recipe["precision"]
+        return known
+    return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def _open(
+    source: ImageSource,
+    job: LabelJob,
+    rows_per_shard: int | None,
+    compiled: bool | None,
+    say: Callable[[str], None],
+) -> LabelStore:
     """The store to write into. What can be refused is refused before a network is loaded."""
     check_keys(source.keys)
     there = find_store(job.address)
@@ -171,10 +194,12 @@ def _open(source: ImageSource, job: LabelJob, rows_per_shard: int | None) -> Lab
         )
         refuse_differences(there, wanted, source.keys)
         return there
-    from annotate.annotator import Annotator
-
-    annotator = Annotator(job.recipe, k=job.k, checkpoint=job.checkpoint)
-    names = job.recipe.class_names(job.checkpoint)
+    with one_thread():  # as in the workers
+        annotator = Annotator(job.recipe, k=job.k)
+        if compiled is None:
+            compiled, why = pays(len(source.keys), annotator.seconds)
+            say(why)
+    names = job.recipe.class_names()
     if names is not None and len(names) != annotator.class_count:
         raise AnnotateError(
             f"{len(names)} class names come with the weights, but the model has {annotator.class_count} classes"
@@ -188,9 +213,9 @@ def _open(source: ImageSource, job: LabelJob, rows_per_shard: int | None) -> Lab
         rows_per_shard=rows_per_shard or min(1024, max(1, len(source.keys) // 16)),
         recipe=job.recipe.to_json(),
         provenance={
-            "checkpoint": job.checkpoint.name if job.checkpoint else None,
-            "head": str(annotator.consistency),
-            "head_deviation": annotator.consistency.deviation,
+            "networks": list(annotator.provenance),
+            "head": ", ".join(map(str, annotator.consistency)),
+            "compiled": compiled,
             "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},
         },
     )

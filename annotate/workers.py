@@ -121,7 +121,7 @@ class RayWorkers:
         handed_job = ray.put(job)
         busy: dict[Any, tuple[Any, Shard]] = {}
         idle: list[Any] = []
-        started, deaths = False, 0
+        started, fatal = False, set()
         try:
             while waiting or busy:
                 while waiting and len(busy) < count:
@@ -141,10 +141,10 @@ class RayWorkers:
                     idle.append(worker)
                     outcome = Outcome(shard, error=f"{type(cause).__name__}: {cause}")
                 except ray.exceptions.RayActorError as error:
-                    deaths += 1
-                    if not started and deaths >= ATTEMPTS:
+                    fatal.add(shard.rows)
+                    if not started and len(fatal) >= ATTEMPTS:  # one alone may be poisoned; so many are not
                         raise AnnotateError(
-                            f"{deaths} workers died before any had labelled a shard: {error}"
+                            f"workers died at each of {len(fatal)} shards, and none was labelled: {error}"
                         ) from error
                     outcome = Outcome(shard, error="the worker died")
                 else:

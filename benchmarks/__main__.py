@@ -1,4 +1,4 @@
-"""Which benchmarks run? `python -m benchmarks [size] [reads] [keys] [--json FILE]`: all, where none is named."""
+"""Which benchmarks run? `python -m benchmarks [NAME …] [--json FILE]`: all, where none is named."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import click
 
-from benchmarks import keys, reads, size
+from benchmarks import keys, labelling, reads, size
 
-BENCHMARKS = {"size": size.measure, "reads": reads.measure, "keys": keys.measure}
+BENCHMARKS = {"size": size.measure, "reads": reads.measure, "keys": keys.measure, "labelling": labelling.measure}
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS]))
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures there, too.")
 def main(names: tuple[str, ...], file: Path | None) -> None:
-    """Measure a store beside the alternatives; all benchmarks, where none is named."""
+    """Measure stores and labelling beside the alternatives; all benchmarks, where none is named."""
     started, figures = time.monotonic(), {}
     for name in names or BENCHMARKS:
         with tempfile.TemporaryDirectory(prefix="tokenlabel-benchmark-") as folder:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from demo.scenes import BACKGROUND
-from storage import LabelStore
+from storage import Box, LabelStore
 
 
 def label_truth(store: LabelStore, truth: Path) -> tuple[int, int]:
@@ -19,18 +19,32 @@ def label_truth(store: LabelStore, truth: Path) -> tuple[int, int]:
         truth: the folder of that split's truth.
     """
     right = cells = 0
-    h, w = store.schema.grid
     labels = store.read(range(len(store)))
     for n, key in enumerate(store.keys):
-        pixels = np.asarray(Image.open((truth / key).with_suffix(".png")))
-        box, (rows, columns) = labels[n].box, pixels.shape
-        edges_y = np.round((box.top + box.height * np.arange(h + 1) / h) * rows).astype(int)
-        edges_x = np.round((box.left + box.width * np.arange(w + 1) / w) * columns).astype(int)
-        for y in range(h):
-            for x in range(w):
-                cell = pixels[edges_y[y] : edges_y[y + 1], edges_x[x] : edges_x[x + 1]]
-                digit = cell[0, 0]
-                if digit != BACKGROUND and (cell == digit).all():
-                    cells += 1
-                    right += int(labels.classes[n, y, x, 0] == digit)
+        digits = digit_of_cells(truth, key, labels[n].box, store.schema.grid)
+        inside = digits != BACKGROUND
+        cells += int(inside.sum())
+        right += int((labels.classes[n, ..., 0] == digits)[inside].sum())
     return right, cells
+
+
+def digit_of_cells(truth: Path, key: str, box: Box, grid: tuple[int, int]) -> np.ndarray:
+    """The digit that a label cell lies wholly inside of, or BACKGROUND: int [h, w].
+
+    Args:
+        truth: the folder of the truth of the picture's split.
+        key: of the picture.
+        box: the part of the picture that the grid covers.
+        grid: rows and columns.
+    """
+    pixels, (h, w) = np.asarray(Image.open((truth / key).with_suffix(".png"))), grid
+    rows, columns = pixels.shape
+    edges_y = np.round((box.top + box.height * np.arange(h + 1) / h) * rows).astype(int)
+    edges_x = np.round((box.left + box.width * np.arange(w + 1) / w) * columns).astype(int)
+    digits = np.full(grid, BACKGROUND)
+    for y in range(h):
+        for x in range(w):
+            cell = pixels[edges_y[y] : edges_y[y + 1], edges_x[x] : edges_x[x + 1]]
+            if (cell == cell[0, 0]).all():
+                digits[y, x] = cell[0, 0]
+    return digits

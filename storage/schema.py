@@ -114,10 +114,12 @@ class Schema:
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every field as ("recipe.model", '"resnet50"'), but for the provenance."""
+    """Every field as ("recipe.networks[0].model", '"resnet50"'), but for the provenance."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             if name != "provenance":
                 yield from _leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            yield from _leaves({f"{name}[{n}]": item for n, item in enumerate(value)}, prefix)
         else:
             yield prefix + name, json.dumps(value)

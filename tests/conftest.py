@@ -66,7 +66,7 @@ def finished(scene_folder: Path, checkpoint: Path, recipe: Recipe, tmp_path_fact
     """A finished store of the val scenes. Do not change it; copy it."""
     address = tmp_path_factory.mktemp("finished") / "labels.zarr"
     source = FolderImages(scene_folder / "images" / "val")
-    run(source, str(address), recipe, LocalWorkers(), checkpoint=checkpoint, rows_per_shard=8)
+    run(source, str(address), recipe, LocalWorkers(), rows_per_shard=8)
     return address
 
 

@@ -15,7 +15,8 @@ from annotate.images import FolderImages
 from annotate.recipe import Recipe
 from annotate.run import run
 from annotate.workers import LocalWorkers
-from demo import scenes, students
+from demo import annotator, scenes, students
+from demo import looks as looking
 from demo.truth import label_truth
 from storage import LabelMap, Schema, Status, create_store, open_store
 
@@ -74,6 +75,39 @@ def test_label_truth_counts_cells_inside_digits(tmp_path: Path) -> None:
     assert label_truth(store, tmp_path / "truth") == (4, 8)
 
 
+@pytest.fixture(scope="module")
+def looks(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, looking.Look]:
+    """What each way of looking is worth, with two annotators that were trained for a moment, and one's own labels."""
+    paths = [tmp_path_factory.mktemp("annotators") / f"{seed}.safetensors" for seed in (0, 1)]
+    for seed, path in enumerate(paths):
+        annotator.train(path, seed=seed, steps=60)
+    recipes = looking.variants(paths, scene_folder / "images", count=100)
+    recipes["the other network"] = looking.variants(paths[::-1], scene_folder / "images", count=2)["one look"]
+    folders = scene_folder / "images/val", scene_folder / "truth/val"
+    return {name: looking.judge(name, recipe, *folders) for name, recipe in recipes.items()}
+
+
+def test_each_way_of_looking_has_its_truth_and_calibration(looks: dict[str, looking.Look]) -> None:
+    assert [look.looks for look in looks.values()] == [1, 2, 3, 2, 12, 1, 1]
+    assert looks["one look"].truth > 0.2, "the annotator has learnt nothing, so that nothing is shown"
+    assert looks["one look"] != looks["`--flip`"] != looks["`--scales 0.8,1.0,1.2`"] != looks["two networks"]
+    assert all(0 <= look.error < 1 for look in looks.values())
+    rows = looking.table([*looks.values()]).splitlines()
+    assert f"| one look | 1 | {looks['one look'].truth:.3f} |" in rows[2]
+
+
+def test_an_average_is_at_least_as_likely_as_its_parts_are_on_average(looks: dict[str, looking.Look]) -> None:
+    """-log is convex: an ensemble that breaks this does not average the probabilities of the same locations."""
+    alone = [looks[name].nll for name in ("one look", "the other network")]
+    assert looks["two networks"].nll <= np.mean(alone) + 1e-6
+
+
+def test_a_temperature_changes_how_sure_labels_are_and_not_what_they_say(looks: dict[str, looking.Look]) -> None:
+    (warm,) = (look for name, look in looks.items() if "temperature" in name)
+    assert warm.truth == looks["one look"].truth
+    assert warm.nll != looks["one look"].nll
+
+
 @pytest.fixture
 def demo_output(scene_folder: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path, monkeypatch) -> Path:
     """What `make demo` leaves, in small, below the working directory."""
@@ -81,7 +115,7 @@ def demo_output(scene_folder: Path, recipe: Recipe, checkpoint: Path, tmp_path: 
     shutil.copytree(scene_folder, out)
     for split in scenes.SPLITS:
         source = FolderImages(out / "images" / split)
-        run(source, str(out / f"labels-{split}.zarr"), recipe, LocalWorkers(), checkpoint=checkpoint)
+        run(source, str(out / f"labels-{split}.zarr"), recipe, LocalWorkers())
     monkeypatch.chdir(tmp_path)
     return out
 

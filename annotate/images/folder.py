@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from annotate.errors import AnnotateError, PictureError
+from annotate.images.names import SUFFIXES, is_picture
 from storage import Status
 from storage.keys import is_key
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+
+def holds_picture(root: Path) -> bool:
+    """Whether any file below the folder is a picture by its name; the walk ends at the first.
+
+    Raises:
+        AnnotateError: a folder cannot be listed.
+    """
+    return any(map(is_picture, _walk(root)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,8 @@ class FolderImages:
         if not self.reader.root.is_dir():
             raise AnnotateError(f"there is no folder of pictures at {root}")
         found = sorted(_walk(self.reader.root))
-        self.keys = [key for key in found if Path(key).suffix.lower() in SUFFIXES]
+        self.keys = [key for key in found if is_picture(key)]
+        self.handles = self.keys
         self.left_out = len(found) - len(self.keys)
         if not self.keys:
             raise AnnotateError(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture: TypeAlias = bytes | NDArray[np.uint8]
+"""A picture before it is decoded: the bytes of its file, or pixels [H, W, 3] or [H, W] that were never in one."""
 
 
 class PictureReader(Protocol):
-    """The part of a source that travels to workers: small, picklable, and knows no list of keys."""
+    """The part of a source that travels to workers: small, picklable, and knows no list of keys.
 
-    def read(self, key: str) -> bytes:
-        """The bytes of one picture, as they are stored.
+    It opens its file when it is first asked, in each process anew, also after a fork. Threads may share it.
+    """
+
+    def read(self, handle: Any, /) -> Picture:
+        """One picture, as it is stored.
+
+        Args:
+            handle: one of the source's `handles`.
 
         Raises:
-            PictureError: they cannot be had; with the status MISSING or UNREADABLE.
+            PictureError: it cannot be had; with the status MISSING, UNREADABLE or REFUSED.
         """
         ...
 
@@ -22,13 +34,17 @@ class ImageSource(Protocol):
     """Pictures in an order that never changes while the collection does not.
 
     keys:         the name of each picture, unique, with / between its parts (see storage/keys.py)
-    targets:      the data set's own class of each, or None where it has none
+    handles:      what the reader reads each picture by; a slice is small, and picklable
+    targets:      the data set's own class of each, -1 where one has none, or None where none has
     target_names: the names of those classes, in the order of their numbers, or None
-    left_out:     how many files the collection holds that are no pictures by their name
+    left_out:     how many files or members the collection holds that are no pictures by their name
     """
 
     @property
     def keys(self) -> Sequence[str]: ...  # noqa: D102 in the class's docstring
+
+    @property
+    def handles(self) -> Sequence[Any]: ...  # noqa: D102
 
     @property
     def targets(self) -> Sequence[int] | None: ...  # noqa: D102

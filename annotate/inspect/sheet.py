@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from annotate.decode import decode
 from annotate.errors import PictureError
-from annotate.images.source import PictureReader
+from annotate.images.source import Picture
 from annotate.inspect.statistics import class_name, refuse_logits
 from annotate.printable import printable
+from annotate.recipe import annotator_of
 from storage import Box, LabelMap, LabelStore, Status
 from storage.labelmap import no_class
 
@@ -38,14 +39,16 @@ def choose_rows(store: LabelStore, count: int, seed: int = 0) -> list[int]:
     return sorted(chosen.tolist())
 
 
-def contact_sheet(store: LabelStore, reader: PictureReader, rows: Sequence[int], *, side: int = 176) -> Image.Image:
+def contact_sheet(
+    store: LabelStore, read: Callable[[str], Picture], rows: Sequence[int], *, side: int = 176
+) -> Image.Image:
     """Three panels for each row of the store: the picture, its best classes laid over it, and their probability.
 
     Each panel lays the label over the part of the picture that its box names, so that an error of geometry shows.
 
     Args:
         store: the labels.
-        reader: of the pictures that were labelled, by key.
+        read: gives a picture that was labelled by its key; see `annotate.images.by_key`.
         rows: of the store, labelled ones.
         side: of a panel, pixels.
     """
@@ -53,7 +56,11 @@ def contact_sheet(store: LabelStore, reader: PictureReader, rows: Sequence[int],
     labels = store.read(rows)
     colours, names = _colours(store, labels)
     columns = 2 if len(rows) > 3 else 1
-    strips = [_strip(store.keys[row], reader, labels[n], colours, side) for n, row in enumerate(rows)]
+    exif = store.schema.recipe.get("exif", "ignore")
+    strips = [
+        _strip(store.keys[row], lambda key: decode(read(key), exif=exif), labels[n], colours, side)
+        for n, row in enumerate(rows)
+    ]
     lines = [strips[start : start + columns] for start in range(0, len(strips), columns)]
     strip_width = strips[0].width
     width = columns * strip_width + (columns - 1) * 3 * _GAP
@@ -62,7 +69,7 @@ def contact_sheet(store: LabelStore, reader: PictureReader, rows: Sequence[int],
     height = head + sum(max(strip.height for strip in line) + _GAP for line in lines) + legend.height
     sheet = Image.new("RGB", (width + 2 * _GAP, height + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    (h, w), model = store.schema.grid, store.schema.recipe.get("model", "unknown annotator")
+    (h, w), model = store.schema.grid, annotator_of(store.schema.recipe)
     draw.text(
         (_GAP, 8), _fitting(f"{model}, {h} x {w} locations, {len(rows)} pictures", width, 15), _INK, font=_font(15)
     )
@@ -80,12 +87,16 @@ def contact_sheet(store: LabelStore, reader: PictureReader, rows: Sequence[int],
 
 
 def _strip(
-    key: str, reader: PictureReader, label: LabelMap, colours: dict[int, tuple[int, int, int]], side: int
+    key: str,
+    pixels: Callable[[str], NDArray[np.uint8]],
+    label: LabelMap,
+    colours: dict[int, tuple[int, int, int]],
+    side: int,
 ) -> Image.Image:
     """The three panels of one picture, and its key below them; or why there is no picture."""
     width, caption = 3 * side + 2 * _SEAM, 18
     try:
-        picture = Image.fromarray(decode(reader.read(key)))
+        picture = Image.fromarray(pixels(key))
         if (picture.height, picture.width) != tuple(label.sizes.tolist()):
             raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
     except PictureError as error:

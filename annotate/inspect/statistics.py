@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from annotate.errors import AnnotateError
 from annotate.printable import printable
+from annotate.recipe import annotator_of
 from storage import LabelStore, Status
 
 
@@ -131,7 +133,6 @@ def _picture_class(classes: np.ndarray, scores: np.ndarray, class_count: int) ->
 def describe(store: LabelStore, figures: Statistics) -> str:
     """The figures as text, a line for each question."""
     schema, recipe = store.schema, store.schema.recipe
-    weights = schema.provenance.get("checkpoint") or recipe.get("weights")
     rows = [
         ("pictures", f"{figures.pictures:,}, of which {figures.labelled:,} are labelled"),
         *(("", f"{n:,} {status}") for status, n in figures.unlabelled.items()),
@@ -139,8 +140,8 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             "each label",
             f"{schema.grid[0]} x {schema.grid[1]} locations, the {schema.k} best of {schema.class_count} classes",
         ),
-        ("annotator", f"{recipe.get('model')} ({weights}), input {_size(recipe.get('input_size'))}"),
-        ("looks at", _looks_at(str(recipe.get("preprocess")))),
+        *_annotators(store),
+        ("looks at", _looks_at(recipe)),
         ("dense head", f"{schema.provenance.get('head', 'not recorded')}: mean over locations against its own answer"),
     ]
     if figures.labelled:
@@ -164,13 +165,32 @@ def describe(store: LabelStore, figures: Statistics) -> str:
     return "\n".join(f"{name:11} {text}" for name, text in rows)
 
 
+def _annotators(store: LabelStore) -> list[tuple[str, str]]:
+    """A line for each network: its name, its weights and its input."""
+    networks = store.schema.recipe.get("networks") or [{"model": annotator_of(store.schema.recipe)}]
+    origins = store.schema.provenance.get("networks") or [{}] * len(networks)
+    return [
+        (
+            "" if n else "annotator",
+            f"{network['model']} ({origin.get('checkpoint') or network.get('weights', 'weights not recorded')}), "
+            f"input {_size(network.get('input_size'))}",
+        )
+        for n, (network, origin) in enumerate(zip(networks, origins, strict=False))
+    ]
+
+
 def _size(size: Any) -> str:
     return f"{size[0]} x {size[1]} pixels" if isinstance(size, list | tuple) else "not recorded"
 
 
-def _looks_at(mode: str) -> str:
-    return {
+def _looks_at(recipe: Mapping[str, Any]) -> str:
+    mode = str(recipe.get("preprocess"))
+    fitted = {
         "squash": "the whole picture, squashed to the input's shape",
         "letterbox": "the whole picture, padded to the input's shape",
         "center": "the centre of the picture, cropped to the input's shape",
     }.get(mode, mode)
+    scales = recipe.get("scales") or [1.0]
+    more = [f"at {', '.join(f'{scale:g}' for scale in scales)} times the input"] if len(scales) > 1 else []
+    more += ["mirrored, too"] if recipe.get("flip") else []
+    return "; ".join([fitted, *more])

@@ -26,9 +26,9 @@ from storage import MismatchError, Progress, Status, StoreError, open_store, ver
 from tests.conftest import MODEL_KWARGS, contents
 
 
-def label(folder: Path, store: Path, recipe: Recipe, checkpoint: Path, **options: object) -> Summary:
+def label(folder: Path, store: Path, recipe: Recipe, **options: object) -> Summary:
     options = {"workers": LocalWorkers(), "rows_per_shard": 8, **options}
-    return run(FolderImages(folder), str(store), recipe, checkpoint=checkpoint, **options)
+    return run(FolderImages(folder), str(store), recipe, **options)
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def val(scene_folder: Path) -> Path:
 def test_local_and_ray_workers_write_equal_stores(
     val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
 ) -> None:
-    summary = label(val, tmp_path / "ray.zarr", recipe, checkpoint, workers=RayWorkers(2))
+    summary = label(val, tmp_path / "ray.zarr", recipe, workers=RayWorkers(2))
     assert summary.complete
     assert contents(tmp_path / "ray.zarr") == contents(finished)
 
 
 def test_progress_is_told_from_nothing_to_all(val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
-    summary = label(val, tmp_path / "labels.zarr", recipe, checkpoint, report=told.append)
+    summary = label(val, tmp_path / "labels.zarr", recipe, report=told.append)
     assert [(progress.done, progress.total) for progress in told] == [(n, 30) for n in (0, 8, 16, 24, 30)]
     assert (summary.pictures, summary.labelled, summary.labelled_now) == (30, 30, 30)
 
@@ -56,7 +56,7 @@ def test_running_again_does_nothing_and_loads_no_network(
 ) -> None:
     monkeypatch.setattr(timm, "create_model", _no_network)
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    summary = label(val, finished, recipe, checkpoint)
+    summary = label(val, finished, recipe)
     assert (summary.labelled_now, summary.labelled) == (0, 30)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
@@ -67,14 +67,23 @@ def test_another_model_k_grid_or_key_list_is_refused_before_a_network_is_loaded(
     monkeypatch.setattr(timm, "create_model", _no_network)
     other = Recipe.for_model("resnet18", checkpoint=checkpoint, input_size=(96, 64))
     with pytest.raises(MismatchError) as caught:
-        label(scene_folder / "images" / "train", finished, other, checkpoint, k=3, rows_per_shard=4)
+        label(scene_folder / "images" / "train", finished, other, k=3, rows_per_shard=4)
     named = [difference.split(":")[0] for difference in caught.value.differences]
-    assert {"k", "keys", "recipe.input_size", "recipe.model", "rows_per_shard"} <= set(named)
-    assert "recipe.input_size: the store has [64, 64], this run has [96, 64]" in caught.value.differences
-    assert 'recipe.model: the store has "test_resnet", this run has "resnet18"' in str(caught.value)
-    for change in ({"weights": "sha256:0"}, {"preprocess": "center"}):
+    assert {"k", "keys", "recipe.networks[0].input_size", "recipe.networks[0].model", "rows_per_shard"} <= set(named)
+    assert "recipe.networks[0].input_size: the store has [64, 64], this run has [96, 64]" in caught.value.differences
+    assert 'recipe.networks[0].model: the store has "test_resnet", this run has "resnet18"' in str(caught.value)
+    for change in (
+        {"networks": (replace(recipe.networks[0], weights="sha256:0"),)},
+        {"preprocess": "center"},
+        {"flip": True},
+        {"scales": (1.0, 1.5)},
+        {"head": "frozen"},
+        {"temperature": 2.0},
+        {"exif": "apply"},
+        {"precision": "bfloat16"},
+    ):
         with pytest.raises(MismatchError, match=next(iter(change))):
-            label(val, finished, replace(recipe, **change), checkpoint)
+            label(val, finished, replace(recipe, **change))
 
 
 def _no_network(*args: object, **kwargs: object) -> None:
@@ -104,7 +113,7 @@ def test_a_run_killed_in_the_middle_goes_on_and_does_no_finished_shard_twice(
     again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert f"labelled {120 - 2 * len(finished)} pictures" in again.stdout
     assert {name: (records / name).read_bytes() for name in finished} == finished
-    label(images, undisturbed, recipe, checkpoint, rows_per_shard=2)
+    label(images, undisturbed, recipe, rows_per_shard=2)
     assert contents(store) == contents(undisturbed)
     assert not list(store.rglob("*.partial"))
 
@@ -160,7 +169,7 @@ class FaultyWorkers:
 
 def test_a_shard_that_fails_is_tried_again(val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path):
     workers = FaultyWorkers(LocalWorkers(), at=8, attempts=ATTEMPTS - 1)
-    summary = label(val, tmp_path / "labels.zarr", recipe, checkpoint, workers=workers)
+    summary = label(val, tmp_path / "labels.zarr", recipe, workers=workers)
     assert summary.complete
     assert open_store(tmp_path / "labels.zarr").record(1).run["attempt"] == ATTEMPTS
     assert contents(tmp_path / "labels.zarr") == contents(finished)
@@ -170,11 +179,11 @@ def test_a_shard_that_always_fails_is_given_up_and_the_next_run_tries_it_again(
     val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
 ) -> None:
     workers = FaultyWorkers(LocalWorkers(), at=8, attempts=99)
-    summary = label(val, tmp_path / "labels.zarr", recipe, checkpoint, workers=workers)
+    summary = label(val, tmp_path / "labels.zarr", recipe, workers=workers)
     assert summary.given_up == ((range(8, 16), "RuntimeError: out of luck"),)
     assert (summary.labelled, summary.complete) == (22, False)
     assert open_store(tmp_path / "labels.zarr").pending() == [range(8, 16)]
-    assert label(val, tmp_path / "labels.zarr", recipe, checkpoint).complete
+    assert label(val, tmp_path / "labels.zarr", recipe).complete
     assert contents(tmp_path / "labels.zarr") == contents(finished)
 
 
@@ -189,15 +198,15 @@ def test_a_store_that_can_no_longer_be_written_ends_the_run(
         (store / "scores/c" / shard / "0/0/0").unlink()
         (store / "scores/c" / shard / "0/0/0").mkdir()  # where the object should go
     with pytest.raises(StoreError, match=r"cannot write rows 8 to 16 .* the same command goes on here"):
-        label(val, store, recipe, checkpoint, workers=workers)
+        label(val, store, recipe, workers=workers)
 
 
 def test_few_pictures_make_small_shards_and_a_resumed_store_keeps_its_own(
     scene_folder: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
 ) -> None:
-    label(scene_folder / "images/train", tmp_path / "labels.zarr", recipe, checkpoint, rows_per_shard=None)
+    label(scene_folder / "images/train", tmp_path / "labels.zarr", recipe, rows_per_shard=None)
     assert open_store(tmp_path / "labels.zarr").schema.rows_per_shard == 120 // 16
-    assert label(scene_folder / "images/val", finished, recipe, checkpoint, rows_per_shard=None).labelled_now == 0
+    assert label(scene_folder / "images/val", finished, recipe, rows_per_shard=None).labelled_now == 0
 
 
 def test_class_names_that_are_not_one_for_each_class_are_refused(val: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -207,7 +216,7 @@ def test_class_names_that_are_not_one_for_each_class_are_refused(val: Path, chec
         "test_resnet", checkpoint=tmp_path / "w.safetensors", input_size=(64, 64), model_kwargs=MODEL_KWARGS
     )
     with pytest.raises(AnnotateError, match="2 class names come with the weights, but the model has 10 classes"):
-        label(val, tmp_path / "labels.zarr", recipe, tmp_path / "w.safetensors")
+        label(val, tmp_path / "labels.zarr", recipe)
 
 
 def test_the_summary_says_what_is_not_exact_and_what_was_given_up() -> None:
@@ -231,10 +240,10 @@ def test_a_worker_that_is_killed_is_replaced_and_a_poisoned_shard_given_up(
     val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
 ) -> None:
     once, always = tmp_path / "once.zarr", tmp_path / "always.zarr"
-    summary = label(val, once, recipe, checkpoint, workers=FaultyWorkers(RayWorkers(2), at=8, attempts=1, die=True))
+    summary = label(val, once, recipe, workers=FaultyWorkers(RayWorkers(2), at=8, attempts=1, die=True))
     assert summary.complete
     assert contents(once) == contents(finished)
-    summary = label(val, always, recipe, checkpoint, workers=FaultyWorkers(RayWorkers(2), at=8, attempts=99, die=True))
+    summary = label(val, always, recipe, workers=FaultyWorkers(RayWorkers(2), at=8, attempts=99, die=True))
     assert summary.given_up == ((range(8, 16), "the worker died"),)
     assert open_store(always).pending() == [range(8, 16)]
 
@@ -248,7 +257,7 @@ def test_a_picture_that_vanishes_during_the_run_is_a_row(
         (folder / f"{n}.jpg").write_bytes(path.read_bytes())
     source = FolderImages(folder)
     (folder / "3.jpg").unlink()
-    summary = run(source, str(tmp_path / "labels.zarr"), recipe, LocalWorkers(), checkpoint=checkpoint)
+    summary = run(source, str(tmp_path / "labels.zarr"), recipe, LocalWorkers())
     assert summary.failures == (("3.jpg", "missing", "the file is gone"),)
     store = open_store(tmp_path / "labels.zarr")
     assert store.column("status").tolist() == [0, 0, 0, Status.MISSING, 0, 0]
@@ -259,7 +268,7 @@ def test_batches_do_not_mix_rows_up(
     val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
 ) -> None:
     """Another batch size may move a last bit, but never a label to another row."""
-    label(val, tmp_path / "labels.zarr", recipe, checkpoint, batch_size=3)
+    label(val, tmp_path / "labels.zarr", recipe, batch_size=3)
     one, other = (open_store(path).read(range(30)) for path in (tmp_path / "labels.zarr", finished))
     assert (one.classes[..., 0] == other.classes[..., 0]).mean() > 0.999
     assert abs(one.scores - other.scores).max() < 0.03
@@ -268,5 +277,5 @@ def test_batches_do_not_mix_rows_up(
 def test_a_job_is_small_enough_to_travel(recipe: Recipe, checkpoint: Path, val: Path) -> None:
     import pickle
 
-    job = LabelJob(reader=FolderReader(val), address="labels.zarr", recipe=recipe, k=5, checkpoint=checkpoint)
+    job = LabelJob(reader=FolderReader(val), address="labels.zarr", recipe=recipe, k=5)
     assert len(pickle.dumps(job)) < 2000

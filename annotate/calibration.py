@@ -1,0 +1,172 @@
+"""How sure may a network be? A temperature, fitted where the classes of whole pictures are known.
+
+T is the one number that makes the pictures' own classes likeliest [Guo et al. 2017, arXiv 1706.04599]:
+
+    T = argmin_T  mean over pictures of  -log p_T(class),    p_T = mean over looks of softmax(logits / T)
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from annotate.annotator import Annotator
+from annotate.decode import decode
+from annotate.errors import AnnotateError, PictureError
+from annotate.images.source import ImageSource
+
+_BINS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A fitted temperature, and what it does to the answers that it was fitted on.
+
+    pictures:    how many were asked about
+    accuracy:    of the likeliest class, in which the temperature changes nothing where there is one look
+    nll:         mean negative log-likelihood of the pictures' own classes, nats, at temperature 1 and at the fitted one
+    error:       expected calibration error in 15 bins of confidence, likewise
+    """
+
+    temperature: float
+    pictures: int
+    accuracy: float
+    nll: tuple[float, float]
+    error: tuple[float, float]
+
+    def describe(self) -> str:
+        """The figures, for a person."""
+        return "\n".join(
+            [
+                f"temperature        {self.temperature:.3f}, fitted on {self.pictures:,} pictures, "
+                f"{100 * self.accuracy:.1f} % of them named right",
+                f"negative log-lik.  {self.nll[0]:.4f} nats at temperature 1, {self.nll[1]:.4f} at the fitted one",
+                f"calibration error  {self.error[0]:.4f} at temperature 1, {self.error[1]:.4f} at the fitted one",
+            ]
+        )
+
+    def to_toml(self) -> str:
+        """Settings for `annotate run --config`."""
+        comment = "".join(f"# {line}\n" for line in self.describe().splitlines())
+        return f"{comment}temperature = {self.temperature:.4f}\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "temperature": self.temperature,
+            "pictures": self.pictures,
+            "accuracy": self.accuracy,
+            "nll": list(self.nll),
+            "error": list(self.error),
+        }
+
+
+def calibrate(
+    source: ImageSource,
+    annotator: Annotator,
+    class_names: Sequence[str] | None,
+    *,
+    count: int = 2000,
+    batch_size: int = 32,
+    report: Callable[[int], None] = lambda pictures: None,
+) -> Calibration:
+    """Ask about pictures whose classes are known, and fit the temperature.
+
+    Args:
+        source: pictures with targets.
+        annotator: the networks.
+        class_names: of the networks' classes.
+        count: pictures to ask about, drawn by chance, the same each time.
+        batch_size: pictures that the networks see at once.
+        report: called with the number of pictures after each batch.
+
+    Raises:
+        AnnotateError: the pictures have no classes, or not the networks'.
+    """
+    numbers = _numbers(source, class_names, annotator.class_count)
+    rows = [row for row in range(len(source.keys)) if numbers[row] >= 0]
+    rows = sorted(random.Random(0).sample(rows, min(count, len(rows))))
+    answers, classes = [], []
+    for start in range(0, len(rows), batch_size):
+        pictures = []
+        for row in rows[start : start + batch_size]:
+            try:
+                pictures.append(decode(source.reader.read(source.handles[row]), exif=annotator.recipe.exif))
+            except PictureError:
+                continue
+            classes.append(numbers[row])
+        if pictures:
+            answers.append(annotator.answers(pictures))
+        report(min(batch_size, len(rows) - start))
+    if not classes:
+        raise AnnotateError("cannot calibrate: none of the pictures can be read")
+    return fit(torch.cat(answers, 1), torch.tensor(classes))
+
+
+def fit(logits: torch.Tensor, classes: torch.Tensor) -> Calibration:
+    """The temperature for logits [looks, n, classes] and the classes int64 [n] of the pictures."""
+    logits = logits.double()
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = _nll(logits, classes, log_temperature.exp())
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    temperature = log_temperature.detach().exp().clamp(0.01, 100)
+    before, after = (_probabilities(logits, t) for t in (torch.ones(()), temperature))
+    return Calibration(
+        temperature=float(temperature),
+        pictures=len(classes),
+        accuracy=float((after.argmax(-1) == classes).double().mean()),
+        nll=(float(_nll(logits, classes, torch.ones(()))), float(_nll(logits, classes, temperature))),
+        error=(calibration_error(before, classes), calibration_error(after, classes)),
+    )
+
+
+def calibration_error(probabilities: torch.Tensor, classes: torch.Tensor) -> float:
+    """The expected calibration error of probabilities [n, classes]: how far confidence is from accuracy, by bins."""
+    confidence, best = probabilities.max(-1)
+    right = (best == classes).double()
+    bins = (confidence * _BINS).long().clamp(max=_BINS - 1)
+    apart = torch.zeros(_BINS, dtype=torch.float64).index_add(0, bins, right - confidence.double())
+    return float(apart.abs().sum() / len(classes))
+
+
+def _probabilities(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    return (logits / temperature).softmax(-1).mean(0)
+
+
+def _nll(logits: torch.Tensor, classes: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    chosen = (logits / temperature).log_softmax(-1)[:, torch.arange(len(classes)), classes]
+    return -(chosen.logsumexp(0) - torch.tensor(len(logits)).log()).mean()
+
+
+def _numbers(source: ImageSource, class_names: Sequence[str] | None, class_count: int) -> list[int]:
+    """The networks' class of each picture, or -1 where it has none."""
+    if source.targets is None or source.target_names is None:
+        raise AnnotateError(
+            "cannot calibrate: the pictures have no classes; give a folder with a folder for each class"
+        )
+    known = {name: number for number, name in enumerate(class_names or ())}
+    numbers = [known.get(name, -1) for name in source.target_names]
+    if max(numbers) < 0 and len(numbers) == class_count == 1000 and all(map(_is_wnid, source.target_names)):
+        numbers = list(range(class_count))  # ImageNet's folders, in whose order its classes are numbered
+    if max(numbers) < 0:
+        raise AnnotateError(
+            f"cannot calibrate: none of the pictures' classes ({', '.join(source.target_names[:3])}, …) is "
+            f"named like one of the network's ({', '.join(list(known)[:3]) or 'which has no names'}, …)"
+        )
+    return [numbers[target] if target >= 0 else -1 for target in source.targets]
+
+
+def _is_wnid(name: str) -> bool:
+    return re.fullmatch(r"n\d{8}", name) is not None

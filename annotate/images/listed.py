@@ -1,0 +1,118 @@
+"""How is a CSV or JSONL file a collection of pictures? Each line names a picture's path, and perhaps its label."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from annotate.errors import AnnotateError
+from annotate.images.folder import FolderReader
+from annotate.images.keys import is_sound
+from annotate.images.targets import as_targets
+
+
+class _Entry(NamedTuple):
+    """What one line says."""
+
+    line: int
+    path: Any
+    label: Any
+
+
+class ListedImages:
+    """The pictures that a list names, in the list's order.
+
+    A CSV file has a header with `path` and perhaps `label`; each line of a JSONL file is an object with "path" and
+    perhaps "label". Other columns are not looked at. Paths are relative to the folder that the list lies in, with /
+    between their parts. They are the keys, whatever their suffix; a file that is not there is a row without a label.
+
+    Labels are whole numbers for all pictures, or names for all, which are numbered in their sorted order; an empty one
+    or null is none. A CSV's labels are numbers where all of them read as such.
+
+    Raises:
+        AnnotateError: the list cannot be read, is empty, or a line is not as above; names the line.
+    """
+
+    def __init__(self, address: str | os.PathLike[str]) -> None:
+        path = Path(address).absolute()
+        self.reader = FolderReader(path.parent)
+        entries = _read(path)
+        if not entries:
+            raise AnnotateError(f"the list {address} names no picture")
+        lines: dict[str, int] = {}
+        for entry in entries:
+            place = f"line {entry.line} of {address}"
+            if not isinstance(entry.path, str) or not is_sound(entry.path):
+                raise AnnotateError(
+                    f"{place} has the path {entry.path!r}; a path is relative to the list's own folder, with / between "
+                    "its parts and no . or .. among them. Put the list into a folder above the pictures"
+                )
+            if entry.path in lines:
+                raise AnnotateError(
+                    f"{place} has the path {entry.path!r}, as line {lines[entry.path]} has; remove one of them"
+                )
+            lines[entry.path] = entry.line
+        self.keys = list(lines)
+        self.handles = self.keys
+        self.targets, self.target_names = as_targets(
+            [entry.label for entry in entries], lambda row: f"line {entries[row].line} of {address}"
+        )
+        self.left_out = 0
+
+
+def _read(path: Path) -> list[_Entry]:
+    is_csv = path.suffix.lower() == ".csv"
+    try:
+        with path.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as file:
+            return _numbered(list(_rows(file, path))) if is_csv else list(_objects(file, path))
+    except OSError as error:
+        raise AnnotateError(f"cannot read the list {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AnnotateError(f"cannot read the list {path}: {error}; a list is text in UTF-8") from error
+
+
+def _rows(file: TextIO, path: Path) -> Iterator[_Entry]:
+    """The entries of a CSV file, with labels as text, None for an empty one."""
+    rows = csv.reader(file, strict=True)
+    header = next(rows, [])
+    if header.count("path") != 1 or header.count("label") > 1:
+        raise AnnotateError(
+            f"the list {path} begins with {', '.join(header)!r}; its first line names the columns: path, or path,label"
+        )
+    for row in filter(None, rows):
+        if len(row) != len(header):
+            raise AnnotateError(
+                f"line {rows.line_num} of {path} has {len(row)} fields, the first line has {len(header)}; a field with "
+                'a comma in it is put between "'
+            )
+        yield _Entry(
+            rows.line_num,
+            row[header.index("path")],
+            row[header.index("label")] or None if "label" in header else None,
+        )
+
+
+def _numbered(entries: list[_Entry]) -> list[_Entry]:
+    """The entries with numbers for labels, if all of them are numbers."""
+    if not all(entry.label is None or re.fullmatch("-?[0-9]+", entry.label) for entry in entries):
+        return entries
+    return [entry._replace(label=None if entry.label is None else int(entry.label)) for entry in entries]
+
+
+def _objects(file: TextIO, path: Path) -> Iterator[_Entry]:
+    """The entries of a JSONL file."""
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            yield _Entry(number, entry["path"], entry.get("label"))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise AnnotateError(
+                f'line {number} of {path} is no JSON object with a "path": {line.strip()[:80]!r}'
+            ) from error

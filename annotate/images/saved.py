@@ -1,0 +1,62 @@
+"""How is a cell of a dataset read that `datasets` has saved? From its Arrow files, which are mapped into memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from annotate.errors import AnnotateError
+from annotate.images.opened import Opened
+
+
+@dataclass(frozen=True)
+class SavedTable:
+    """The rows of a folder that `Dataset.save_to_disk` wrote. What travels is the folder's path."""
+
+    root: Path
+    _opened: Opened[datasets.Dataset] = field(default_factory=Opened, init=False, repr=False, compare=False)
+
+    @classmethod
+    def at(cls, path: Path) -> SavedTable:
+        """The table in this folder.
+
+        Raises:
+            AnnotateError: it holds several splits, each in a folder of its own.
+        """
+        splits = path / "dataset_dict.json"
+        if splits.exists():
+            names = json.loads(splits.read_text(encoding="utf-8")).get("splits", [])
+            raise AnnotateError(
+                f"the dataset {path} has the splits {', '.join(names)}; give the folder of one, for example "
+                f"{path / names[0] if names else path}"
+            )
+        return cls(path)
+
+    def __len__(self) -> int:
+        return len(self._dataset())
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, with what `datasets` says of them."""
+        return self._dataset().features.arrow_schema
+
+    def values(self, column: str, part: str | None = None) -> list[Any]:
+        """All values of a column, or of one part of a struct, without reading its other parts."""
+        found: list[Any] = []
+        for batch in self._dataset().select_columns([column]).iter(10_000):
+            values = batch[column]
+            found += (values if part is None else pc.struct_field(values, part)).to_pylist()
+        return found
+
+    def cell(self, row: int, column: str) -> Any:
+        """The value in one row, as Python has it."""
+        return self._dataset()[row][column][0].as_py()
+
+    def _dataset(self) -> datasets.Dataset:
+        return self._opened.get(None, lambda: datasets.load_from_disk(str(self.root)).with_format("arrow"))

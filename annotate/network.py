@@ -1,0 +1,228 @@
+"""Which network looks at the pictures, through which input, and with which weights?"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from annotate.errors import AnnotateError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A pretrained timm network, and the input that it takes.
+
+    model:          a timm name, with its tag if it has one
+    weights:        "sha256:" and the hash of the checkpoint file, or "pretrained" for those that timm downloads
+    input_size:     height and width of its input, pixels
+    mean, std:      of the input's normalisation, for pixels in [0, 1]
+    interpolation:  the filter of the resize
+    model_kwargs:   what `timm.create_model` gets besides
+    checkpoint:     the file of the weights on this machine, or None; no part of what decides a label, nor of the JSON
+
+    Raises:
+        AnnotateError: a field is out of its range.
+    """
+
+    model: str
+    weights: str
+    input_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Path | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse fields out of range."""
+        if min(self.input_size) < 1:
+            raise AnnotateError(f"the input size must be at least 1x1 pixels, not {self.input_size}")
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        *,
+        checkpoint: Path | None = None,
+        input_size: tuple[int, int] | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A timm network with the input that it was made for. Loads no weights.
+
+        Raises:
+            AnnotateError: timm has no such model, or the checkpoint cannot be read.
+        """
+        import timm
+
+        _check_model_name(model)
+        config = timm.get_pretrained_cfg(model)
+        if config is None:
+            raise AnnotateError(f"timm knows the model {model}, but not its input; use another name")
+        known = config.to_dict()
+        default_size = known.get("test_input_size") or known["input_size"]
+        return cls(
+            model=model,
+            model_kwargs=dict(model_kwargs or {}),
+            weights="pretrained" if checkpoint is None else _file_hash(checkpoint),
+            input_size=input_size or (int(default_size[1]), int(default_size[2])),
+            interpolation=known["interpolation"],
+            mean=tuple(known["mean"]),
+            std=tuple(known["std"]),
+            checkpoint=None if checkpoint is None else checkpoint.absolute(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, without the place of the checkpoint; `from_json` gives an equal network back."""
+        values = asdict(self)
+        del values["checkpoint"]
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The network of `to_json`'s values."""
+        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**frozen)
+
+    def build(self) -> torch.nn.Module:
+        """The network with its weights, in evaluation mode on the CPU.
+
+        Raises:
+            AnnotateError: the weights cannot be had or do not fit.
+        """
+        import timm
+
+        config, checkpoint = timm.get_pretrained_cfg(self.model), self.checkpoint
+        classes = self.model_kwargs.get("num_classes")
+        if checkpoint is None and config and classes not in (None, config.num_classes):
+            raise AnnotateError(
+                f"the pretrained weights of {self.model} are for {config.num_classes} classes; with "
+                f"num_classes={classes} its classifier would be random. Give your own with --checkpoint FILE"
+            )
+        try:
+            model: torch.nn.Module = timm.create_model(
+                self.model, pretrained=checkpoint is None, **self.model_kwargs
+            ).eval()
+        except Exception as error:  # the network, the Hub and timm raise what they like
+            raise AnnotateError(self._cannot_build(error)) from error
+        if checkpoint is not None:
+            if _file_hash(checkpoint) != self.weights:
+                raise AnnotateError(f"the checkpoint {checkpoint} has changed since the job began; begin it again")
+            try:
+                # Refuses pickles that hold more than tensors.
+                timm.models.load_checkpoint(model, str(checkpoint), weights_only=True)
+            except Exception as error:  # a wrong file fails in many ways
+                raise AnnotateError(
+                    f"the checkpoint {checkpoint} does not fit the model {self.model} with "
+                    f"{dict(self.model_kwargs) or 'no further arguments'}: {error}"
+                ) from error
+        return model
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names that the checkpoint or timm gives to the network's classes, or None.
+
+        Raises:
+            AnnotateError: what the checkpoint gives is no list of names.
+        """
+        import timm
+        from safetensors import safe_open
+
+        if self.checkpoint is not None:
+            if self.checkpoint.suffix != ".safetensors":
+                return None
+            with safe_open(self.checkpoint, "pt") as file:
+                listed = (file.metadata() or {}).get("class_names")
+            try:
+                return tuple(map(str, json.loads(listed))) if listed else None
+            except (TypeError, ValueError) as error:
+                raise AnnotateError(
+                    f"the class_names in the header of {self.checkpoint} are no JSON list: {error}"
+                ) from error
+        config = timm.get_pretrained_cfg(self.model)
+        subset = timm.data.infer_imagenet_subset(config.to_dict()) if config else None
+        if subset is None:
+            return None
+        info = timm.data.ImageNetInfo(subset)
+        return tuple(info.index_to_description(index) for index in range(info.num_classes()))
+
+    def provenance(self, model: torch.nn.Module) -> dict[str, Any]:
+        """Where the weights that were loaded come from: JSON values, for a person who wants to have them again.
+
+        checkpoint: the name of the file; state: SHA-256 of what was loaded; pretrained_cfg, hub: what timm says of
+        the weights that it downloads, with the commit and the SHA-256 of the file where the Hub's cache has them.
+        """
+        found: dict[str, Any] = {"state": state_hash(model)}
+        if self.checkpoint is not None:
+            return {"checkpoint": self.checkpoint.name, **found}
+        config: Any = getattr(model, "pretrained_cfg", {})
+        found["pretrained_cfg"] = json.loads(json.dumps(dict(config), default=str))
+        return {**found, **_from_the_hub(config)}
+
+    def _cannot_build(self, error: Exception) -> str:
+        what = f"cannot make the model {self.model} with {dict(self.model_kwargs) or 'no further arguments'}"
+        if self.checkpoint is not None:
+            return f"{what}: {error}"
+        return (
+            f"{what} and its pretrained weights: {error}\n"
+            "Where there is no network, fetch the weights where there is one and give the file with --checkpoint FILE."
+        )
+
+
+def state_hash(model: torch.nn.Module) -> str:
+    """ "sha256:" and the hash of all weights and statistics: names, types, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(_bytes()).numpy().data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _bytes() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _from_the_hub(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The commit and the hash of the file that the Hub's cache on this machine has for these weights, if it has one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if not (repository := config.get("hf_hub_id")):
+        return {}
+    for name in filter(None, (config.get("hf_hub_filename"), "model.safetensors", "pytorch_model.bin")):
+        cached = try_to_load_from_cache(repository, name)
+        if isinstance(cached, str):
+            path = Path(cached)  # …/snapshots/<commit>/<file>
+            return {
+                "hub": {"repository": repository, "commit": path.parent.name, "file": name, "hash": _file_hash(path)}
+            }
+    return {}
+
+
+def _check_model_name(name: str) -> None:
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
+        hint = f"; did you mean {', '.join(near)}?" if near else "; `timm.list_models()` lists them"
+        raise AnnotateError(f"timm has no model {name!r}{hint}")
+    tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise AnnotateError(f"timm has no weights {tag!r} for {architecture}; it has {', '.join(tags) or 'none'}")
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise AnnotateError(f"cannot read the checkpoint {path}: {error.strerror}") from error
