@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import __main__, entropy, keys, reads, size
+from benchmarks import __main__, entropy, keys, labelling, reads, size
 from benchmarks.fidelity import Fidelity, divergence
 from benchmarks.names import FOLDERS, absent_key, key
 from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
@@ -208,3 +208,19 @@ def test_the_command_runs_what_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Size of 4 reference maps" in result.stdout
     assert list(json.loads((tmp_path / "figures.json").read_text())) == ["size"]
     assert CliRunner().invoke(__main__.main, ["nothing"]).exit_code == 2
+
+
+def test_parts_of_shards_are_counted_between_two_moments() -> None:
+    ended = [10.0, 20.0, 40.0]
+    assert labelling.shards_between(ended, 10, 40) == pytest.approx(2)
+    assert labelling.shards_between(ended, 15, 30) == pytest.approx(1)
+
+
+def test_every_way_of_labelling_has_its_rate_and_every_step_its_time(tmp_path: Path) -> None:
+    found = labelling.measure(tmp_path, networks={"test_resnet": 64}, rounds=1, shards=1)
+    assert [*found.rates["test_resnet"]] == [labelling.BARE, labelling.OURS, labelling.PUBLISHED]
+    assert all(rate > 0 for (rate,) in found.rates["test_resnet"].values())
+    assert all(found.steps["test_resnet"][step] > 0 for step in labelling.STEPS)
+    assert verify(open_store(tmp_path / "test_resnet-0.zarr"), deep=True).state == "ok"
+    assert len(list((tmp_path / "pickles").rglob("*.pt"))) >= labelling.BATCH
+    assert "JPEG files of 500x375" in found.describe()
