@@ -15,7 +15,7 @@ demo: $(INSTALLED)  ## label real pictures, look at the labels, train on them: 4
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest
 
-bench: $(INSTALLED)  ## measure size and speed beside the alternatives: about 3 minutes on 2 cores
+bench: $(INSTALLED)  ## measure size and speed beside the alternatives: about 10 minutes on 2 cores
 	$(BIN)/python -m benchmarks
 
 check: $(INSTALLED)  ## lint, formatting, types and the layer rule: what CI runs besides the tests

@@ -16,9 +16,11 @@ from typing import Any
 import timm.layers
 import torch
 from timm.layers import activations
+from timm.models.metaformer import SquaredReLU, StarReLU
 from torch import nn
 
 _ACTIVATIONS = {nn.modules.activation.__name__, activations.__name__}  # the modules that define them
+_OTHER_ACTIVATIONS = (SquaredReLU, StarReLU)
 _RMS_NORMS = (
     nn.RMSNorm,
     timm.layers.RmsNorm,
@@ -38,8 +40,7 @@ class Gates:
     """The layers of a network that bend, and can be held: activations, and norms over channels."""
 
     def __init__(self, model: nn.Module) -> None:
-        leaves = [module for module in model.modules() if not any(module.children())]
-        self._layers = [module for module in leaves if _is_activation(module) or _is_norm(module)]
+        self._layers = list(dict.fromkeys(_bending(model)))  # a layer that is used twice is held once
 
     def record(self, head: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """What a head answers, and what each call of a layer that bends was given meanwhile, in order."""
@@ -88,8 +89,18 @@ class Gates:
                 handle.remove()
 
 
+def _bending(module: nn.Module) -> Iterator[nn.Module]:
+    """The activations and norms of a network. What an activation consists of is a part of it."""
+    if _is_activation(module) or _is_norm(module):
+        yield module
+        return
+    for child in module.children():
+        yield from _bending(child)
+
+
 def _is_activation(layer: nn.Module) -> bool:
-    return type(layer).__module__ in _ACTIVATIONS
+    named_so = type(layer).__module__ in _ACTIVATIONS and not isinstance(layer, nn.MultiheadAttention)
+    return named_so or isinstance(layer, _OTHER_ACTIVATIONS)
 
 
 def _is_norm(layer: nn.Module) -> bool:

@@ -32,7 +32,7 @@ from annotate.recipe import Recipe
 from annotate.workers import RayWorkers
 from benchmarks.rounds import Ratio
 from benchmarks.table import table
-from storage import LabelMap, Schema, coding, create_store
+from storage import LabelMap, Record, Schema, coding, create_store
 
 WORKERS = len(os.sched_getaffinity(0))
 NETWORKS = {"resnet18": 224, "resnet50": 288}
@@ -156,7 +156,7 @@ def _through_ray(recipe: Recipe, images: Path, address: Path, shards: int) -> fl
         for start in range(0, rows, ROWS_PER_SHARD)
     ]
     ended: dict[str, list[float]] = defaultdict(list)
-    for outcome in RayWorkers(WORKERS).map(job, waiting):
+    for outcome in RayWorkers(WORKERS).map(_InStep(job, address.with_suffix(".ready")), waiting):
         if outcome.record is None:
             raise RuntimeError(outcome.error)
         ended[outcome.record.run["worker"]].append(time.monotonic())
@@ -164,6 +164,29 @@ def _through_ray(recipe: Recipe, images: Path, address: Path, shards: int) -> fl
     start, end = max(min(times) for times in ended.values()), min(max(times) for times in ended.values())
     done = sum(shards_between(times, start, end) for times in ended.values())
     return ROWS_PER_SHARD * done / (end - start)
+
+
+@dataclass(frozen=True, slots=True)
+class _InStep:
+    """A job whose workers wait for each other after their first shard, until all have compiled their networks."""
+
+    job: LabelJob
+    ready: Path  # a folder, with a file for each worker that waits
+
+    def start(self) -> Callable[[Shard], Record]:
+        do = self.job.start()
+        self.ready.mkdir(exist_ok=True)
+        mine = self.ready / str(os.getpid())
+
+        def label(shard: Shard) -> Record:
+            record = do(shard)
+            if not mine.exists():
+                mine.touch()
+                while len(os.listdir(self.ready)) < WORKERS:
+                    time.sleep(0.01)
+            return record
+
+        return label
 
 
 def shards_between(times: list[float], start: float, end: float) -> float:

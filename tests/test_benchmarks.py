@@ -217,7 +217,7 @@ def test_parts_of_shards_are_counted_between_two_moments() -> None:
 
 
 def test_every_way_of_labelling_has_its_rate_and_every_step_its_time(tmp_path: Path) -> None:
-    found = labelling.measure(tmp_path, networks={"test_resnet": 64}, rounds=1, shards=1)
+    found = labelling.measure(tmp_path, networks={"test_resnet": 64}, rounds=1, shards=4)
     assert [*found.rates["test_resnet"]] == [labelling.BARE, labelling.OURS, labelling.PUBLISHED]
     assert all(rate > 0 for (rate,) in found.rates["test_resnet"].values())
     assert all(found.steps["test_resnet"][step] > 0 for step in labelling.STEPS)

@@ -18,6 +18,7 @@ from torch import nn
 from torchvision.datasets import ImageFolder
 
 from annotate.images import FolderImages
+from annotate.network import Network
 from annotate.recipe import Recipe
 from annotate.run import run
 from annotate.workers import LocalWorkers
@@ -80,14 +81,8 @@ def views() -> Iterator[View]:
 def dataset(tmp_path: Path, shape: tuple[int, int], preprocess: str) -> LabeledImages:
     (tmp_path / "images" / "a").mkdir(parents=True)
     Image.fromarray(quadrants(*shape)).save(tmp_path / "images" / "a" / "quadrants.png")
-    recipe = Recipe(
-        model="colour_net",
-        weights="pretrained",
-        input_size=(192, 192),
-        mean=(0, 0, 0),
-        std=(1, 1, 1),
-        preprocess=preprocess,
-    )
+    network = Network(model="colour_net", weights="pretrained", input_size=(192, 192), mean=(0, 0, 0), std=(1, 1, 1))
+    recipe = Recipe(networks=(network,), preprocess=preprocess)
     summary = run(FolderImages(tmp_path / "images"), str(tmp_path / "labels.zarr"), recipe, LocalWorkers(), k=2)
     assert summary.complete
     images = ImageFolder(tmp_path / "images")
