@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -16,7 +16,6 @@ ScoreKind = Literal["probability", "logit"]
 
 # Rounding of float32 sums over k probabilities.
 _MASS_TOLERANCE = 1e-4
-_set = object.__setattr__  # what a frozen dataclass itself uses
 _ARRAYS = ("classes", "scores", "boxes", "sizes", "status")
 
 
@@ -98,12 +97,12 @@ class LabelMap:
     ) -> Self:
         """A label map of values that were checked before they were written: looks at none of them again."""
         label = object.__new__(cls)
-        _set(label, "classes", classes)
-        _set(label, "scores", scores)
-        _set(label, "boxes", boxes)
-        _set(label, "sizes", sizes)
-        _set(label, "status", status)
-        _set(label, "kind", kind)
+        _set_classes(label, classes)
+        _set_scores(label, scores)
+        _set_boxes(label, boxes)
+        _set_sizes(label, sizes)
+        _set_status(label, status)
+        _set_kind(label, kind)
         return label
 
     @classmethod
@@ -164,3 +163,9 @@ class LabelMap:
         if self.boxes.ndim != 1:
             raise TypeError("a batch of label maps has one box for each; index it first")
         return Box.from_edges(self.boxes)
+
+
+# The slots themselves: what a frozen dataclass sets is set through them, without looking them up by name each time.
+_set_classes, _set_scores, _set_boxes, _set_sizes, _set_status, _set_kind = (
+    getattr(LabelMap, field.name).__set__ for field in fields(LabelMap)
+)

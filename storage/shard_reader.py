@@ -15,7 +15,6 @@ zarr-python reads the same bytes with much more work for each chunk; tests hold 
 from __future__ import annotations
 
 import math
-import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -32,7 +31,6 @@ from storage.errors import DamageError
 from storage.mapping import Mapping
 from storage.schema import Schema
 
-_entry = struct.Struct("<QQ").unpack_from
 _ENTRY_BYTES = 16
 _STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
 _OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 65,000
@@ -48,11 +46,18 @@ class _Decompressor(threading.local):
 _zstd = _Decompressor()
 
 
+class _Chunks(NamedTuple):
+    """An object with chunks, and its index as uint64: offset and length of each chunk in turn."""
+
+    data: memoryview
+    index: memoryview
+
+
 class _Shard(NamedTuple):
     """The objects of a shard: two with chunks, three read in place. None of the views may outlive the mappings."""
 
-    classes: memoryview
-    scores: memoryview
+    classes: _Chunks
+    scores: _Chunks
     boxes: NDArray[np.float32]
     sizes: NDArray[np.uint32]
     status: NDArray[np.uint8]
@@ -67,7 +72,6 @@ class ShardReader:
         """Args: the store's folder, and its schema. Nothing is read yet."""
         self._folder = folder
         self._rows = schema.rows_per_shard
-        self._index_bytes = self._rows * _ENTRY_BYTES + CRC_BYTES
         self._layouts = layouts(schema)
         self._grid = *schema.grid, schema.k
         self._class_dtype, self._score_dtype = schema.class_dtype, schema.score_dtype
@@ -130,14 +134,15 @@ class ShardReader:
         """Look at the objects of a shard anew: they were replaced."""
         self._open.pop(shard, None)
 
-    def _chunk(self, data: memoryview, size: int, shard: int, place: int) -> bytes:
+    def _chunk(self, chunks: _Chunks, size: int, shard: int, place: int) -> bytes:
         """The bytes of one inner chunk, of which there are so many."""
-        end = len(data) - self._index_bytes
-        offset, length = _entry(data, end + place * _ENTRY_BYTES)
-        if offset + length > end:  # also where it was never written: both are 2**64 - 1
+        data, index = chunks
+        offset = index[2 * place]
+        end = offset + index[2 * place + 1]
+        if end > len(data):  # also where it was never written: both are 2**64 - 1
             raise self._damage(shard, place, "is missing")
         try:
-            chunk = _zstd.decompress(data[offset : offset + length])
+            chunk = _zstd.decompress(data[offset:end])
         except zstandard.ZstdError as error:
             raise self._damage(shard, place, f"is damaged: {error}") from error
         if len(chunk) != size:  # though its checksum holds
@@ -158,7 +163,9 @@ class ShardReader:
                 raise DamageError(f"the shard {path} cannot be read: {error}") from error
             self._check(layout, mappings[-1].data, path)
         views: list[Any] = [
-            mapping.data if layout.is_map else np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data)
+            _Chunks(mapping.data, mapping.data[-least_bytes(layout, self._rows) : -CRC_BYTES].cast("Q"))
+            if layout.is_map
+            else np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data)
             for layout, mapping in zip(self._layouts, mappings, strict=True)
         ]
         if len(self._open) >= _OPEN_SHARDS:
