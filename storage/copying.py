@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.backends import absolute, create_store
+from storage.coding import CodedLabels
 from storage.errors import MismatchError, StoreError
 from storage.progress import Progress
 from storage.store import LabelStore
@@ -67,12 +69,15 @@ def copy(source: LabelStore, address: str, *, report: Callable[[Progress], None]
         places = [(shard, place) for place in range(len(rows))]
         labels = source.fetch(places)
         if shard in there:
-            if any(
-                mine.tobytes() != theirs.tobytes() for mine, theirs in zip(labels, target.fetch(places), strict=True)
-            ):
+            if _bytes(labels) != _bytes(target.fetch(places)):
                 raise MismatchError(address, [f"labels: rows {rows.start} to {rows.stop} are others"])
             continue
         target.put(shard, labels, failures=record.failures, run=record.run)
         done += len(rows)
         report(Progress(done, len(source), 0))
     return Copied(address=address, pictures=len(source), copied_now=done - before, pending=len(source) - done)
+
+
+def _bytes(labels: CodedLabels) -> list[bytes]:
+    arrays: tuple[NDArray[Any], ...] = labels
+    return [array.tobytes() for array in arrays]

@@ -50,7 +50,7 @@ class _Chunks(NamedTuple):
     """An object with chunks, and its index as uint64: offset and length of each chunk in turn."""
 
     data: memoryview
-    index: memoryview
+    entries: memoryview
 
 
 class _Shard(NamedTuple):
@@ -136,9 +136,9 @@ class ShardReader:
 
     def _chunk(self, chunks: _Chunks, size: int, shard: int, place: int) -> bytes:
         """The bytes of one inner chunk, of which there are so many."""
-        data, index = chunks
-        offset = index[2 * place]
-        end = offset + index[2 * place + 1]
+        data, entries = chunks
+        offset = entries[2 * place]
+        end = offset + entries[2 * place + 1]
         if end > len(data):  # also where it was never written: both are 2**64 - 1
             raise self._damage(shard, place, "is missing")
         try:

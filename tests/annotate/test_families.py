@@ -67,7 +67,8 @@ def test_a_family_answers_as_the_table_says(family: str) -> None:
         features = model.forward_features(pixels)
         if isinstance(features, torch.Tensor) and features.ndim == 3 and family not in NO_PLACE:
             for row, column in ((grid[0] - 1, 0), (0, grid[1] - 1), (grid[0] // 2, 0)):
-                assert moved(dense, pixels[:1], grid, row, column) == (row, column)
+                there = moved(dense, pixels[:1], grid, row, column)
+                assert max(abs(there[0] - row), abs(there[1] - column)) <= 1, "convolutions reach a neighbour"
 
 
 def apart(logits: torch.Tensor, own: torch.Tensor) -> float:
