@@ -12,21 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from tqdm import tqdm
 
-from tokenlabel import LabeledImages, collate, folder_keys, random_view, token_label_loss, whole_view
+from tokenlabel import Crops, LabeledImages, View, collate, folder_keys, random_view, token_label_loss, whole_view
 from tokenlabel.models import LVViT
 
+Draw = Callable[[np.random.Generator, tuple[int, int]], View]
 TEACHINGS = ("class labels", "class and token labels", "annotator's labels")
 SIZE, TOKENS, CLASSES = (64, 64), (8, 8), 10
 EPOCHS, BATCH, LEARNING_RATE = 8, 64, 1e-3  # at 3e-3 some seeds of the class-label student learn nothing
@@ -46,11 +48,12 @@ def student() -> LVViT:
     ).to(memory_format=torch.channels_last)
 
 
-def pictures(out: Path, split: str, **options: object) -> LabeledImages:
+def pictures(out: Path, split: str, draw: Draw, *, seed: int = 0) -> LabeledImages:
     """The pictures of a split, joined to its labels."""
     images = ImageFolder(out / "images" / split)
     store = out / f"labels-{split}.zarr"
-    return LabeledImages(images, store, keys=folder_keys(images), size=SIZE, tokens=TOKENS, **options)
+    crops = Crops(SIZE, draw)
+    return LabeledImages(images, store, keys=folder_keys(images), augment=crops, tokens=TOKENS, seed=seed)
 
 
 def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:
@@ -62,7 +65,7 @@ def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:
     torch.manual_seed(seed)
     model = student()
     # Digits are not mirrored: a mirrored digit is no digit.
-    data = pictures(out, "train", draw=partial(random_view, scale=(0.5, 1.0), mirror=0.0), seed=seed)
+    data = pictures(out, "train", partial(random_view, scale=(0.5, 1.0), mirror=0.0), seed=seed)
     loader = DataLoader(
         data, BATCH, shuffle=True, drop_last=True, collate_fn=collate, generator=torch.Generator().manual_seed(seed)
     )
@@ -86,7 +89,7 @@ def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:
                 optimizer.step()
                 schedule.step()
                 bar.update()
-    return accuracy(model, pictures(out, "val", draw=whole_view))
+    return accuracy(model, pictures(out, "val", whole_view))
 
 
 @torch.inference_mode()

@@ -26,7 +26,7 @@ from cli import main
 from storage import Status, open_store
 from tests import s3
 from tests.conftest import MODEL_KWARGS, contents
-from tokenlabel import LabeledImages, folder_keys
+from tokenlabel import Crops, LabeledImages, folder_keys
 
 MODEL = ["--model", "test_resnet", "--input-size", "64"]
 WEIGHTS = ["--checkpoint", "{checkpoint}"]
@@ -411,7 +411,7 @@ def test_a_bucket_is_an_address_like_any_other(
         sheet = command("inspect", address, "--images", images, "-o", tmp_path / "sheet.png", "--count", 2)
         assert sheet.exit_code == 0, sheet.output
         pictures = ImageFolder(images)
-        arguments = {"keys": folder_keys(pictures), "size": (64, 64), "tokens": (8, 8), "seed": 5}
+        arguments = {"keys": folder_keys(pictures), "augment": Crops((64, 64)), "tokens": (8, 8), "seed": 5}
         mine = LabeledImages(pictures, address, **arguments)[3].targets
         theirs = LabeledImages(pictures, finished, **arguments)[3].targets
         assert torch.equal(mine.probabilities, theirs.probabilities)

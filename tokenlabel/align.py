@@ -7,6 +7,9 @@ regular grid of points in that rectangle: per axis as many points as the rectang
     scores [tokens_y, tokens_x, p] = W_y [tokens_y, h] · map [h, w, p] · W_x [tokens_x, w]ᵀ
 
 with p the classes that occur in this one picture: some dozens, whatever the number of all classes.
+
+A token of a picture that was turned or bent sees no rectangle. It is read at the points of a regular grid of its own,
+wherever in the source picture each of them shows.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import LabelMap, Status
+from storage import Box, LabelMap, Status
 from storage.labelmap import no_class
 from tokenlabel.errors import LabelError
 from tokenlabel.view import View
+from tokenlabel.warp import Warp
 
+_LEAST_POINTS, _MOST_POINTS = 4, 32  # along each side of a token that is no rectangle in its source
 # Cell lengths are sums of rounded numbers; 3.0000000001 cells are 3.
 _ROUNDING = 1e-6
 
@@ -31,8 +36,8 @@ class TokenScores:
 
     classes: [p], ids, ascending
     scores:  float32 [tokens_y, tokens_x, p]; what they leave out of 1 is the remainder
-    outside: bool [tokens_y, tokens_x], tokens that look for the most part where the label map does not reach: their
-             scores are 0
+    outside: bool [tokens_y, tokens_x], tokens that look for the most part where the label map does not reach, or at
+             nothing of the picture: their scores are 0
     """
 
     classes: NDArray[np.unsignedinteger]
@@ -40,54 +45,77 @@ class TokenScores:
     outside: NDArray[np.bool_]
 
 
-def align(label: LabelMap, view: View, tokens: tuple[int, int]) -> TokenScores:
+def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenScores:
     """The scores of each token of a training picture.
 
     Args:
         label: of one source picture, [h, w, k].
-        view: how the training picture was cut from it.
+        view: how the training picture was made of it.
         tokens: rows and columns of tokens; (1, 1) is the picture as a whole.
 
     Raises:
-        LabelError: the picture has no label.
+        LabelError: the picture has no label, or its scores are logits.
     """
-    if label.kind != "probability":
-        raise LabelError(
-            "the label's scores are logits, as another tool wrote them: they do not say what they leave to the other "
-            "classes, and this version trains on probabilities only"
-        )
-    if label.status != Status.LABELLED:
-        raise LabelError(f"the picture has no label: its status is {Status(int(label.status)).word}")
+    refuse_without_label(label)
+    plain = view if isinstance(view, View) else view.view
+    if plain is None:
+        return _align_warped(label, Warp.of(view) if isinstance(view, View) else view, tokens)
     h, w = label.grid
-    region = label.box.locate(view.box)
-    rows, row_cover = axis_weights(region.top * h, region.bottom * h, cells=h, tokens=tokens[0])
-    columns, column_cover = axis_weights(region.left * w, region.right * w, cells=w, tokens=tokens[1])
+    region, picture = label.box.locate(plain.box), label.box.locate(Box.whole())
+    rows, row_cover = axis_weights(
+        region.top * h, region.bottom * h, cells=h, tokens=tokens[0], reach=(picture.top * h, picture.bottom * h)
+    )
+    columns, column_cover = axis_weights(
+        region.left * w, region.right * w, cells=w, tokens=tokens[1], reach=(picture.left * w, picture.right * w)
+    )
     classes, dense = _palette(label)
     scores = columns @ (rows @ dense.reshape(h, -1)).reshape(tokens[0], w, len(classes))
     outside = np.outer(row_cover, column_cover) < 0.5
     scores[outside] = 0
-    if view.mirrored:
+    if plain.mirrored:
         scores, outside = scores[:, ::-1], outside[:, ::-1]
     return TokenScores(classes, np.ascontiguousarray(scores), np.ascontiguousarray(outside))
 
 
+def refuse_without_label(labels: LabelMap) -> None:
+    """Refuse label maps, one or a batch, that tokens cannot be read from.
+
+    Raises:
+        LabelError: a picture has no label, or the scores are logits.
+    """
+    if labels.kind != "probability":
+        raise LabelError(
+            "the label's scores are logits, as another tool wrote them: they do not say what they leave to the other "
+            "classes; tokenlabel.paper trains on them, and all else on probabilities only"
+        )
+    if (labels.status != Status.LABELLED).any():
+        worst = int(labels.status[labels.status != Status.LABELLED].max())
+        raise LabelError(f"the picture has no label: its status is {Status(worst).word}")
+    if not np.isfinite(labels.boxes).all():
+        raise LabelError(
+            "a label does not say which part of its picture it covers; `annotate verify --deep` tells more"
+        )
+
+
 def axis_weights(
-    start: float, stop: float, *, cells: int, tokens: int
+    start: float, stop: float, *, cells: int, tokens: int, reach: tuple[float, float] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The weight of each cell of an axis for each token that lies along it, and how much of each token has cells.
 
     Args:
         start, stop: what all tokens cover together, in cells; the axis runs from 0 to `cells`.
         cells, tokens: how many.
+        reach: where the picture begins and ends, in cells; the axis' own ends by default.
 
     Returns:
         weights float32 [tokens, cells], each row summing to 1, and cover float64 [tokens] in [0, 1]. A token is weighed
-        by its part inside the axis.
+        by its part inside the axis and the picture.
     """
+    least, most = (0, cells) if reach is None else (max(0, reach[0]), min(cells, reach[1]))
     length = (stop - start) / tokens
     samples = max(1, int(np.ceil(length - _ROUNDING)))
     edges = start + length * np.arange(tokens + 1)
-    inside = np.clip(edges, 0, cells)
+    inside = np.clip(edges, least, most)
     low, high = inside[:-1, None], inside[1:, None]
     # Cell i has its centre at i + 1/2, and what lies beyond the outermost centres is taken from them.
     points = np.clip(low + (high - low) * (np.arange(samples) + 0.5) / samples - 0.5, 0, cells - 1)
@@ -111,3 +139,47 @@ def _palette(label: LabelMap) -> tuple[NDArray[np.unsignedinteger], NDArray[np.f
     if classes[-1] == no_class(classes.dtype):
         return classes[:-1], dense[..., :-1]
     return classes, dense
+
+
+def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> TokenScores:
+    (h, w), (rows, columns) = label.grid, tokens
+    down, across = _points_of_tokens(label, warp, tokens)
+    y = (np.arange(rows * down) + 0.5) / (rows * down)
+    x = (np.arange(columns * across) + 0.5) / (columns * across)
+    places, inside = warp.places(np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2))
+    cells = _in_cells(label, places)
+    inside &= ((cells >= -_ROUNDING) & (cells <= np.array([h, w]) + _ROUNDING)).all(1)
+    token = (np.arange(rows).repeat(down)[:, None] * columns + np.arange(columns).repeat(across)).ravel()[inside]
+    # As along an axis: a cell has its centre at i + 1/2, and what lies beyond the outermost is taken from them.
+    at = np.clip(cells[inside] - 0.5, 0, np.array([h - 1, w - 1]))
+    low = np.floor(at).astype(np.intp)
+    high, part = np.minimum(low + 1, [h - 1, w - 1]), at - low
+    weights = np.zeros(rows * columns * h * w)
+    for i, v in ((low[:, 0], 1 - part[:, 0]), (high[:, 0], part[:, 0])):
+        for j, u in ((low[:, 1], 1 - part[:, 1]), (high[:, 1], part[:, 1])):
+            weights += np.bincount((token * h + i) * w + j, v * u, minlength=len(weights))
+    count = np.bincount(token, minlength=rows * columns)
+    outside = count < 0.5 * down * across
+    weights = weights.reshape(rows * columns, h * w) / np.maximum(count, 1)[:, None]
+    weights[outside] = 0
+    classes, dense = _palette(label)
+    scores = weights.astype(np.float32) @ dense.reshape(h * w, -1)
+    return TokenScores(classes, scores.reshape(rows, columns, -1), outside.reshape(rows, columns))
+
+
+def _points_of_tokens(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> tuple[int, int]:
+    """How many points a token needs down and across: about one for each cell that the longest sides pass through."""
+    rows, columns = tokens
+    corners = np.stack(np.meshgrid(np.linspace(0, 1, rows + 1), np.linspace(0, 1, columns + 1), indexing="ij"), -1)
+    places, _ = warp.places(corners.reshape(-1, 2))
+    cells = _in_cells(label, places).reshape(rows + 1, columns + 1, 2)
+    longest = (np.abs(np.diff(cells, axis=axis)).max(initial=0) for axis in (0, 1))
+    down, across = (int(min(max(np.ceil(length - _ROUNDING), _LEAST_POINTS), _MOST_POINTS)) for length in longest)
+    return down, across
+
+
+def _in_cells(label: LabelMap, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places [n, 2] of the source picture in cells of its label grid."""
+    box = label.box
+    within: NDArray[np.float64] = (places - [box.top, box.left]) / [box.height, box.width] * label.grid
+    return within

@@ -14,7 +14,7 @@ from torchvision.ops import roi_align
 from storage import Box, LabelMap, Status
 from tests.conftest import dense
 from tests.labels import random_labels
-from tokenlabel import LabelError, View, align
+from tokenlabel import LabelError, View, Warp, align
 
 CLASSES = 30
 _GRIDS = [(6, 5), (18, 18), (1, 1), (3, 20)]
@@ -125,3 +125,45 @@ def test_logits_are_refused_and_never_taken_for_probabilities() -> None:
         align(logits, View.whole(), (4, 4))
     with pytest.raises(TypeError, match="do not say what they leave"):
         _ = logits.remainder
+
+
+def turned(angle: float) -> Warp:
+    """A picture that was turned about its centre and then cut, so that corners show nothing."""
+    sin, cos = np.sin(angle), np.cos(angle)
+    about = np.array([[cos, sin, 0.5 - 0.5 * (cos + sin)], [-sin, cos, 0.5 - 0.5 * (cos - sin)], [0, 0, 1]])
+    return Warp().transformed(about).cropped(Box(0.05, 0.1, 0.95, 0.8))
+
+
+@pytest.mark.parametrize(
+    "warp", [turned(0.5), turned(-1.2).mirrored(), Warp().flipped(), turned(0.3).erased(Box(0, 0, 0.5, 0.5))]
+)
+@pytest.mark.parametrize("box", [Box.whole(), Box(-0.25, 0, 1.25, 1), Box(0, 0.2, 1, 0.8)])
+def test_a_picture_that_was_turned_is_read_at_the_places_that_it_shows(warp: Warp, box: Box) -> None:
+    """Held against every point by itself, in plain Python."""
+    label, tokens, points = replace(MAPS[6, 5], boxes=np.array(box.edges, np.float32)), (5, 4), 4
+    scores, full = align(label, warp, tokens), DENSE[6, 5]
+    for i, j in np.ndindex(tokens):
+        read = []
+        for a, b in np.ndindex(points, points):
+            point = np.array([[(i + (a + 0.5) / points) / tokens[0], (j + (b + 0.5) / points) / tokens[1]]])
+            ((y, x),), (inside,) = warp.places(point)
+            y, x = (y - box.top) / box.height * 6, (x - box.left) / box.width * 5
+            if inside and 0 <= y <= 6 and 0 <= x <= 5:
+                y, x = min(max(y - 0.5, 0), 5), min(max(x - 0.5, 0), 4)
+                y0, x0 = min(int(y), 4), min(int(x), 3)
+                v, u = y - y0, x - x0
+                top = (1 - u) * full[:, y0, x0] + u * full[:, y0, x0 + 1]
+                read.append((1 - v) * top + v * ((1 - u) * full[:, y0 + 1, x0] + u * full[:, y0 + 1, x0 + 1]))
+        assert scores.outside[i, j] == (len(read) < points * points / 2)
+        if not scores.outside[i, j]:
+            assert np.abs(scores.scores[i, j] - np.mean(read, 0)[scores.classes]).max() < 1e-5
+    assert not scores.outside.all()
+
+
+def test_what_was_erased_and_what_lies_beyond_the_corners_is_outside() -> None:
+    assert align(MAPS[6, 5], Warp().erased(Box(0, 0, 0.5, 0.5)), (4, 4)).outside.tolist() == [
+        [True, True, False, False], [True, True, False, False], [False] * 4, [False] * 4
+    ]  # fmt: skip
+    corners = align(MAPS[6, 5], turned(np.pi / 4), (8, 8)).outside
+    assert corners[0, 0]
+    assert not corners[3:5, 3:5].any()

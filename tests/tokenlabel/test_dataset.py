@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from storage import KeyNotFoundError, open_store
-from tokenlabel import LabeledImages, LabelError, View, align, collate, folder_keys, whole_view
+from tests.labels import random_labels
+from tokenlabel import Crops, LabeledImages, LabelError, View, align, collate, folder_keys, sparse_targets, whole_view
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def images(scene_folder: Path) -> ImageFolder:
 
 @pytest.fixture
 def dataset(images: ImageFolder, finished: Path) -> LabeledImages:
-    return LabeledImages(images, finished, keys=folder_keys(images), size=(64, 64), tokens=(8, 8), seed=5)
+    return LabeledImages(images, finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), seed=5)
 
 
 def test_each_picture_gets_the_label_of_its_own_key(images: ImageFolder, finished: Path) -> None:
@@ -31,13 +33,20 @@ def test_each_picture_gets_the_label_of_its_own_key(images: ImageFolder, finishe
     keys = folder_keys(images)
     shuffled = torch.utils.data.Subset(images, order)
     data = LabeledImages(
-        shuffled, finished, keys=[keys[n] for n in order], size=(64, 64), tokens=(8, 8), draw=whole_view, keep=5
+        shuffled,
+        finished,
+        keys=[keys[n] for n in order],
+        augment=Crops((64, 64), draw=whole_view),
+        tokens=(8, 8),
+        keep=5,
     )
     store = open_store(finished)
     for index in (0, 7, 29):
         expected = align(store.read([store.find(keys[order[index]])])[0], View.whole(), (8, 8))
         best = expected.classes[expected.scores.reshape(64, -1).argmax(1)]
-        assert (data[index].targets.classes[1:, 0].numpy() == best).all()
+        targets = data[index].targets
+        likeliest = targets.classes[1:].gather(1, targets.probabilities[1:].argmax(1, keepdim=True))[:, 0]
+        assert (likeliest.numpy() == best).all()
         assert data[index].label == images.targets[order[index]]
 
 
@@ -71,9 +80,9 @@ def _split(batch):
 def test_a_key_that_the_store_lacks_is_an_error_at_once(images: ImageFolder, finished: Path) -> None:
     keys = ["other.jpg", *folder_keys(images)[1:]]
     with pytest.raises(KeyNotFoundError, match="no row for the key 'other.jpg'"):
-        LabeledImages(images, finished, keys=keys, size=(64, 64), tokens=(8, 8))
+        LabeledImages(images, finished, keys=keys, augment=Crops((64, 64)), tokens=(8, 8))
     with pytest.raises(LabelError, match="30 pictures were given with 2 keys"):
-        LabeledImages(images, finished, keys=keys[:2], size=(64, 64), tokens=(8, 8))
+        LabeledImages(images, finished, keys=keys[:2], augment=Crops((64, 64)), tokens=(8, 8))
 
 
 def test_a_row_without_a_label_is_an_error_at_once(images: ImageFolder, finished: Path, tmp_path: Path) -> None:
@@ -81,7 +90,7 @@ def test_a_row_without_a_label_is_an_error_at_once(images: ImageFolder, finished
     shutil.copytree(finished, store)
     (store / "shards/record/c/1").unlink()
     with pytest.raises(LabelError, match="8 of 30 pictures have no label in .*, pending"):
-        LabeledImages(images, store, keys=folder_keys(images), size=(64, 64), tokens=(8, 8))
+        LabeledImages(images, store, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8))
 
 
 def test_a_picture_of_another_size_than_was_labelled_is_refused(images: ImageFolder, finished: Path) -> None:
@@ -90,7 +99,9 @@ def test_a_picture_of_another_size_than_was_labelled_is_refused(images: ImageFol
             picture, label = super().__getitem__(index)
             return picture.transpose(Image.Transpose.ROTATE_90), label
 
-    data = LabeledImages(Turned(images.root), finished, keys=folder_keys(images), size=(64, 64), tokens=(8, 8))
+    data = LabeledImages(
+        Turned(images.root), finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8)
+    )
     with pytest.raises(LabelError, match="pixels, but .* when it was labelled"):
         data[0]
 
@@ -101,3 +112,47 @@ def test_a_parent_that_has_read_forks_eight_workers_that_read(dataset: LabeledIm
     loader = DataLoader(dataset, 3, collate_fn=collate, num_workers=8, multiprocessing_context="fork")
     together = collate([example for batch in loader for example in _split(batch)])
     assert torch.equal(together.targets.probabilities, torch.stack([e.targets.probabilities for e in alone]))
+
+
+def test_pictures_without_a_label_can_be_taught_their_class_alone_and_are_counted(
+    images: ImageFolder, finished: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "unfinished.zarr"
+    shutil.copytree(finished, store)
+    (store / "shards/record/c/1").unlink()
+    keys = folder_keys(images)
+    keys[0] = "unknown/picture.jpg"
+    arguments = {"keys": keys, "augment": Crops((64, 64)), "tokens": (8, 8), "missing": "class", "seed": 5}
+    data = LabeledImages(images, store, **arguments)
+    assert data.missing_count == 9
+    pending = [open_store(store).find(key) in range(8, 16) for key in keys[1:]]
+    missing = [0, *(n for n, gone in enumerate(pending, 1) if gone)]
+    whole = LabeledImages(images, finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), seed=5)
+    for n, (found, expected) in enumerate(
+        zip(data.__getitems__([*range(30)]), whole.__getitems__([*range(30)]), strict=True)
+    ):
+        assert torch.equal(found.pixels, expected.pixels)
+        if n in missing:
+            assert found.targets.outside.tolist() == [False] + 64 * [True]
+            assert (found.targets.classes[0, 0], found.targets.probabilities[0].sum()) == (found.label, 1)
+        else:
+            assert torch.equal(found.targets.probabilities, expected.targets.probabilities)
+    assert all(data[n].targets.outside[1:].all() for n in missing)  # alone, too
+    with pytest.raises(LabelError, match='give missing="class"'):
+        LabeledImages(images, store, **{**arguments, "keys": folder_keys(images), "missing": "refuse"})
+
+
+def test_a_model_of_other_classes_or_without_a_grid_is_refused_at_once(images: ImageFolder, finished: Path) -> None:
+    arguments = {"keys": folder_keys(images), "augment": Crops((64, 64))}
+    with pytest.raises(LabelError, match="the model has 1000 classes, and the labels in .* are of 10"):
+        LabeledImages(images, finished, tokens=(8, 8), class_count=1000, **arguments)
+    with pytest.raises(LabelError, match=r"tokens must be \(rows, columns\)"):
+        LabeledImages(images, finished, tokens=(0, 8), **arguments)
+
+
+def test_a_label_that_does_not_say_where_it_is_is_refused() -> None:
+    labels = random_labels(np.random.default_rng(0), 1)
+    nowhere = replace(labels, status=labels.status, boxes=labels.boxes)
+    nowhere.boxes[:] = np.nan
+    with pytest.raises(LabelError, match="does not say which part of its picture"):
+        sparse_targets(nowhere, [View.whole()], (2, 2))

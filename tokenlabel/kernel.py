@@ -1,0 +1,134 @@
+"""How is a batch of crops aligned in microseconds? One compiled loop from label cells to the likeliest classes.
+
+What comes of it is what `align` says (tests hold the two equal). A token of a crop sees few cells, so that its scores
+are few sums, and no map of all classes, nor of those of the picture, is ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from storage import LabelMap
+from storage.labelmap import no_class
+from tokenlabel.align import _ROUNDING
+from tokenlabel.view import View
+
+_MOST = 2**16  # classes for which a number each is kept without asking how many there are
+_Arrays = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]
+
+
+def cropped_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int) -> _Arrays:
+    """The classes int32 and probabilities float32 [b, 1 + t, keep] of b crops, and what is outside, bool [b, 1 + t].
+
+    Args:
+        labels: of b pictures, [b, h, w, k], labelled and with probabilities.
+        views, tokens, keep: as `tokenlabel.sparse.sparse_targets` has them.
+    """
+    count, (h, w) = len(views), labels.grid
+    seen = np.array([view.box.edges for view in views], np.float64).reshape(count, 4)
+    mirrored = np.array([view.mirrored for view in views], np.bool_)
+    boxes = labels.boxes.astype(np.float64)
+    origin, size = boxes[:, [0, 1, 0, 1]], (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
+    cells = np.array([h, w, h, w])
+    regions = (seen - origin) / size * cells
+    reach = np.clip((np.array([0.0, 0.0, 1.0, 1.0]) - origin) / size * cells, 0, cells)
+    places = 1 + tokens[0] * tokens[1]
+    classes = np.zeros((count, places, keep), np.int32)
+    probabilities = np.zeros((count, places, keep), np.float32)
+    outside = np.zeros((count, places), np.bool_)
+    known, nothing = labels.classes, no_class(labels.classes.dtype)
+    if nothing >= _MOST:
+        beyond = int(known[known != nothing].max(initial=0)) + 1
+        known, nothing = np.where(known == nothing, np.uint32(beyond), known), beyond
+    mass = np.zeros(nothing + 1, np.float64)
+    mass[nothing] = 1  # never 0, so that it is never met
+    for rows, columns, start in ((1, 1, 0), (*tokens, 1)):
+        _align(
+            np.ascontiguousarray(known), np.ascontiguousarray(labels.scores), regions, reach, mirrored, rows, columns,
+            mass, classes[:, start:], probabilities[:, start:], outside[:, start:],
+        )  # fmt: skip
+    return classes, probabilities, outside
+
+
+@njit(cache=True, nogil=True)
+def _align(labels, scores, regions, reach, mirrored, rows, columns, mass, classes, probabilities, outside):  # type: ignore[no-untyped-def]
+    """Fill the likeliest classes of all tokens of a grid; `mass` [C] is 0 before and after."""
+    count, h, w, k = labels.shape
+    down, across = np.zeros((rows, h)), np.zeros((columns, w))
+    row_ends, column_ends = np.zeros((rows, 2), np.int64), np.zeros((columns, 2), np.int64)
+    row_cover, column_cover = np.zeros(rows), np.zeros(columns)
+    met = np.empty(h * w * k + 1, np.int32)
+    for n in range(count):
+        of_picture, shares = labels[n].reshape(h * w * k), scores[n].reshape(h * w * k)
+        top, left, bottom, right = regions[n]
+        _axis(top, bottom, reach[n, 0], reach[n, 2], down, row_ends, row_cover)
+        _axis(left, right, reach[n, 1], reach[n, 3], across, column_ends, column_cover)
+        for i in range(rows):
+            for j in range(columns):
+                place = i * columns + (columns - 1 - j if mirrored[n] else j)
+                outside[n, place] = row_cover[i] * column_cover[j] < 0.5
+                if outside[n, place]:
+                    continue
+                number = 0
+                for y in range(row_ends[i, 0], row_ends[i, 1]):
+                    for x in range(column_ends[j, 0], column_ends[j, 1]):
+                        weight = down[i, y] * across[j, x]
+                        if weight == 0:
+                            continue
+                        cell = np.uint64((y * w + x) * k)  # unsigned: what may be negative is asked each time
+                        for entry in range(cell, cell + np.uint64(k)):
+                            known = of_picture[entry]
+                            before = mass[known]
+                            met[number] = known
+                            number += before == 0  # no branch that a processor could only guess
+                            mass[known] = before + weight * shares[entry]
+                _likeliest(mass, met[:number], classes[n, place], probabilities[n, place])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-untyped-def]
+    """What `align.axis_weights` gives, in place, and the first and last cell of each token."""
+    tokens, cells = weights.shape
+    length = (stop - start) / tokens
+    samples = max(1, int(np.ceil(length - _ROUNDING)))
+    for token in range(tokens):
+        weights[token] = 0
+        low = min(max(start + length * token, least), most)
+        high = min(max(start + length * (token + 1), least), most)
+        cover[token] = (high - low) / length
+        first, last = cells, 0
+        for sample in range(samples):
+            at = min(max(low + (high - low) * (sample + 0.5) / samples - 0.5, 0.0), cells - 1.0)
+            below = int(at)
+            above = min(below + 1, cells - 1)
+            weights[token, below] += (1 - (at - below)) / samples
+            weights[token, above] += (at - below) / samples
+            first, last = min(first, below), max(last, above + 1)
+        ends[token, 0], ends[token, 1] = first, last
+
+
+@njit(cache=True, nogil=True)
+def _likeliest(mass, met, classes, probabilities):  # type: ignore[no-untyped-def]
+    """Of the classes that were met those with the largest masses, in the order of meeting; all masses become 0."""
+    keep, kept, worst = len(classes), 0, 0
+    for known in met:
+        value = np.float32(mass[known])
+        mass[known] = 0
+        if kept < keep:
+            classes[kept], probabilities[kept] = known, value
+            kept += 1
+        elif value > probabilities[worst] or (value == probabilities[worst] and known < classes[worst]):
+            classes[worst], probabilities[worst] = known, value
+        else:
+            continue
+        if kept == keep:  # only now is there one that has to make room
+            worst = 0
+            for m in range(1, keep):
+                if probabilities[m] < probabilities[worst] or (
+                    probabilities[m] == probabilities[worst] and classes[m] > classes[worst]
+                ):
+                    worst = m

@@ -1,0 +1,173 @@
+"""Where does each place of a picture come from that was turned, bent, padded or erased? The Warp says it, step by step.
+
+A `View` is a crop and a mirror, and that is all that most training pictures need. What a whole pipeline of transforms
+does is a chain of stages, each of which says of every place of its result where it was in what the stage was given:
+
+    source ──stage 1──▶ canvas ──stage 2──▶ canvas ──…──▶ training picture
+      (y, x) ◀─────────── (y, x) ◀─────────── (y, x)            all in unit coordinates
+
+A place shows nothing of the source where any stage looked outside of what it was given, or has cut a hole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import Box
+from tokenlabel.view import View
+
+_ROUNDING = 1e-9
+_CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One change of geometry, from its result back to what it was given.
+
+    matrix:       float64 [3, 3], takes (y, x, 1) of the result's unit square to that of the given picture, as
+                  homogeneous coordinates
+    displacement: float32 [H, W, 2], what is added to that place at the centres of the result's pixels, (y, x) in unit
+                  coordinates of the given picture, and between them bilinearly; or None
+    holes:        parts of the result that show nothing
+    """
+
+    matrix: NDArray[np.float64]
+    displacement: NDArray[np.float32] | None = None
+    holes: tuple[Box, ...] = ()
+
+    def places(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Where these places [n, 2] of the result were in what was given: [n, 2], and whether they were inside it."""
+        whole = np.concatenate([points, np.ones((len(points), 1))], 1) @ self.matrix.T
+        before_camera = whole[:, 2] > 0  # else a perspective has turned the place away
+        places = whole[:, :2] / np.where(before_camera, whole[:, 2], 1)[:, None]
+        if self.displacement is not None:
+            places = places + _between(self.displacement, points)
+        inside = before_camera & ((places >= -_ROUNDING) & (places <= 1 + _ROUNDING)).all(1)
+        for hole in self.holes:
+            inside &= ~_within(points, hole)
+        return places, inside
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a matrix and nothing else, and never looks outside of what it was given."""
+        return self.displacement is None and not self.holes and bool(self.places(_CORNERS)[1].all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Warp:
+    """A chain of stages, from the source picture to the training picture. Immutable; each method gives a longer one."""
+
+    stages: tuple[Stage, ...] = ()
+
+    @classmethod
+    def of(cls, view: View) -> Warp:
+        """The warp of a crop and a mirror."""
+        warp = cls().cropped(view.box)
+        return warp.mirrored() if view.mirrored else warp
+
+    def then(self, stage: Stage) -> Warp:
+        """What comes of one more stage."""
+        if self.stages and stage.is_plain:
+            # It looks at nothing but the last stage's result, so that both are one.
+            last = self.stages[-1]
+            if last.displacement is None and not last.holes:
+                return Warp((*self.stages[:-1], Stage(last.matrix @ stage.matrix)))
+        return Warp((*self.stages, stage))
+
+    def transformed(self, matrix: NDArray[np.float64]) -> Warp:
+        """What comes of a matrix [3, 3], from unit coordinates (y, x, 1) of the result to those of what is given."""
+        return self.then(Stage(np.asarray(matrix, np.float64)))
+
+    def cropped(self, box: Box) -> Warp:
+        """What comes of cutting a box out; where it reaches beyond the picture, it is padded with nothing."""
+        return self.transformed(np.array([[box.height, 0, box.top], [0, box.width, box.left], [0, 0, 1]]))
+
+    def mirrored(self) -> Warp:
+        """What comes of turning left and right about."""
+        return self.transformed(np.array([[1, 0, 0], [0, -1, 1], [0, 0, 1]]))
+
+    def flipped(self) -> Warp:
+        """What comes of turning top and bottom about."""
+        return self.transformed(np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]]))
+
+    def bent(self, displacement: NDArray[np.float32]) -> Warp:
+        """What comes of adding a displacement [H, W, 2] to each place; see `Stage`."""
+        return self.then(Stage(np.eye(3), displacement))
+
+    def erased(self, hole: Box) -> Warp:
+        """What comes of painting over a part of the picture."""
+        if self.stages and self.stages[-1].holes and self.stages[-1].displacement is None:
+            last = self.stages[-1]
+            if np.array_equal(last.matrix, np.eye(3)):
+                return Warp((*self.stages[:-1], Stage(last.matrix, holes=(*last.holes, hole))))
+        return Warp((*self.stages, Stage(np.eye(3), holes=(hole,))))
+
+    def places(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Where these places of the training picture are in the source picture.
+
+        Args:
+            points: float64 [n, 2], (y, x) in the training picture's unit square.
+
+        Returns:
+            float64 [n, 2] in the source's, and bool [n], whether the place shows something of the source.
+        """
+        inside = np.ones(len(points), bool)
+        for stage in reversed(self.stages):
+            points, seen = stage.places(points)
+            inside &= seen
+        return points, inside
+
+    @property
+    def view(self) -> View | None:
+        """The same as a crop and a mirror, if that is all it is."""
+        if not all(stage.is_plain for stage in self.stages):
+            return None
+        matrix = reduce(np.matmul, (stage.matrix for stage in self.stages), np.eye(3))
+        matrix = matrix / matrix[2, 2]
+        across = np.abs([matrix[0, 1], matrix[1, 0], matrix[2, 0], matrix[2, 1]]).max()
+        if across > _ROUNDING or matrix[0, 0] <= 0:
+            return None
+        width = abs(float(matrix[1, 1]))
+        left = float(matrix[1, 2]) - (width if matrix[1, 1] < 0 else 0)
+        top, height = float(matrix[0, 2]), float(matrix[0, 0])
+        return View(Box(top, left, top + height, left + width), mirrored=bool(matrix[1, 1] < 0))
+
+
+def in_unit_coordinates(
+    matrix: NDArray[np.float64], *, result: tuple[int, int], given: tuple[int, int]
+) -> NDArray[np.float64]:
+    """A matrix that is given for pixels, for unit coordinates.
+
+    Args:
+        matrix: float64 [3, 3], takes (y, x, 1) of the result to the given picture, in pixels; the picture's corner is
+            at 0, and the centre of its first pixel at 0.5.
+        result, given: height and width of both, pixels.
+    """
+    to_pixels = np.diag([result[0], result[1], 1.0])
+    to_unit = np.diag([1 / given[0], 1 / given[1], 1.0])
+    unit: NDArray[np.float64] = to_unit @ matrix @ to_pixels
+    return unit
+
+
+def _within(points: NDArray[np.float64], box: Box) -> NDArray[np.bool_]:
+    y, x = points.T
+    within: NDArray[np.bool_] = (y >= box.top) & (y < box.bottom) & (x >= box.left) & (x < box.right)
+    return within
+
+
+def _between(field: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A field [H, W, 2] that is known at the centres of pixels, at these points [n, 2] in unit coordinates."""
+    size = np.array(field.shape[:2])
+    at = np.clip(points * size - 0.5, 0, size - 1)
+    low = np.minimum(np.floor(at).astype(np.intp), np.maximum(size - 2, 0))
+    high = np.minimum(low + 1, size - 1)
+    part = at - low
+    (y0, x0), (y1, x1), (v, u) = low.T, high.T, part.T[..., None]
+    found: NDArray[np.float64] = (1 - v) * ((1 - u) * field[y0, x0] + u * field[y0, x1]) + v * (
+        (1 - u) * field[y1, x0] + u * field[y1, x1]
+    )
+    return found
