@@ -18,15 +18,20 @@ from tokenlabel.align import _ROUNDING
 from tokenlabel.view import View
 
 _MOST = 2**16  # classes for which a number each is kept without asking how many there are
+_NO_LOGIT = 1e300
 _Arrays = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]
 
 
-def cropped_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int) -> _Arrays:
+def cropped_targets(
+    labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int, *, softmax_over: int = 0
+) -> _Arrays:
     """The classes int32 and probabilities float32 [b, 1 + t, keep] of b crops, and what is outside, bool [b, 1 + t].
 
     Args:
-        labels: of b pictures, [b, h, w, k], labelled and with probabilities.
+        labels: of b pictures, [b, h, w, k], labelled.
         views, tokens, keep: as `tokenlabel.sparse.sparse_targets` has them.
+        softmax_over: 0 where the scores are probabilities; where they are logits, how many classes the softmax is over
+            that follows the averaging, in which every class that a token does not meet has the logit 0.
     """
     count, (h, w) = len(views), labels.grid
     seen = np.array([view.box.edges for view in views], np.float64).reshape(count, 4)
@@ -44,19 +49,22 @@ def cropped_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, 
     if nothing >= _MOST:
         beyond = int(known[known != nothing].max(initial=0)) + 1
         known, nothing = np.where(known == nothing, np.uint32(beyond), known), beyond
-    mass = np.zeros(nothing + 1, np.float64)
-    mass[nothing] = 1  # never 0, so that it is never met
+    unmet = _NO_LOGIT if softmax_over else 0.0
+    mass = np.full(nothing + 1, unmet, np.float64)
+    mass[nothing] = 1  # so that it is never met
     for rows, columns, start in ((1, 1, 0), (*tokens, 1)):
         _align(
-            np.ascontiguousarray(known), np.ascontiguousarray(labels.scores), regions, reach, mirrored, rows, columns,
-            mass, classes[:, start:], probabilities[:, start:], outside[:, start:],
+            np.ascontiguousarray(known), np.ascontiguousarray(labels.scores, np.float32), regions, reach, mirrored,
+            rows, columns, mass, unmet, softmax_over, classes[:, start:], probabilities[:, start:], outside[:, start:],
         )  # fmt: skip
     return classes, probabilities, outside
 
 
 @njit(cache=True, nogil=True)
-def _align(labels, scores, regions, reach, mirrored, rows, columns, mass, classes, probabilities, outside):  # type: ignore[no-untyped-def]
-    """Fill the likeliest classes of all tokens of a grid; `mass` [C] is 0 before and after."""
+def _align(  # type: ignore[no-untyped-def]
+    labels, scores, regions, reach, mirrored, rows, columns, mass, unmet, softmax_over, classes, probabilities, outside
+):
+    """Fill the likeliest classes of all tokens of a grid; `mass` [C] is `unmet` before and after."""
     count, h, w, k = labels.shape
     down, across = np.zeros((rows, h)), np.zeros((columns, w))
     row_ends, column_ends = np.zeros((rows, 2), np.int64), np.zeros((columns, 2), np.int64)
@@ -84,9 +92,11 @@ def _align(labels, scores, regions, reach, mirrored, rows, columns, mass, classe
                             known = of_picture[entry]
                             before = mass[known]
                             met[number] = known
-                            number += before == 0  # no branch that a processor could only guess
-                            mass[known] = before + weight * shares[entry]
-                _likeliest(mass, met[:number], classes[n, place], probabilities[n, place])
+                            number += before == unmet  # no branch that a processor could only guess
+                            mass[known] = (0.0 if before == unmet else before) + weight * shares[entry]
+                if softmax_over:
+                    _softmax(mass, met[:number], softmax_over)
+                _likeliest(mass, met[:number], unmet, classes[n, place], probabilities[n, place])
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -112,12 +122,26 @@ def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def _likeliest(mass, met, classes, probabilities):  # type: ignore[no-untyped-def]
-    """Of the classes that were met those with the largest masses, in the order of meeting; all masses become 0."""
+def _softmax(mass, met, count):  # type: ignore[no-untyped-def]
+    """The logits of the classes that were met become probabilities among so many, the others of which have logit 0."""
+    largest = 0.0
+    for known in met:
+        largest = max(largest, mass[known])
+    total = (count - len(met)) * np.exp(-largest)
+    for known in met:
+        mass[known] = np.exp(mass[known] - largest)
+        total += mass[known]
+    for known in met:
+        mass[known] /= total
+
+
+@njit(cache=True, nogil=True)
+def _likeliest(mass, met, unmet, classes, probabilities):  # type: ignore[no-untyped-def]
+    """Of the classes that were met those with the largest masses, in the order of meeting; all become `unmet`."""
     keep, kept, worst = len(classes), 0, 0
     for known in met:
         value = np.float32(mass[known])
-        mass[known] = 0
+        mass[known] = unmet
         if kept < keep:
             classes[kept], probabilities[kept] = known, value
             kept += 1
