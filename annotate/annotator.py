@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -43,17 +43,34 @@ class Annotator:
             different numbers of classes.
     """
 
-    def __init__(self, recipe: Recipe, *, k: int, device: str = "cpu", compile_for: int | None = None) -> None:
-        """Args: the recipe, how many classes to keep, the device, and the batch size to compile the networks for."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        k: int,
+        device: str = "cpu",
+        compile_for: int | None = None,
+        measured: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Make the networks ready.
+
+        Args:
+            recipe: the networks and how they are used.
+            k: classes to keep.
+            device: where they work.
+            compile_for: the batch size to compile the networks for.
+            measured: the `provenance` of an earlier annotator of this recipe, so that nothing is measured again.
+        """
         self.recipe = recipe
         self.k = k
         self._device = torch.device(device)
         self._compiled_for = compile_for
         # What the pictures are fitted to: (height, width) and filter, each once. The labels' own comes first.
         self._inputs: list[tuple[tuple[int, int], str]] = []
-        self._looks = [self._load(network) for network in recipe.networks]
+        known = measured or [{}] * len(recipe.networks)
+        self._looks = [self._load(network, found) for network, found in zip(recipe.networks, known, strict=True)]
         first = self._looks[0]
-        self.grid, self.class_count = first.grid, first.class_count
+        self.grid, self.class_count, self._grid_box = first.grid, first.class_count, first.grid_boxes[0]
         self.consistency = tuple(look.consistency for look in self._looks)
         self.provenance = tuple(look.provenance for look in self._looks)
         for network, look in zip(recipe.networks, self._looks, strict=True):
@@ -96,11 +113,12 @@ class Annotator:
 
         On a GPU this returns while it works, so that the next pictures can be made ready meanwhile.
         """
-        boxes = [[picture.inputs[n][1] for picture in prepared] for n in range(len(self._inputs))]
+        fitted = [[picture.inputs[n][1] for picture in prepared] for n in range(len(self._inputs))]
+        boxes = [box.place(self._grid_box) for box in fitted[0]]
         total: Any = 0
-        for n, logits in self._logits(prepared):
+        for n, grid_box, logits in self._logits(prepared):
             probabilities = (logits / self.recipe.temperature).softmax(-1)
-            total = total + onto_grid(probabilities, boxes[n], self.grid, boxes[0])
+            total = total + onto_grid(probabilities, [box.place(grid_box) for box in fitted[n]], self.grid, boxes)
         scores, classes = (total / self.recipe.looks).topk(self.k, dim=-1)
         there = [self._from_device(values) for values in (scores, classes.to(torch.int32))]
         done = torch.cuda.Event() if self._device.type == "cuda" else None
@@ -113,7 +131,7 @@ class Annotator:
             return LabelMap(
                 classes=there[1].numpy().astype(class_dtype(self.class_count)),
                 scores=there[0].numpy(),
-                boxes=np.array([box.edges for box in boxes[0]], np.float32),
+                boxes=np.array([box.edges for box in boxes], np.float32),
                 sizes=np.array([picture.size for picture in prepared], np.uint32),
                 status=np.full(len(prepared), Status.LABELLED, np.uint8),
             )
@@ -127,17 +145,20 @@ class Annotator:
         Where the dense head is exact, that is the network's own answer. The temperature has no part in it.
         """
         logits = self._logits([self.prepare(picture) for picture in pictures])
-        return torch.stack([values.mean((1, 2)).cpu() for _, values in logits])
+        return torch.stack([values.mean((1, 2)).cpu() for _, _, values in logits])
 
-    def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Of each look, the number of its input and its logits float32 [b, h, w, classes], unmirrored."""
+    def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Box, torch.Tensor]]:
+        """Of each look, the number of its input, the place of its grid on that, and its logits float32 [b, h, w, C].
+
+        Those of a mirrored look are turned back, and so is the place of its grid.
+        """
         pixels = [self._to_device([picture.inputs[n][0] for picture in prepared]) for n in range(len(self._inputs))]
         for look in self._looks:
-            for n in look.inputs:
+            for n, grid_box in zip(look.inputs, look.grid_boxes, strict=True):
                 normalised = (pixels[n].float() - look.mean) / look.std
-                yield n, self._ask(look, normalised)
+                yield n, grid_box, self._ask(look, normalised)
                 if self.recipe.flip:
-                    yield n, self._ask(look, normalised.flip(3)).flip(2)
+                    yield n, grid_box.mirrored(), self._ask(look, normalised.flip(3)).flip(2)
 
     def _ask(self, look: _Look, normalised: torch.Tensor) -> torch.Tensor:
         count = len(normalised)
@@ -165,14 +186,16 @@ class Annotator:
             return values
         return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
 
-    def _load(self, network: Network) -> _Look:
+    def _load(self, network: Network, measured: Mapping[str, Any]) -> _Look:
         model = network.build()
         provenance = network.provenance(model)
         dense = DenseClassifier(model, network.model, self.recipe.head)
         grid, class_count, consistency = dense.consistency(network.input_size)
-        inputs = []
+        inputs: list[int] = []
+        grid_boxes = [Box.from_edges(edges) for edges in measured.get("grid_boxes", ())]
+        is_known = bool(grid_boxes)
         for scale in sorted(self.recipe.scales, key=lambda scale: scale != 1):
-            fit = scaled_size(network.input_size, grid, scale), network.interpolation
+            fit = scaled_size(network.input_size, dense.steps(network.input_size, grid), scale), network.interpolation
             if fit not in self._inputs:
                 self._inputs.append(fit)
             if self._inputs.index(fit) in inputs:
@@ -180,29 +203,34 @@ class Annotator:
                     f"at {scale} times its input size of {network.input_size} the network {network.model} sees no more "
                     f"or less than at another scale, {fit[0]}; use scales that are further apart"
                 )
-            if scale != 1:
-                dense.consistency(fit[0])  # refuses a size that the network does not take
+            # Another size may be one that the network does not take.
+            its_grid = grid if scale == 1 else dense.consistency(fit[0])[0]
             inputs.append(self._inputs.index(fit))
+            if not is_known:
+                grid_boxes.append(dense.grid_box(fit[0], its_grid))
         asked: torch.nn.Module = dense.to(self._device).to(memory_format=torch.channels_last)
         mean, std = (torch.tensor(v, device=self._device).view(3, 1, 1) * 255 for v in (network.mean, network.std))
         return _Look(
             dense=compiled(asked) if self._compiled_for else asked,
             inputs=tuple(inputs),
+            grid_boxes=tuple(grid_boxes),
             mean=mean,
             std=std,
             grid=grid,
             class_count=class_count,
             consistency=consistency,
-            provenance=provenance | {"model": network.model, "head": str(consistency)},
+            provenance=provenance
+            | {"model": network.model, "head": str(consistency), "grid_boxes": [list(box.edges) for box in grid_boxes]},
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
-    """A network that is ready to be asked, and the numbers of the inputs through which it looks."""
+    """A network that is ready to be asked; the numbers of the inputs through which it looks, and its grid on each."""
 
     dense: Callable[[torch.Tensor], torch.Tensor]
     inputs: tuple[int, ...]
+    grid_boxes: tuple[Box, ...]
     mean: torch.Tensor
     std: torch.Tensor
     grid: tuple[int, int]

@@ -15,8 +15,8 @@ docs/annotators.md says what comes of it for each family of timm.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any, Literal
 
 import torch
@@ -25,6 +25,7 @@ from torch import nn
 
 from annotate.errors import AnnotateError
 from annotate.gates import Gates
+from storage import Box
 
 # Relative, in float32. Affine heads come to 1e-6; the least of the others, MobileNetV3's, to 1e-2.
 EXACT = 1e-4
@@ -118,6 +119,62 @@ class DenseClassifier(nn.Module):
                 f"the model {self.name} does not answer on a {input_size[0]}x{input_size[1]} input: {error}"
             ) from error
 
+    def grid_box(self, input_size: tuple[int, int], grid: tuple[int, int]) -> Box:
+        """Where the grid lies, in unit coordinates of the input: its cells about the places that they look at.
+
+        Cells are as far apart as the network's stride, and the input may be no multiple of it. A network that pads each
+        of its strided convolutions on both sides, as ResNet does, has its first location at the input's first pixel,
+        and not half a stride from it: its grid lies half a cell further up and left than the input. Which networks do
+        so is measured, by the place of the pixels that the middle of the grid answers to.
+        """
+        steps = self.steps(input_size, grid)
+        # A network's phase is the same for a smaller input, if that is a multiple of its stride, too.
+        small = [
+            int(min(side, 8 * step)) if side % step == 0 else side for side, step in zip(input_size, steps, strict=True)
+        ]
+        try:
+            found = self._phase((small[0], small[1]))
+        except Exception:  # it takes no other size, and may say so in any way
+            found = self._phase(input_size)
+        phases = [away / step for step, away in zip(steps, found, strict=True)]
+        phase = sum(phases) / 2  # it is the same for both, but for what noise does to the measurement
+        edges = []
+        for side, count, step, own in zip(input_size, grid, steps, phases, strict=True):
+            if count < side // step:  # without padding: what is left over lies at the end
+                away = round(4 * own) / 4 * step
+            else:
+                away = math.copysign(step / 2 - 0.5, phase) if abs(phase) > 0.25 else 0.0
+            edges.append((0.5 + (away - count * step / 2) / side, 0.5 + (away + count * step / 2) / side))
+        (top, bottom), (left, right) = edges
+        return Box(top, left, bottom, right)
+
+    def steps(self, input_size: tuple[int, int], grid: tuple[int, int]) -> tuple[float, float]:
+        """How far it is from location to location, down and across, pixels: the stride, unless the map is stretched."""
+        strides = [self._stride or round(side / count) for side, count in zip(input_size, grid, strict=True)]
+        down, across = (
+            float(stride) if count <= -(-side // stride) else side / count
+            for side, count, stride in zip(input_size, grid, strides, strict=True)
+        )
+        return down, across
+
+    def _phase(self, input_size: tuple[int, int]) -> tuple[float, float]:
+        """How far below and right of the input's middle that lies which the grid's middle answers to, pixels."""
+        pixels = self._noise(input_size, 4).requires_grad_()
+        with torch.enable_grad():
+            features, (h, w) = self._features(pixels)
+            if min(h, w) < 2:
+                return 0.0, 0.0  # a single location looks at all
+            places = self._locations(features).reshape(len(pixels), h, w, -1)
+            # Of an even number of cells none is in the middle; of both beside it, what the edges cut off is cut evenly.
+            middle = places[:, [(h - 1) // 2, h // 2]][:, :, [(w - 1) // 2, w // 2]]
+            towards = torch.randn(middle.shape, generator=torch.Generator().manual_seed(2)).to(middle)
+            (gradient,) = torch.autograd.grad((middle * towards).sum(), pixels)
+        energy = gradient.square().sum((0, 1)).double()
+        energy = (energy - energy.median()).clamp_min(0)  # what the whole picture does to all places says nothing
+        y, x = (torch.arange(side, dtype=torch.float64).to(energy) + 0.5 - side / 2 for side in input_size)
+        total = energy.sum().clamp_min(1e-300)
+        return float((energy.sum(1) * y).sum() / total), float((energy.sum(0) * x).sum() / total)
+
     def _deviation(self, features: torch.Tensor, grid: tuple[int, int]) -> float:
         """How far the mean of the dense answer is from the head's own; refuses a head that is not for a mean."""
         # From place to place the features of noise may differ so little that any pooling looks like a mean.
@@ -139,12 +196,12 @@ class DenseClassifier(nn.Module):
             )
         return frozen if self.head == "frozen" else local
 
-    def _noise(self, size: tuple[int, int]) -> torch.Tensor:
-        """Two pictures [2, 3, H, W] of noise at two scales, always the same, where the network is and of its type."""
+    def _noise(self, size: tuple[int, int], count: int = 2) -> torch.Tensor:
+        """Pictures [n, 3, H, W] of noise at two scales, always the same, where the network is and of its type."""
         generator = torch.Generator().manual_seed(0)
-        coarse = torch.randn(2, 3, 4, 4, generator=generator)
+        coarse = torch.randn(count, 3, 4, 4, generator=generator)
         noise = nn.functional.interpolate(coarse, size=size, mode="bilinear")
-        return (noise + 0.5 * torch.randn(2, 3, *size, generator=generator)).to(next(self.model.parameters()))
+        return (noise + 0.5 * torch.randn(count, 3, *size, generator=generator)).to(next(self.model.parameters()))
 
     def _features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """What the network knows of the locations, as its head takes it; and the grid that they form."""
@@ -156,7 +213,7 @@ class DenseClassifier(nn.Module):
         if features.ndim != 3:
             self._refuse(f"its forward_features gives {features.ndim} axes, not a map or tokens")
         n, size = features.shape[1] - self._others, pixels.shape[2:]
-        stride = self._stride or isqrt(size[0] * size[1] // max(n, 1))
+        stride = self._stride or math.isqrt(size[0] * size[1] // max(n, 1))
         # Some networks pad what is left at the edge, others leave it out.
         for h, w in ([-(-side // stride) for side in size], [side // stride for side in size]):
             if h * w == n:

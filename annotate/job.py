@@ -55,7 +55,11 @@ class LabelJob:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with one_thread():
             annotator = Annotator(
-                self.recipe, k=self.k, device=device, compile_for=self.batch_size if self.compiled else None
+                self.recipe,
+                k=self.k,
+                device=device,
+                compile_for=self.batch_size if self.compiled else None,
+                measured=store.schema.provenance.get("networks"),
             )
         self._refuse_differences(annotator, store.schema.provenance.get("networks"))
         if (annotator.grid, annotator.class_count) != (store.schema.grid, store.schema.class_count):
@@ -75,6 +79,7 @@ class LabelJob:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "worker": f"{platform.node()}:{os.getpid()}",
                 "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+                "compiled": self.compiled,
             }
             return store.write(shard.rows, labels, reasons=reasons, run=run)
 

@@ -43,16 +43,15 @@ def _centres(start: float, length: float, count: int) -> torch.Tensor:
     return 2 * (start + (torch.arange(count, dtype=torch.float64) + 0.5) / count * length) - 1
 
 
-def scaled_size(size: tuple[int, int], grid: tuple[int, int], scale: float) -> tuple[int, int]:
+def scaled_size(size: tuple[int, int], steps: tuple[float, float], scale: float) -> tuple[int, int]:
     """The input size that is nearest to so many times this one, in whole steps of a location; at least one of them.
 
     Args:
         size: of the network's input, pixels.
-        grid: its rows and columns of locations for this size.
+        steps: from location to location, down and across, pixels.
         scale: by which to multiply.
     """
     if scale == 1:
         return size
-    steps = [round(length / count) for length, count in zip(size, grid, strict=True)]
     height, width = (max(1, round(scale * length / step)) * step for length, step in zip(size, steps, strict=True))
-    return height, width
+    return round(height), round(width)

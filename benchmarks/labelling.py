@@ -210,7 +210,7 @@ def _steps(recipe: Recipe, images: Path, address: Path) -> dict[str, float]:
             clock("resize")
             batches = [prepared[start : start + BATCH] for start in range(0, ROWS_PER_SHARD, BATCH)]
             with torch.inference_mode():
-                logits = [values for batch in batches for _, values in annotator._logits(batch)]
+                logits = [values for batch in batches for _, _, values in annotator._logits(batch)]
             clock("forward")
             for values in logits:
                 values.softmax(-1).topk(annotator.k, dim=-1)

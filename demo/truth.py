@@ -44,6 +44,8 @@ def digit_of_cells(truth: Path, key: str, box: Box, grid: tuple[int, int]) -> np
     digits = np.full(grid, BACKGROUND)
     for y in range(h):
         for x in range(w):
+            if min(edges_y[y], edges_x[x]) < 0 or edges_y[y + 1] > rows or edges_x[x + 1] > columns:
+                continue
             cell = pixels[edges_y[y] : edges_y[y + 1], edges_x[x] : edges_x[x + 1]]
             if (cell == cell[0, 0]).all():
                 digits[y, x] = cell[0, 0]

@@ -54,9 +54,21 @@ class ColourNet(nn.Module):
         return self.forward_head(self.forward_features(pixels))
 
 
+class FromTheFirstPixel(ColourNet):
+    """Its first location has its middle at the first pixel, as in networks whose strided layers pad on both sides."""
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(pixels, 7, stride=8, padding=3, count_include_pad=False)
+
+
 @register_model
 def colour_net(pretrained: bool = False, **kwargs: object) -> ColourNet:
     return ColourNet()
+
+
+@register_model
+def colour_net_from_the_first_pixel(pretrained: bool = False, **kwargs: object) -> ColourNet:
+    return FromTheFirstPixel()
 
 
 def quadrants(height: int, width: int) -> np.ndarray:
@@ -78,10 +90,10 @@ def views() -> Iterator[View]:
 
 
 @pytest.fixture
-def dataset(tmp_path: Path, shape: tuple[int, int], preprocess: str) -> LabeledImages:
+def dataset(tmp_path: Path, shape: tuple[int, int], preprocess: str, model: str) -> LabeledImages:
     (tmp_path / "images" / "a").mkdir(parents=True)
     Image.fromarray(quadrants(*shape)).save(tmp_path / "images" / "a" / "quadrants.png")
-    network = Network(model="colour_net", weights="pretrained", input_size=(192, 192), mean=(0, 0, 0), std=(1, 1, 1))
+    network = Network(model=model, weights="pretrained", input_size=(192, 192), mean=(0, 0, 0), std=(1, 1, 1))
     recipe = Recipe(networks=(network,), preprocess=preprocess)
     summary = run(FolderImages(tmp_path / "images"), str(tmp_path / "labels.zarr"), recipe, LocalWorkers(), k=2)
     assert summary.complete
@@ -117,7 +129,17 @@ def seen(pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(96, 288), (288, 96), (120, 120)], ids=["3:1", "1:3", "square"])
-@pytest.mark.parametrize("preprocess", ["squash", "letterbox", "center"])
+@pytest.mark.parametrize(
+    ("model", "preprocess"),
+    [
+        ("colour_net", "squash"),
+        ("colour_net", "letterbox"),
+        ("colour_net", "center"),
+        # Not letterbox: its cells at the picture's edges see grey bars, too, which this network takes for a colour.
+        ("colour_net_from_the_first_pixel", "squash"),
+        ("colour_net_from_the_first_pixel", "center"),
+    ],
+)
 def test_every_crop_gives_each_token_the_colour_it_sees(dataset: LabeledImages, preprocess: str) -> None:
     checked = outside = 0
     for view in views():
@@ -138,6 +160,7 @@ def test_every_crop_gives_each_token_the_colour_it_sees(dataset: LabeledImages, 
 
 @pytest.mark.parametrize("shape", [(96, 288)])
 @pytest.mark.parametrize("preprocess", ["squash"])
+@pytest.mark.parametrize("model", ["colour_net"])
 def test_the_published_arithmetic_fails_here(dataset: LabeledImages, preprocess: str) -> None:
     """The same test must be able to fail: with x and y of the crop swapped, as published tools have them."""
     wrong = 0

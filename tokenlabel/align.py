@@ -25,9 +25,12 @@ from tokenlabel.errors import LabelError
 from tokenlabel.view import View
 from tokenlabel.warp import Warp
 
+# Cells beyond the grid's edge that its outermost cells speak for, where the picture goes on: grids of networks that
+# begin at the first pixel (annotate/dense.py) end half a cell before the picture does.
+BEYOND = 0.5
 _LEAST_POINTS, _MOST_POINTS = 4, 32  # along each side of a token that is no rectangle in its source
 # Cell lengths are sums of rounded numbers; 3.0000000001 cells are 3.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,11 +112,11 @@ def axis_weights(
 
     Returns:
         weights float32 [tokens, cells], each row summing to 1, and cover float64 [tokens] in [0, 1]. A token is weighed
-        by its part inside the axis and the picture.
+        by its part inside the axis, or with `reach` inside the picture and no further than BEYOND from the axis.
     """
-    least, most = (0, cells) if reach is None else (max(0, reach[0]), min(cells, reach[1]))
+    least, most = (0, cells) if reach is None else (max(-BEYOND, reach[0]), min(cells + BEYOND, reach[1]))
     length = (stop - start) / tokens
-    samples = max(1, int(np.ceil(length - _ROUNDING)))
+    samples = max(1, int(np.ceil(length - ROUNDING)))
     edges = start + length * np.arange(tokens + 1)
     inside = np.clip(edges, least, most)
     low, high = inside[:-1, None], inside[1:, None]
@@ -148,7 +151,7 @@ def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> Token
     x = (np.arange(columns * across) + 0.5) / (columns * across)
     places, inside = warp.places(np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2))
     cells = _in_cells(label, places)
-    inside &= ((cells >= -_ROUNDING) & (cells <= np.array([h, w]) + _ROUNDING)).all(1)
+    inside &= ((cells >= -BEYOND - ROUNDING) & (cells <= np.array([h, w]) + BEYOND + ROUNDING)).all(1)
     token = (np.arange(rows).repeat(down)[:, None] * columns + np.arange(columns).repeat(across)).ravel()[inside]
     # As along an axis: a cell has its centre at i + 1/2, and what lies beyond the outermost is taken from them.
     at = np.clip(cells[inside] - 0.5, 0, np.array([h - 1, w - 1]))
@@ -174,7 +177,7 @@ def _points_of_tokens(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> t
     places, _ = warp.places(corners.reshape(-1, 2))
     cells = _in_cells(label, places).reshape(rows + 1, columns + 1, 2)
     longest = (np.abs(np.diff(cells, axis=axis)).max(initial=0) for axis in (0, 1))
-    down, across = (int(min(max(np.ceil(length - _ROUNDING), _LEAST_POINTS), _MOST_POINTS)) for length in longest)
+    down, across = (int(min(max(np.ceil(length - ROUNDING), _LEAST_POINTS), _MOST_POINTS)) for length in longest)
     return down, across
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from storage import LabelMap
 from storage.labelmap import no_class
-from tokenlabel.align import _ROUNDING
+from tokenlabel.align import BEYOND, ROUNDING
 from tokenlabel.view import View
 
 _MOST = 2**16  # classes for which a number each is kept without asking how many there are
@@ -40,7 +40,7 @@ def cropped_targets(
     origin, size = boxes[:, [0, 1, 0, 1]], (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
     cells = np.array([h, w, h, w])
     regions = (seen - origin) / size * cells
-    reach = np.clip((np.array([0.0, 0.0, 1.0, 1.0]) - origin) / size * cells, 0, cells)
+    reach = np.clip((np.array([0.0, 0.0, 1.0, 1.0]) - origin) / size * cells, -BEYOND, cells + BEYOND)
     places = 1 + tokens[0] * tokens[1]
     classes = np.zeros((count, places, keep), np.int32)
     probabilities = np.zeros((count, places, keep), np.float32)
@@ -104,7 +104,7 @@ def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-un
     """What `align.axis_weights` gives, in place, and the first and last cell of each token."""
     tokens, cells = weights.shape
     length = (stop - start) / tokens
-    samples = max(1, int(np.ceil(length - _ROUNDING)))
+    samples = max(1, int(np.ceil(length - ROUNDING)))
     for token in range(tokens):
         weights[token] = 0
         low = min(max(start + length * token, least), most)

@@ -86,3 +86,43 @@ def test_a_head_that_ignores_its_norm_would_be_noticed() -> None:
     except AnnotateError:
         careless = float("inf")
     assert careless > careful
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet18", (256, 320)),
+        ("regnetx_002", (256, 256)),
+        ("resnet50d", (256, 256)),
+        ("nf_regnet_b0", (256, 256)),
+        ("convnext_atto", (256, 256)),
+        ("resnet18", (225, 225)),  # no multiple of the stride
+    ],
+)
+def test_the_grid_lies_where_the_network_looks(name: str, size: tuple[int, int]) -> None:
+    """A spot changes the answers about its own place: about it they are as large on its left as on its right.
+
+    The network's weights are made symmetric, so that nothing but the geometry of its layers can move them.
+    """
+    model = network(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 4:
+                parameter.copy_((parameter + parameter.flip(2) + parameter.flip(3) + parameter.flip(2, 3)) / 4)
+    dense = DenseClassifier(model, name)
+    grid, _, _ = dense.consistency(size)
+    box = dense.grid_box(size, grid)
+    grey, found = torch.zeros(1, 3, *size), []
+    for y, x in ((0.5, 0.5), (0.45, 0.55), (0.55, 0.45), (0.5, 0.6)):
+        spot = grey.clone()
+        top, left = round(y * size[0]), round(x * size[1])
+        spot[:, :, top - 8 : top + 8, left - 8 : left + 8] = 3.0
+        with torch.inference_mode():
+            change = (dense(spot) - dense(grey)).square().sum(-1)[0].double()
+        change = (change - change.median()).clamp_min(0)
+        rows, columns = (torch.arange(count) + 0.5 for count in grid)
+        place_y = float((change.sum(1) * rows).sum() / change.sum()) / grid[0] * box.height + box.top
+        place_x = float((change.sum(0) * columns).sum() / change.sum()) / grid[1] * box.width + box.left
+        found.append(((place_y - top / size[0]) * size[0] / 32, (place_x - left / size[1]) * size[1] / 32))
+    away = torch.tensor(found).mean(0)
+    assert away.abs().max() < 0.25, f"the answers lie {away.tolist()} cells from the spots that they answer to"

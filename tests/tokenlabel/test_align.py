@@ -148,7 +148,7 @@ def test_a_picture_that_was_turned_is_read_at_the_places_that_it_shows(warp: War
             point = np.array([[(i + (a + 0.5) / points) / tokens[0], (j + (b + 0.5) / points) / tokens[1]]])
             ((y, x),), (inside,) = warp.places(point)
             y, x = (y - box.top) / box.height * 6, (x - box.left) / box.width * 5
-            if inside and 0 <= y <= 6 and 0 <= x <= 5:
+            if inside and -0.5 <= y <= 6.5 and -0.5 <= x <= 5.5:  # half a cell beyond the grid is its outermost cells'
                 y, x = min(max(y - 0.5, 0), 5), min(max(x - 0.5, 0), 4)
                 y0, x0 = min(int(y), 4), min(int(x), 3)
                 v, u = y - y0, x - x0
@@ -167,3 +167,23 @@ def test_what_was_erased_and_what_lies_beyond_the_corners_is_outside() -> None:
     corners = align(MAPS[6, 5], turned(np.pi / 4), (8, 8)).outside
     assert corners[0, 0]
     assert not corners[3:5, 3:5].any()
+
+
+def test_a_grid_that_ends_half_a_cell_before_the_picture_speaks_for_all_of_it() -> None:
+    """As those of networks do that have their first location at the first pixel."""
+    label = replace(MAPS[18, 18], boxes=np.array([-0.5, -0.5, 17.5, 17.5], np.float32) / 18)
+    scores = align(label, View.whole(), (14, 14))
+    assert not scores.outside.any()
+    # The last token reaches from cell 17 + 3/14 on, in a grid that is read half a cell further down and right.
+    whole = align(
+        replace(label, boxes=np.array([0, 0, 1, 1], np.float32)), View(Box(0.5 / 18, 0.5 / 18, 1, 1)), (14, 14)
+    )
+    assert np.abs(scores.scores[:12, :12] - whole.scores[:12, :12]).max() > 1e-3
+    assert align(label, View(Box(0.5, 0.5, 0.75, 0.75)), (1, 1)).scores[0, 0] == pytest.approx(
+        align(
+            replace(label, boxes=np.array([0, 0, 1, 1], np.float32)),
+            View(Box(9.5 / 18, 9.5 / 18, 14 / 18, 14 / 18)),
+            (1, 1),
+        ).scores[0, 0],
+        abs=1e-5,
+    )
