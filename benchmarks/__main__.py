@@ -9,9 +9,15 @@ from pathlib import Path
 
 import click
 
-from benchmarks import keys, labelling, reads, size
+from benchmarks import keys, labelling, reads, size, training
 
-BENCHMARKS = {"size": size.measure, "reads": reads.measure, "keys": keys.measure, "labelling": labelling.measure}
+BENCHMARKS = {
+    "size": size.measure,
+    "reads": reads.measure,
+    "keys": keys.measure,
+    "training": training.measure,
+    "labelling": labelling.measure,
+}
 
 
 @click.command()

@@ -156,6 +156,7 @@ class Verdict:
     model: str
     input_size: tuple[int, int]
     grid: tuple[int, int] | None
+    begins: str
     local: str
     frozen: str
 
@@ -166,7 +167,7 @@ class Verdict:
             self.family,
             f"{self.model} ({given})" if given else self.model,
             "x".join(map(str, self.input_size)),
-            "x".join(map(str, self.grid)) if self.grid else "",
+            "x".join(map(str, self.grid)) + self.begins if self.grid else "",
             self.local,
             "the same" if self.frozen == self.local else self.frozen,
         ]
@@ -208,14 +209,27 @@ def randomise(model: nn.Module) -> nn.Module:
 def judge(family: str, name: str) -> Verdict:
     """Ask one network both ways."""
     model, size = build(name)
-    grid, said = None, []
+    grid, begins, said = None, "", []
     for head in ("local", "frozen"):
         try:
-            grid, _, consistency = DenseClassifier(model, name, head).consistency(size)
+            dense = DenseClassifier(model, name, head)
+            grid, _, consistency = dense.consistency(size)
             said.append(str(consistency))
+            if head == "local":
+                begins = _begins(dense, size, grid)
         except AnnotateError as error:
             said.append("refused: " + str(error).partition(": ")[2].partition(". ")[0].rstrip("."))
-    return Verdict(family, name, size, grid, *said)
+    return Verdict(family, name, size, grid, begins, *said)
+
+
+def _begins(dense: DenseClassifier, size: tuple[int, int], grid: tuple[int, int]) -> str:
+    """How many cells the grid lies further down and right than the input, if at all."""
+    box, steps = dense.grid_box(size, grid), dense.steps(size, grid)
+    away = [
+        ((low + high) / 2 - 0.5) * side / step
+        for low, high, side, step in zip((box.top, box.left), (box.bottom, box.right), size, steps, strict=True)
+    ]
+    return f", {away[0]:+.2f} {away[1]:+.2f}" if any(abs(one) > 0.01 for one in away) else ""
 
 
 def describe(verdicts: list[Verdict]) -> str:

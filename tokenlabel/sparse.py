@@ -53,18 +53,26 @@ def sparse_targets(
     if len(labels) != len(views):
         raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
     refuse_without_label(labels)
-    plain = [view if isinstance(view, View) else view.view for view in views]
-    if COMPILED and all(view is not None for view in plain):
+    # Each picture by itself decides how it is read: its targets are the same to the bit in every batch.
+    plain = {n: crop for n, view in enumerate(views) if (crop := view if isinstance(view, View) else view.view)}
+    if COMPILED and len(plain) == len(views):
         from tokenlabel.kernel import cropped_targets
 
-        return SparseTargets(*cropped_targets(labels, [view for view in plain if view is not None], tokens, keep))
+        return SparseTargets(*cropped_targets(labels, [*plain.values()], tokens, keep))
     count, places = len(views), 1 + tokens[0] * tokens[1]
     found = SparseTargets(
         np.zeros((count, places, keep), np.int32),
         np.zeros((count, places, keep), np.float32),
         np.zeros((count, places), bool),
     )
+    if COMPILED and plain:
+        among = [*plain]
+        crops = sparse_targets(labels[among], [*plain.values()], tokens, keep=keep)
+        for mine, theirs in zip(found, crops, strict=True):
+            mine[among] = theirs
     for n, view in enumerate(views):
+        if COMPILED and n in plain:
+            continue
         for grid, part in (((1, 1), slice(0, 1)), (tokens, slice(1, None))):
             scores = align(labels[n], view, grid)
             classes, probabilities = _likeliest(scores, keep)

@@ -52,7 +52,7 @@ def test_a_family_answers_as_the_table_says(family: str) -> None:
         return
     dense = DenseClassifier(model, name)
     grid, classes, consistency = dense.consistency(size)
-    assert (expected["grid"], classes) == ("x".join(map(str, grid)), CLASSES)
+    assert (expected["grid"].partition(",")[0], classes) == ("x".join(map(str, grid)), CLASSES)
     assert str(consistency).partition(" (")[0] == expected["local"].partition(" (")[0]
     pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():

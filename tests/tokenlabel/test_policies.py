@@ -1,0 +1,224 @@
+"""Do policies take the label along, and is no label left behind in silence?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision import transforms as v1
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from tests.labels import random_labels
+from tests.tokenlabel.coordinates import Agreement, coordinates, pil_coordinates
+from tokenlabel import LabelError
+from tokenlabel.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
+from tokenlabel.transforms import LabelMap, ResolveLabels
+
+LABEL = replace(random_labels(np.random.default_rng(3), 1)[0], sizes=np.array([75, 100], np.uint32))
+SHAPES = {"wide": (75, 100), "tall": (100, 75), "square": (80, 80)}
+BILINEAR = v2.InterpolationMode.BILINEAR
+POLICIES = {"RandAugment": RandAugment, "TrivialAugmentWide": TrivialAugmentWide, "AutoAugment": AutoAugment}
+MOVING = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Pictures are small: more threads only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def policy(name: str, operations: set[str]) -> Any:
+    """A policy of ours that draws of these operations only, so that colours go on telling coordinates."""
+    transform = POLICIES[name](interpolation=BILINEAR)
+    space = {each: how for each, how in transform._AUGMENTATION_SPACE.items() if each in operations}
+    assert space
+    transform._AUGMENTATION_SPACE = space
+    if isinstance(transform, AutoAugment):
+        names = sorted(space)
+        transform._policies = [((one, 0.9, 6), (other, 0.7, 9)) for one in names for other in names]
+    return transform
+
+
+def agreement(transform: Any, picture: Any, *, draws: int) -> Agreement:
+    pipeline, size = LabeledCompose([transform]), functional.get_size(picture)
+    label, found = LabelMap(LABEL, canvas=tuple(size)), Agreement()
+    for _ in range(draws):
+        moved, label_map = pipeline(picture, label)
+        found.add(moved, label_map.warp)
+    return found
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_moves_the_label_with_the_picture(name: str, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    found = agreement(policy(name, MOVING), tv_tensors.Image(coordinates(*shape)), draws=100)
+    assert found.mean < 0.05
+    assert found.worst < 0.5
+    assert found.judged > 200_000
+    assert found.outside > 20_000
+    assert found.strays == 0
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_pil_pictures_are_moved_by_the_same_rules(name: str) -> None:
+    torch.manual_seed(0)
+    found = agreement(policy(name, MOVING), pil_coordinates(75, 100), draws=30)
+    assert found.mean < 0.05
+    assert found.worst < 0.5
+    assert (
+        found.strays < 1e-3 * found.outside
+    )  # two moves, of which the second stretches the border that the first made
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_changes_only_colours_leaves_the_label_where_it_is(name: str) -> None:
+    colour = set(POLICIES[name]._AUGMENTATION_SPACE) - MOVING
+    pipeline = LabeledCompose([policy(name, colour)])
+    torch.manual_seed(0)
+    changed = 0
+    for _ in range(40):
+        picture, label = pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+        assert label.warp.stages == ()
+        changed += picture != pil_coordinates(75, 100)
+    assert changed > 10
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_operation_of_a_policy_either_moves_the_label_or_changes_only_colours(name: str) -> None:
+    """One that a new torchvision adds, and that is not known to change only colours, is done to the label too."""
+    transform, picture = POLICIES[name](), pil_coordinates(75, 100)
+    for operation, (magnitudes, _) in transform._AUGMENTATION_SPACE.items():
+        values = magnitudes(10, 75, 100)
+        magnitude = 0.0 if values is None else float(values[5])
+        transform._AUGMENTATION_SPACE = {operation: (lambda *_, m=magnitude: torch.full((31,), m), False)}
+        transform._policies = [((operation, 1.0, 5),)]
+        _, label = LabeledCompose([transform])(picture, LabelMap(LABEL))
+        assert bool(label.warp.stages) == (operation in MOVING), operation
+
+
+def test_a_policy_is_drawn_as_torchvision_draws_it() -> None:
+    for ours, theirs in ((RandAugment, v2.RandAugment), (TrivialAugmentWide, v2.TrivialAugmentWide)):
+        for seed in range(10):
+            torch.manual_seed(seed)
+            moved, _ = ours()(pil_coordinates(75, 100), LabelMap(LABEL))
+            torch.manual_seed(seed)
+            assert moved == theirs()(pil_coordinates(75, 100))
+
+
+def test_all_label_maps_of_a_sample_are_moved_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    sample = {"labels": [LabelMap(LABEL), LabelMap(LABEL)], "image": coordinates(75, 100), "class": torch.tensor(4)}
+    moved = policy("RandAugment", {"Rotate"})(sample)
+    assert [len(label.warp.stages) for label in moved["labels"]] == [2, 2]
+    assert moved["class"] is sample["class"]
+
+
+def test_two_threads_may_share_a_policy() -> None:
+    transform = policy("TrivialAugmentWide", MOVING)
+
+    def found(size: int) -> Agreement:
+        return agreement(transform, tv_tensors.Image(coordinates(size, size)), draws=100)
+
+    with ThreadPoolExecutor(2) as pool:
+        for result in pool.map(found, (40, 42)):
+            assert result.worst < 0.5
+            assert result.strays == 0
+
+
+# ---- what would leave a label behind
+
+
+def test_torchvisions_policies_do_leave_a_label_behind() -> None:
+    """If this fails, torchvision has changed, and ours may no longer be needed."""
+    for theirs in (v2.RandAugment(), v2.TrivialAugmentWide(), v2.AugMix()):
+        label = LabelMap(LABEL)
+        assert theirs(pil_coordinates(75, 100), label)[1] is label
+
+
+REFUSED = {
+    "RandAugment": (v2.RandAugment(), "moves the picture and not its label; use tokenlabel.RandAugment"),
+    "TrivialAugmentWide": (v2.TrivialAugmentWide(), "not its label; use tokenlabel.TrivialAugmentWide"),
+    "AutoAugment": (v2.AutoAugment(), "moves the picture and not its label; use tokenlabel.AutoAugment"),
+    "AugMix": (v2.AugMix(), "so that a pixel shows several places; use tokenlabel.RandAugment or"),
+    "FiveCrop": (v2.FiveCrop(10), "makes five pictures of one, but a label map goes with one; use CenterCrop"),
+    "TenCrop": (v2.TenCrop(10), "makes ten pictures of one, but a label map goes with one; use CenterCrop"),
+    "LinearTransformation": (v2.LinearTransformation(torch.eye(3), torch.zeros(3)), "mixes all pixels .* leave it out"),
+}
+NESTED = {
+    "alone": lambda step: [step],
+    "after others": lambda step: [v2.Resize(50), step, ResolveLabels((2, 2))],
+    "v2.Compose": lambda step: [v2.Compose([v2.Resize(50), step])],
+    "LabeledCompose": lambda step: [v2.Resize(50), Unchecked([step])],
+    "v1.Compose": lambda step: [v1.Compose([step])],
+    "RandomApply": lambda step: [v2.RandomApply([step])],
+    "RandomApply, modules": lambda step: [v2.RandomApply(nn.ModuleList([step]))],
+    "RandomChoice": lambda step: [v2.RandomChoice([v2.Resize(50), v2.RandomOrder([step])])],
+    "module": lambda step: [Hiding(step)],
+}
+
+
+class Unchecked(v2.Compose):
+    pass
+
+
+class Hiding(nn.Module):
+    def __init__(self, step: Any) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(step)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_leaves_labels_behind_is_refused_with_the_reason_and_the_cure(name: str) -> None:
+    step, reason = REFUSED[name]
+    with pytest.raises(LabelError, match=f"{name} cannot be in a pipeline with labels: it .*{reason}"):
+        LabeledCompose([step])
+
+
+@pytest.mark.parametrize("where", NESTED)
+def test_it_is_found_wherever_it_hides(where: str) -> None:
+    with pytest.raises(LabelError, match="RandAugment cannot be in a pipeline with labels"):
+        LabeledCompose(NESTED[where](v2.RandAugment()))
+    LabeledCompose(NESTED[where](RandAugment()))
+
+
+def test_a_picture_that_was_changed_before_its_label_was_there_is_refused() -> None:
+    pipeline = LabeledCompose([v2.CenterCrop(40), ResolveLabels((2, 2))])
+    turned = pil_coordinates(75, 100).transpose(method=4)
+    with pytest.raises(
+        LabelError,
+        match="before the first transform, the picture has 100x75 pixels, but its label map is of one with 75x100: "
+        r"something changed the picture alone. .* turned by EXIF",
+    ):
+        pipeline(turned, LabelMap(LABEL))
+
+
+def test_a_transform_that_changes_the_picture_alone_is_named() -> None:
+    class Halved(v2.Transform):
+        def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+            return functional.resize(inpt, [30, 40]) if isinstance(inpt, tv_tensors.Image) else inpt
+
+    pipeline = LabeledCompose([v2.RandomHorizontalFlip(), v2.ToImage(), Halved(), ResolveLabels((2, 2))])
+    with pytest.raises(
+        LabelError,
+        match="after transform 3, Halved, the picture has 30x40 pixels, but its label map is of one with 75x100: .* "
+        "a kernel for LabelMap",
+    ):
+        pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+
+
+def test_pictures_without_labels_pass_through() -> None:
+    pipeline = LabeledCompose([RandAugment(), v2.CenterCrop(40)])
+    assert pipeline(pil_coordinates(75, 100)).size == (40, 40)
+    assert pipeline(pil_coordinates(75, 100), 3)[1] == 3

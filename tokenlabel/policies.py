@@ -1,0 +1,133 @@
+"""Which of torchvision's transforms leave a label behind? The policies; ours carry it along, and a Compose looks out.
+
+torchvision's RandAugment and its kin move only the picture, and pass on whatever else is in the sample without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from tokenlabel.errors import LabelError
+from tokenlabel.transforms import LabelMap, picture_of
+
+# What the policies do that moves no pixel. All else is done to the label too.
+_COLOUR = {
+    "AutoContrast",
+    "Brightness",
+    "Color",
+    "Contrast",
+    "Equalize",
+    "Identity",
+    "Invert",
+    "Posterize",
+    "Sharpness",
+    "Solarize",
+}
+# What has been done to the picture in this call, in this thread.
+_done: ContextVar[list[tuple[Any, ...]]] = ContextVar("_done")
+
+
+class _CarriesLabels:
+    """A policy that does to each LabelMap of the sample what it does to the picture."""
+
+    def forward(self, *inputs: Any) -> Any:
+        """Move the picture, and do the same to its label maps."""
+        token = _done.set([])
+        try:
+            moved = super().forward(*inputs)  # type: ignore[misc]
+            done = _done.get()
+        finally:
+            _done.reset(token)
+        return tree_map_only(LabelMap, lambda label: self._again(label, done), moved)
+
+    def _apply_image_or_video_transform(
+        self, image: Any, transform_id: str, magnitude: float, interpolation: Any, fill: Any
+    ) -> Any:
+        _done.get().append((transform_id, magnitude, interpolation, fill))
+        return super()._apply_image_or_video_transform(image, transform_id, magnitude, interpolation, fill)  # type: ignore[misc]
+
+    def _again(self, label: LabelMap, done: list[tuple[Any, ...]]) -> LabelMap:
+        for operation, *how in done:
+            if operation not in _COLOUR:
+                label = super()._apply_image_or_video_transform(label, operation, *how)  # type: ignore[misc]
+        return label
+
+
+class RandAugment(_CarriesLabels, v2.RandAugment):  # type: ignore[misc]
+    """torchvision's RandAugment (arXiv 1909.13719), with the same arguments; label maps are moved with the picture."""
+
+
+class TrivialAugmentWide(_CarriesLabels, v2.TrivialAugmentWide):  # type: ignore[misc]
+    """torchvision's TrivialAugmentWide (arXiv 2103.10158), with the same arguments; label maps are moved too."""
+
+
+class AutoAugment(_CarriesLabels, v2.AutoAugment):  # type: ignore[misc]
+    """torchvision's AutoAugment (arXiv 1805.09501), with the same arguments; label maps are moved with the picture."""
+
+
+_LEFT_BEHIND: dict[type, str] = {
+    v2.RandAugment: "moves the picture and not its label; use tokenlabel.RandAugment",
+    v2.TrivialAugmentWide: "moves the picture and not its label; use tokenlabel.TrivialAugmentWide",
+    v2.AutoAugment: "moves the picture and not its label; use tokenlabel.AutoAugment",
+    v2.AugMix: "blends copies of the picture that were moved differently, so that a pixel shows several places; use "
+    "tokenlabel.RandAugment or tokenlabel.TrivialAugmentWide",
+    v2.FiveCrop: "makes five pictures of one, but a label map goes with one; use CenterCrop or RandomCrop",
+    v2.TenCrop: "makes ten pictures of one, but a label map goes with one; use CenterCrop or RandomCrop",
+    v2.LinearTransformation: "mixes all pixels of the picture, so that none shows a place; leave it out",
+}
+
+
+class LabeledCompose(v2.Compose):  # type: ignore[misc]
+    """torchvision's Compose for samples with label maps: no transform in it leaves a label behind in silence.
+
+    Before the first transform and after each, a picture and its label map must be equally large.
+
+    Args:
+        transforms: the steps: torchvision's, this package's, and your own where they leave pixels where they are or
+            have a kernel for LabelMap.
+
+    Raises:
+        LabelError: a step, or a step of a step, that would leave a label behind; of a sample: a picture that is not as
+            large as its label map's canvas.
+    """
+
+    def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
+        super().__init__(transforms)
+        for step in _steps(self):
+            for kind, reason in _LEFT_BEHIND.items():
+                if isinstance(step, kind) and not isinstance(step, _CarriesLabels):
+                    raise LabelError(f"{type(step).__name__} cannot be in a pipeline with labels: it {reason}")
+
+    def forward(self, *inputs: Any) -> Any:
+        """The sample after all steps."""
+        one = len(inputs) == 1
+        inputs = _watched(inputs, when="before the first transform")
+        for number, step in enumerate(self.transforms, 1):
+            outputs = step(*inputs)
+            inputs = _watched((outputs,) if one else outputs, when=f"after transform {number}, {type(step).__name__}")
+        left = tree_map_only(LabelMap, lambda label: label.beside(None), inputs)
+        return left[0] if one else left
+
+
+def _watched(sample: Any, *, when: str) -> Any:
+    picture = picture_of(tree_leaves(sample), when=when)
+    return sample if picture is None else tree_map_only(LabelMap, lambda label: label.beside(picture), sample)
+
+
+def _steps(transform: object) -> Iterator[object]:
+    """A transform, and all that are in it."""
+    yield transform
+    inner: Sequence[object] = ()
+    if isinstance(transform, (v1.Compose, v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder)):
+        inner = transform.transforms
+    elif isinstance(transform, nn.Module):
+        inner = [*transform.children()]
+    for each in inner:
+        yield from _steps(each)

@@ -1,0 +1,253 @@
+"""How does a label keep to its picture in torchvision's v2 pipelines? As a LabelMap, which writes down each move.
+
+pipeline = LabeledCompose([v2.RandomResizedCrop(224), RandAugment(), v2.ToImage(), ResolveLabels((14, 14))])
+picture, targets = pipeline(picture, LabelMap(label))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn, Self, SupportsIndex
+
+import PIL.Image
+import torch
+from torch._C import DisableTorchFunctionSubclass
+from torch.utils.data._utils.collate import default_collate_fn_map
+from torchvision.transforms.v2 import Transform, functional
+from torchvision.tv_tensors import Image, TVTensor
+
+import storage
+from storage import Status
+from tokenlabel.errors import LabelError
+from tokenlabel.pixel_warp import PixelWarp
+from tokenlabel.targets import TokenTargets, token_targets
+from tokenlabel.warp import Warp
+
+
+class LabelMap(TVTensor):  # type: ignore[misc]  # torchvision has no types
+    """The label of a picture on its way through a pipeline, beside the picture.
+
+    It only writes down what becomes of the picture's geometry. `ResolveLabels`, the pipeline's last step, reads the
+    label once, where the picture looks in the end. It is an empty tensor, because that is what torchvision hands on.
+
+    label:   of one source picture, [h, w, k]
+    pixels:  how the picture was made of its source so far, and how large it is
+    watched: whether a `LabeledCompose` sees to it that the label is moved with the picture
+
+    Args:
+        label: of one source picture.
+        canvas: height and width of the picture that it goes with, where that is a smaller or larger copy of the one
+            that was labelled.
+
+    Raises:
+        LabelError: labels of more than one picture; a label that does not know its picture's size, and no canvas.
+            Later: whatever would make a tensor of it that has lost the label, such as arithmetic or indexing.
+    """
+
+    label: storage.LabelMap
+    pixels: PixelWarp
+    watched: bool
+
+    def __new__(cls, label: storage.LabelMap, *, canvas: tuple[int, int] | None = None) -> Self:
+        """Start a label on its way."""
+        if label.status.ndim:
+            raise LabelError(
+                f"a LabelMap goes with one picture, but got labels of the shape {label.status.shape}; index them "
+                "first: labels[i]"
+            )
+        height, width = canvas or label.sizes.tolist()
+        if not (height and width):
+            raise LabelError(
+                "the label does not say how large its picture is (its status is "
+                f"{Status(int(label.status)).word}); give canvas=(height, width), the picture's pixels"
+            )
+        return cls._made(label, PixelWarp(Warp(), (height, width)), watched=False)
+
+    @classmethod
+    def _made(cls, label: storage.LabelMap, pixels: PixelWarp, *, watched: bool) -> Self:
+        made = torch.empty(0).as_subclass(cls)
+        made.label, made.pixels, made.watched = label, pixels, watched
+        return made
+
+    @classmethod
+    def wrap(cls, tensor: torch.Tensor, like: TVTensor, **changes: Any) -> Self:
+        """A tensor with the label of another; torchvision calls it."""
+        made = torch.Tensor.as_subclass(tensor, cls)
+        for name in ("label", "pixels", "watched"):
+            setattr(made, name, changes.get(name, getattr(like, name)))
+        return made
+
+    @property
+    def warp(self) -> Warp:
+        """How the picture was made of its source so far."""
+        return self.pixels.warp
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the picture now, pixels."""
+        return self.pixels.size
+
+    def moved(self, pixels: PixelWarp) -> LabelMap:
+        """The same label for a picture that was moved."""
+        return self._made(self.label, pixels, watched=self.watched)
+
+    def beside(self, picture: Any | None) -> LabelMap:
+        """The same label, watched beside this picture; or by nobody any more."""
+        pixels = replace(self.pixels, pillow=isinstance(picture, PIL.Image.Image))
+        return self._made(self.label, pixels, watched=picture is not None)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Keep the label where a tensor is only copied, and refuse what would lose it."""
+        if not all(issubclass(cls, other) for other in types):
+            return NotImplemented
+        with DisableTorchFunctionSubclass():
+            output = func(*args, **(kwargs or {}))
+        if func in _COPIES and isinstance(args[0], cls):
+            return cls.wrap(output, args[0])
+        parts = output if isinstance(output, (tuple, list)) else [output]
+        if any(isinstance(part, torch.Tensor) for part in parts):
+            raise _lost(func.__name__)
+        return output
+
+    def as_subclass(self, cls: Any) -> Any:
+        """Refuse: torchvision's ToPureTensor would make a plain tensor of it."""
+        raise _lost("as_subclass")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LabelMap:
+        return self.moved(self.pixels)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return _rebuilt, (self.label, self.pixels, self.watched)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        (rows, columns), (height, width) = self.label.grid, self.canvas
+        return f"LabelMap({rows}x{columns} grid, picture of {height}x{width} after {len(self.warp.stages)} stages)"
+
+
+_COPIES = {
+    torch.Tensor.clone,
+    torch.Tensor.cpu,
+    torch.Tensor.cuda,
+    torch.Tensor.detach,
+    torch.Tensor.pin_memory,
+    torch.Tensor.requires_grad_,
+    torch.Tensor.to,
+}
+
+
+def _lost(doing: str) -> LabelError:
+    return LabelError(
+        f"{doing} would make a tensor of a LabelMap that has lost its label; let ResolveLabels, the pipeline's last "
+        "step, make targets of it first"
+    )
+
+
+def _rebuilt(label: storage.LabelMap, pixels: PixelWarp, watched: bool) -> LabelMap:
+    return LabelMap._made(label, pixels, watched=watched)
+
+
+class ResolveLabels(Transform):  # type: ignore[misc]
+    """The last step of a `LabeledCompose`: each LabelMap becomes `TokenTargets` of one picture.
+
+    Args:
+        tokens: rows and columns of tokens of the model.
+        keep: classes kept at each place.
+
+    Raises:
+        LabelError: of a sample: it has no label map, or no picture; a picture without a label; a picture that is not as
+            large as its label map's canvas; a pipeline that is no LabeledCompose.
+    """
+
+    def __init__(self, tokens: tuple[int, int], keep: int = 8) -> None:
+        super().__init__()
+        self.tokens, self.keep = tokens, keep
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None:
+        """Refuse samples whose label map may have lost its picture."""
+        labels = [each for each in flat_inputs if isinstance(each, LabelMap)]
+        if not labels:
+            raise LabelError("ResolveLabels found no LabelMap in the sample; give LabelMap(label) beside the picture")
+        if not all(label.watched for label in labels):
+            raise LabelError(
+                "ResolveLabels met a LabelMap outside of a LabeledCompose: nobody made sure that every transform which "
+                "moves the picture moves its label too; make the pipeline a LabeledCompose([...])"
+            )
+        picture_of(flat_inputs, when="at the end of the pipeline")
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """The targets of a label map; all else as it is."""
+        return self._targets(inpt) if isinstance(inpt, LabelMap) else inpt
+
+    def _targets(self, label: LabelMap) -> TokenTargets:
+        view = label.warp.view or label.warp
+        return token_targets(storage.LabelMap.stack([label.label]), [view], self.tokens, keep=self.keep)[0]
+
+
+def picture_of(leaves: Sequence[Any], *, when: str) -> Any | None:
+    """The picture of a sample with label maps, which must all be as large as it; None where there is no label map.
+
+    Raises:
+        LabelError: one is not as large, or there is no picture.
+    """
+    labels = [leaf for leaf in leaves if isinstance(leaf, LabelMap)]
+    if not labels:
+        return None
+    # As torchvision has it: a plain tensor is a picture only where there is no better, and only the first.
+    plain = (leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and not isinstance(leaf, TVTensor))
+    pictures = [leaf for leaf in leaves if isinstance(leaf, (PIL.Image.Image, Image))] or [*plain][:1]
+    if not pictures:
+        raise LabelError(f"{when}, the sample has a LabelMap, but no picture beside it, neither PIL's nor a tensor")
+    for picture in pictures:
+        height, width = functional.get_size(picture)
+        for label in labels:
+            if label.canvas != (height, width):
+                raise LabelError(
+                    f"{when}, the picture has {height}x{width} pixels, but its label map is of one with "
+                    f"{label.canvas[0]}x{label.canvas[1]}: something changed the picture alone. Make LabelMap(label) "
+                    "for the picture as it was labelled, before it is resized or turned by EXIF, or give the canvas of "
+                    "a smaller copy; and give each transform of your own that moves pixels a kernel for LabelMap"
+                )
+    return pictures[0]
+
+
+def _kernel(move: Callable[..., PixelWarp]) -> Callable[..., LabelMap]:
+    """What torchvision calls with a LabelMap, and the arguments that it gives with the picture."""
+
+    def kernel(label: LabelMap, *args: Any, **named: Any) -> LabelMap:
+        return label.moved(move(label.pixels, *args, **named))
+
+    return kernel
+
+
+def _refused(label: LabelMap, *args: Any, **named: Any) -> NoReturn:
+    raise LabelError(
+        "FiveCrop and TenCrop make several pictures of one, but a LabelMap goes with one picture: crop one at a time, "
+        "with CenterCrop or RandomCrop, each beside its own LabelMap"
+    )
+
+
+def _collated(batch: Sequence[LabelMap], *, collate_fn_map: object = None) -> list[LabelMap]:
+    return [*batch]
+
+
+_MOVES = (
+    "affine",
+    "center_crop",
+    "crop",
+    "elastic",
+    "erase",
+    "horizontal_flip",
+    "pad",
+    "perspective",
+    "resize",
+    "resized_crop",
+    "rotate",
+    "vertical_flip",
+)
+for _name in _MOVES:
+    functional.register_kernel(_name, LabelMap)(_kernel(getattr(PixelWarp, _name)))
+for _name in ("five_crop", "ten_crop"):
+    functional.register_kernel(_name, LabelMap)(_refused)
+default_collate_fn_map[LabelMap] = _collated
