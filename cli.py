@@ -64,32 +64,111 @@ More settings, as options or in the file: --model-kwarg KEY=VALUE, --batch-size,
 --exif ignore|apply. docs/annotators.md says what they do."""
 
 
+# What is written in a way of its own: the types that it can have in a file, and how it is written, for a person.
+_WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
+    "input_sizes": ((int, str), "a number of pixels, 224, or height and width, 192x256"),
+    "scales": ((int, float, str, list), "numbers with commas between, as in 0.8,1.0,1.2"),
+    "model_kwargs": ((str,), "KEY=VALUE, for example output_stride=8"),
+}
+
+
+def _size(value: Any) -> tuple[int, int]:
+    """The (height, width) of "224", 224 or "192x256"."""
+    parts = str(value).lower().split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts) or len(parts) > 2:
+        raise _miswritten("input_sizes", value)
+    return int(parts[0]), int(parts[-1])
+
+
+def _scales(value: Any) -> tuple[float, ...]:
+    """The numbers of "0.8,1.0", of a list, or of one number."""
+    try:
+        return tuple(map(float, value if isinstance(value, list | tuple) else str(value).split(",")))
+    except (TypeError, ValueError):
+        raise _miswritten("scales", value) from None
+
+
+def _model_kwarg(text: str) -> tuple[str, Any]:
+    """Key and value of "output_stride=8"; a value that is no Python literal is text."""
+    import ast
+
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise _miswritten("model_kwargs", text)
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
+
+
+def _miswritten(name: str, value: Any) -> click.BadParameter:
+    return click.BadParameter(f"give {_WRITTEN[name][1]}; not {value!r}")
+
+
 def _read_configs(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]) -> None:
     """Take the options that are not given from TOML files, the last one's first."""
     ctx.default_map = {name: value for path in paths for name, value in _read_config(ctx, path).items()}
 
 
 def _read_config(ctx: click.Context, path: Path) -> dict[str, Any]:
-    """The options in a TOML file, by what click calls them: their long names, with - or _, and their values."""
+    """The options in a TOML file, by what click calls them: their long names, with - or _, and their values.
+
+    Those of `run` are known to every command, so that one file can be given to all; each takes what it has use for.
+    """
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise click.UsageError(f"cannot read the settings in {path}: {error}") from error
-    known = {
-        option.removeprefix("--").replace("-", "_"): parameter
-        for parameter in ctx.command.params
-        for option in parameter.opts
-        if option.startswith("--") and parameter.name != "config"
-    }
-    found = {name.replace("-", "_"): value for name, value in values.items()}
-    if unknown := sorted(found.keys() - known.keys()):
+    known = _settings(run) | _settings(ctx.command)
+    if unknown := [name for name in values if name.replace("_", "-") not in known]:
         raise click.UsageError(
             f"{path} has {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}, as in `annotate run`"
         )
+    found = {}
+    for name, value in values.items():
+        option = known[name.replace("_", "-")]
+        several = value if option.multiple and isinstance(value, list) else [value]
+        if not all(_is_valid(option, one) for one in several):
+            raise click.UsageError(
+                f"{path} has {name} = {json.dumps(value, default=str, ensure_ascii=False)}; expected is "
+                f"{_expected(option)[1]}{', or a list of such' if option.multiple else ''}"
+            )
+        found[str(option.name)] = several if option.multiple else value
+    return found
+
+
+def _settings(command: click.Command) -> dict[str, click.Option]:
+    """The options of a command that a file can set, by their long names."""
     return {
-        str(known[name].name): [value] if known[name].multiple and not isinstance(value, list) else value
-        for name, value in found.items()
+        name.removeprefix("--"): option
+        for option in command.params
+        for name in option.opts
+        if isinstance(option, click.Option) and name.startswith("--") and option.name not in ("config", "as_json")
     }
+
+
+def _is_valid(option: click.Option, value: Any) -> bool:
+    if type(value) not in _expected(option)[0]:
+        return False
+    try:
+        option.type.convert(value, option, None)
+    except click.BadParameter:
+        return False
+    return True
+
+
+def _expected(option: click.Option) -> tuple[tuple[type, ...], str]:
+    """The types of TOML that an option can have, and what it can be, for a person."""
+    kind = option.type
+    if option.name in _WRITTEN:
+        return _WRITTEN[option.name]
+    if option.is_flag:
+        return (bool,), "true or false"
+    if isinstance(kind, click.Choice):
+        return (str,), f"one of {', '.join(map(json.dumps, kind.choices))}"
+    if isinstance(kind, click.IntRange):
+        return (int,), f"a whole number, {kind.min} or more"
+    return ((int, float), "a number") if kind is click.FLOAT else ((str,), "text")
 
 
 def _recipe_options(command: Any) -> Any:
@@ -104,7 +183,12 @@ def _recipe_options(command: Any) -> Any:
             ),
             click.option("--pretrained", is_flag=True, help="Weights that timm downloads: the default without a file."),
             click.option(
-                "--input-size", "input_sizes", multiple=True, metavar="N|HxW", help="Its input; by default its own."
+                "--input-size",
+                "input_sizes",
+                multiple=True,
+                type=_size,
+                metavar="N|HxW",
+                help="Its input; by default its own.",
             ),
             click.option(
                 "--preprocess",
@@ -115,8 +199,14 @@ def _recipe_options(command: Any) -> Any:
             click.option(
                 "--head", type=click.Choice(["local", "frozen"]), default="local", help="How locations are classified."
             ),
-            click.option("--flip", is_flag=True, help="Look at the mirrored picture, too."),
-            click.option("--scales", default="1.0", metavar="S,S,…", help="Look at these multiples of the input size."),
+            click.option("--flip/--no-flip", help="Look at the mirrored picture, too."),
+            click.option(
+                "--scales",
+                type=_scales,
+                default="1.0",
+                metavar="S,S,…",
+                help="Look at these multiples of the input size.",
+            ),
             click.option(
                 "--config",
                 type=click.Path(path_type=Path),
@@ -126,7 +216,9 @@ def _recipe_options(command: Any) -> Any:
                 multiple=True,
                 help="A TOML file of these settings; may be repeated.",
             ),
-            click.option("--model-kwarg", "model_kwargs", multiple=True, metavar="KEY=VALUE", hidden=True),
+            click.option(
+                "--model-kwarg", "model_kwargs", multiple=True, type=_model_kwarg, metavar="KEY=VALUE", hidden=True
+            ),
             click.option(
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True
             ),
@@ -200,24 +292,23 @@ def _recipe(
     models: tuple[str, ...],
     checkpoints: tuple[Path, ...],
     pretrained: bool,
-    input_sizes: tuple[str, ...],
-    model_kwargs: tuple[str, ...],
-    scales: Any,
+    input_sizes: tuple[tuple[int, int], ...],
+    model_kwargs: tuple[tuple[str, Any], ...],
     **others: Any,
 ) -> Any:
     """The recipe of the options."""
     from annotate.recipe import Recipe
 
     networks = _networks(models, checkpoints, pretrained, input_sizes, model_kwargs)
-    return Recipe(networks=networks, scales=_scales(scales), **others)
+    return Recipe(networks=networks, **others)
 
 
 def _networks(
     models: tuple[str, ...],
     checkpoints: tuple[Path, ...],
     pretrained: bool,
-    input_sizes: tuple[str, ...],
-    model_kwargs: tuple[str, ...],
+    input_sizes: tuple[tuple[int, int], ...],
+    model_kwargs: tuple[tuple[str, Any], ...],
 ) -> tuple[Any, ...]:
     """The networks of the options: what is given once holds for each, or else it is given as often as --model."""
     from annotate.network import Network
@@ -226,11 +317,10 @@ def _networks(
         raise click.UsageError("Missing option '--model': the name of a timm network, for example dm_nfnet_f6.dm_in1k")
     if pretrained and checkpoints:
         raise click.UsageError("--pretrained asks for timm's weights, and --checkpoint for others: give one of them")
-    kwargs = dict(_model_kwarg(text) for text in model_kwargs)
     files = _for_each(models, checkpoints or (None,), "--checkpoint", alike=not checkpoints)
     sizes = _for_each(models, input_sizes or (None,), "--input-size", alike=True)
     return tuple(
-        Network.of(model, checkpoint=file, input_size=_size(size), model_kwargs=kwargs)
+        Network.of(model, checkpoint=file, input_size=size, model_kwargs=dict(model_kwargs))
         for model, file, size in zip(models, files, sizes, strict=True)
     )
 
@@ -243,13 +333,6 @@ def _for_each(models: tuple[str, ...], values: tuple[Any, ...], option: str, *, 
             f"there are {len(models)} --model and {len(values)} {option}: give one for each, in their order"
         )
     return values
-
-
-def _scales(text: Any) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in (text if isinstance(text, list) else str(text).split(",")))
-    except ValueError:
-        raise click.UsageError(f"--scales must be numbers with commas between, as in 0.8,1.0,1.2, not {text}") from None
 
 
 @main.command()
@@ -533,29 +616,6 @@ def card(store: str, name: str | None, source: str, licence: str, url: str | Non
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
     click.echo(f"wrote {output}")
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """The (height, width) of "224" or "192x256"."""
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts) or len(parts) > 2:
-        raise click.BadParameter(f"give a number of pixels, 224, or height and width, 192x256; not {text!r}")
-    return int(parts[0]), int(parts[-1])
-
-
-def _model_kwarg(text: str) -> tuple[str, Any]:
-    """Key and value of "output_stride=8"; a value that is no Python literal is text."""
-    import ast
-
-    key, separator, value = text.partition("=")
-    if not separator or not key.isidentifier():
-        raise click.BadParameter(f"give KEY=VALUE, for example output_stride=8; not {text!r}")
-    try:
-        return key, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return key, value
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from annotate.errors import AnnotateError
 if TYPE_CHECKING:
     import torch
 
+_LONGEST = 300  # characters of an error of timm's that are shown
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -120,33 +122,32 @@ class Network:
                 # Refuses pickles that hold more than tensors.
                 timm.models.load_checkpoint(model, str(checkpoint), weights_only=True)
             except Exception as error:  # a wrong file fails in many ways
+                why = str(error)
                 raise AnnotateError(
                     f"the checkpoint {checkpoint} does not fit the model {self.model} with "
-                    f"{dict(self.model_kwargs) or 'no further arguments'}: {error}"
+                    f"{dict(self.model_kwargs) or 'no further arguments'}: "
+                    + (f"{why[:_LONGEST]} …" if len(why) > _LONGEST else why)  # it may name every weight
                 ) from error
         return model
 
     def class_names(self) -> tuple[str, ...] | None:
         """The names that the checkpoint or timm gives to the network's classes, or None.
 
+        A checkpoint without names is taken for timm's own weights where the model's name has a tag, and as many classes
+        as the tag's weights have: so they are used where there is no network. Without a tag it may be of anything.
+
         Raises:
             AnnotateError: what the checkpoint gives is no list of names.
         """
         import timm
-        from safetensors import safe_open
 
-        if self.checkpoint is not None:
-            if self.checkpoint.suffix != ".safetensors":
-                return None
-            with safe_open(self.checkpoint, "pt") as file:
-                listed = (file.metadata() or {}).get("class_names")
-            try:
-                return tuple(map(str, json.loads(listed))) if listed else None
-            except (TypeError, ValueError) as error:
-                raise AnnotateError(
-                    f"the class_names in the header of {self.checkpoint} are no JSON list: {error}"
-                ) from error
         config = timm.get_pretrained_cfg(self.model)
+        if self.checkpoint is not None:
+            if (names := _names_in(self.checkpoint)) is not None:
+                return names
+            classes = self.model_kwargs.get("num_classes")
+            if "." not in self.model or config is None or classes not in (None, config.num_classes):
+                return None
         subset = timm.data.infer_imagenet_subset(config.to_dict()) if config else None
         if subset is None:
             return None
@@ -156,14 +157,21 @@ class Network:
     def provenance(self, model: torch.nn.Module) -> dict[str, Any]:
         """Where the weights that were loaded come from: JSON values, for a person who wants to have them again.
 
-        checkpoint: the name of the file; state: SHA-256 of what was loaded; pretrained_cfg, hub: what timm says of
-        the weights that it downloads, with the commit and the SHA-256 of the file where the Hub's cache has them.
+        state:          SHA-256 of what was loaded
+        full_name:      the model's name with its tag, which is timm's default where none was given
+        pretrained_cfg: what timm says of that name: of the weights that it downloads, or else of the architecture
+        checkpoint:     the name of the file, if one was given
+        hub:            else the commit and the SHA-256 of the file, where the Hub's cache has them
         """
-        found: dict[str, Any] = {"state": state_hash(model)}
+        config: Any = getattr(model, "pretrained_cfg", {})
+        architecture = config.get("architecture") or self.model.partition(".")[0]
+        found = {
+            "state": state_hash(model),
+            "full_name": ".".join(filter(None, (architecture, config.get("tag")))),
+            "pretrained_cfg": json.loads(json.dumps(dict(config), default=str)),
+        }
         if self.checkpoint is not None:
             return {"checkpoint": self.checkpoint.name, **found}
-        config: Any = getattr(model, "pretrained_cfg", {})
-        found["pretrained_cfg"] = json.loads(json.dumps(dict(config), default=str))
         return {**found, **_from_the_hub(config)}
 
     def _cannot_build(self, error: Exception) -> str:
@@ -205,6 +213,32 @@ def _from_the_hub(config: Mapping[str, Any]) -> dict[str, Any]:
                 "hub": {"repository": repository, "commit": path.parent.name, "file": name, "hash": _file_hash(path)}
             }
     return {}
+
+
+def _names_in(checkpoint: Path) -> tuple[str, ...] | None:
+    """The names of classes in the header of a .safetensors file, or None.
+
+    Raises:
+        AnnotateError: what is there is no list of names.
+    """
+    from safetensors import safe_open
+
+    if checkpoint.suffix != ".safetensors":
+        return None
+    with safe_open(checkpoint, "pt") as file:
+        listed = (file.metadata() or {}).get("class_names")
+    if listed is None:
+        return None
+    try:
+        names = json.loads(listed)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise AnnotateError(
+            f"the class_names in the header of {checkpoint} are no JSON list of texts, but {listed[:80]!r}; write "
+            'them as ["tench", "goldfish", …], or leave them out'
+        )
+    return tuple(names)
 
 
 def _check_model_name(name: str) -> None:

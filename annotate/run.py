@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 
 from annotate.annotator import Annotator
@@ -18,8 +19,9 @@ from annotate.job import LabelJob, Shard, one_thread
 from annotate.printable import printable
 from annotate.recipe import Precision, Recipe
 from annotate.workers import Workers
-from storage import LabelStore, Progress, Schema, create_store, find_store
+from storage import LabelStore, MismatchError, Progress, Schema, create_store, find_store
 from storage.backends import absolute
+from storage.header import targets_at_rest
 from storage.keys import check_keys
 from storage.store import refuse_differences
 
@@ -112,12 +114,14 @@ def run(
         rows_per_shard: pictures that are written and resumed together; by default those of the store that is there, or
             1,024, and fewer where there are few, so that all workers have work.
         batch_size: pictures that the network sees at once.
-        compiled: whether to compile the networks; by default where it pays, and as before where the store is there.
+        compiled: whether to compile the networks; by default where it pays, and as before where the store is there,
+            which takes nothing else.
         report: called when the run begins and after each shard.
         say: called with what a person should know before the work begins.
 
     Raises:
-        MismatchError: the store there was made differently; said before any network is loaded.
+        MismatchError: the store there was made differently, or of pictures with other targets; said before any network
+            is loaded.
         StoreError: the address cannot be used.
         AnnotateError: the network cannot be made or has no faithful dense answer.
     """
@@ -133,7 +137,7 @@ def run(
     job = replace(
         job,
         address=absolute(store.address),  # a worker may live in another folder
-        compiled=bool(store.schema.provenance.get("compiled")) if compiled is None else compiled,
+        compiled=_is_compiled(store),
     )
     pending = store.pending()
     waiting = sum(map(len, pending))
@@ -193,6 +197,8 @@ def _open(
             target_names=source.target_names,
         )
         refuse_differences(there, wanted, source.keys)
+        if others := [*_other_targets(there, source), *_other_code(there, compiled)]:
+            raise MismatchError(there.address, others)
         return there
     with one_thread():  # as in the workers
         annotator = Annotator(job.recipe, k=job.k)
@@ -220,3 +226,29 @@ def _open(
         },
     )
     return create_store(job.address, schema, source.keys, source.targets)
+
+
+def _other_targets(store: LabelStore, source: ImageSource) -> Iterator[str]:
+    """At most one sentence: how the targets of pictures with equal keys differ from those of the store."""
+    targets = targets_at_rest(source.targets, len(store))
+    rows = np.flatnonzero(store.targets != targets)
+    if len(rows):
+        row = int(rows[0])
+        yield (
+            f"targets: in row {row}, {store.keys[row]!r}, the store has {store.targets[row]}, this run has "
+            f"{targets[row]}; {len(rows):,} of {len(store):,} rows differ, and -1 is none"
+        )
+
+
+def _other_code(store: LabelStore, compiled: bool | None) -> Iterator[str]:
+    """At most one sentence: that networks are to be compiled, or not, unlike those of the store."""
+    if compiled is not None and compiled != _is_compiled(store):
+        has, asked = ("true", "false") if _is_compiled(store) else ("false", "true")
+        yield (
+            f"compiled: the store has {has}, this run has {asked}; leave --compile and --no-compile out, and it goes "
+            "on as it was begun"
+        )
+
+
+def _is_compiled(store: LabelStore) -> bool:
+    return bool(store.schema.provenance.get("compiled"))

@@ -100,11 +100,13 @@ class TarImages:
     that occurs twice in one file is its later member, as when it is extracted. Where two files have a member of the
     same name, every key begins with the name of its file: "shard-000.tar/cat.jpg".
 
-    Targets are the numbers in members of the same name up to the first dot, and the suffix .cls, as WebDataset writes
-    them, where every picture has one.
+    Members of one sample have the same name up to the first dot of its last part; what follows that dot is their
+    extension, as WebDataset writes them. Targets are the numbers in the members with the extension cls, where every
+    picture has one.
 
     Raises:
-        AnnotateError: a file is compressed, cut short or no tar, a member's name is no key, or there is no picture.
+        AnnotateError: a file is compressed, cut short or no tar, a member's name is no key, two .cls members of one
+            sample differ, or there is no picture.
     """
 
     def __init__(self, address: str | os.PathLike[str]) -> None:
@@ -122,7 +124,7 @@ class TarImages:
         self.keys = [member if alone else f"{name}/{member}" for name, member in members]
         self.handles = _places(list(files.values()))
         self.reader = TarReader(root, tuple((name, index.size) for name, index in files.items()))
-        classes = [files[name].classes.get(_sample(member)) for name, member in members]
+        classes = [files[name].classes.get(_sample(member)[0]) for name, member in members]
         self.target_names: tuple[str, ...] | None = None
         self.targets: list[int] | None = None
         if None not in classes:
@@ -134,13 +136,13 @@ class _Index:
     """What one tar file holds.
 
     places:   offset and size of each picture, in the order of their members
-    classes:  the number in each .cls member that has one, by the sample that it is of
+    classes:  the number in each .cls member, or None where it holds no number, by the sample that it is of
     left_out: how many members are no pictures that could be read
     size:     bytes of the file
     """
 
     places: dict[str, tuple[int, int]]
-    classes: dict[str, int]
+    classes: dict[str, int | None]
     left_out: int
     size: int
 
@@ -174,7 +176,8 @@ def _index(path: Path) -> _Index:
     """Where the members of a tar file lie. Only headers are read, and .cls members.
 
     Raises:
-        AnnotateError: it cannot be read from its first member to its end mark, or a picture's name is no key.
+        AnnotateError: it cannot be read from its first member to its end mark, a picture's name is no key, or two
+            members say different classes of one sample.
     """
     try:
         _refuse_compressed(path)
@@ -190,7 +193,7 @@ def _index(path: Path) -> _Index:
 
 def _walk(archive: tarfile.TarFile, number: int, path: Path) -> _Index:
     places: dict[str, tuple[int, int]] = {}
-    classes: dict[str, int] = {}
+    classes: dict[str, int | None] = {}
     left_out = 0
     while (member := archive.next()) is not None:
         archive.members.clear()  # type: ignore[attr-defined] # or it would keep all of them
@@ -211,10 +214,14 @@ def _walk(archive: tarfile.TarFile, number: int, path: Path) -> _Index:
             places[name] = member.offset_data, member.size
             continue
         left_out += 1
-        if whole and name.endswith(".cls") and member.size <= _CLASS_BYTES:
-            text = os.pread(number, member.size, member.offset_data).strip()
-            if re.fullmatch(rb"-?\d+", text):
-                classes[_sample(name)] = int(text)
+        sample, extension = _sample(name)
+        if whole and extension == "cls":
+            found = _class(os.pread(number, min(member.size, _CLASS_BYTES + 1), member.offset_data))
+            if classes.setdefault(sample, found) != found:
+                raise AnnotateError(
+                    f"cannot use {path}: its member {name!r} occurs twice, and says the class {_or_none(found)} where "
+                    f"an earlier one says {_or_none(classes[sample])}. Pack the sample anew, with one of them"
+                )
     # tarfile takes a damaged header for the end, and so would leave out whatever comes after it.
     end = os.pread(number, _END, archive.offset)
     if len(end) < tarfile.BLOCKSIZE or any(end[: tarfile.BLOCKSIZE]):
@@ -238,7 +245,18 @@ def _refuse_compressed(path: Path) -> None:
             )
 
 
-def _sample(name: str) -> str:
-    """What the members of one sample have in common: their name up to the first dot after the last slash."""
+def _sample(name: str) -> tuple[str, str]:
+    """The sample of a member, its name up to the first dot after the last slash; and its extension, all after it."""
     folder, slash, file = name.rpartition("/")
-    return folder + slash + file.partition(".")[0]
+    stem, _, extension = file.partition(".")
+    return folder + slash + stem, extension
+
+
+def _class(data: bytes) -> int | None:
+    """The whole number that a .cls member holds, or None."""
+    whole = len(data) <= _CLASS_BYTES and re.fullmatch(rb"-?\d+", data.strip())
+    return int(data) if whole else None
+
+
+def _or_none(found: int | None) -> str:
+    return "none" if found is None else str(found)

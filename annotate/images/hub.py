@@ -55,14 +55,15 @@ class HubReader:
         """
         try:
             cell = self.table.cell(handle, self.column)
+            data = cell.get(_BYTES) if isinstance(cell, dict) else cell
+            picture = None if data is None else bytes(data)  # bytes, or a list of numbers, which may be no bytes
         except FileNotFoundError as error:
             raise PictureError(Status.MISSING, "the file of this row is gone") from error
         except _UNREADABLE as error:
             raise PictureError(Status.UNREADABLE, str(error) or type(error).__name__) from error
-        data = cell.get(_BYTES) if isinstance(cell, dict) else cell
-        if data is None:
+        if picture is None:
             raise PictureError(Status.MISSING, "the row holds no picture, at most the path of one")
-        return bytes(data)
+        return picture
 
 
 class HubImages:
@@ -79,7 +80,8 @@ class HubImages:
         at: what opens the table there: `ParquetTable.at`, or `SavedTable.at`.
 
     Raises:
-        AnnotateError: the files cannot be read, are of several splits, or have no such column of pictures.
+        AnnotateError: the files cannot be read, are of several splits, have no such column of pictures, or a column
+            "label" of values that are no classes.
     """
 
     def __init__(self, address: str | os.PathLike[str], at: Callable[[Path], Table]) -> None:
@@ -91,7 +93,7 @@ class HubImages:
             features = datasets.Features.from_arrow_schema(table.schema)
             column = _picture_column(features, table.schema, address)
             keys = table.values(column, _PATH) if _has_part(table.schema.field(column), _PATH) else []
-            label = _label_column(features)
+            label = _label_column(features, address)
             labels = [] if label is None else table.values(label)
         except _UNREADABLE as error:
             raise AnnotateError(f"cannot read the dataset {address}: {error}") from error
@@ -121,9 +123,15 @@ def _picture_column(features: datasets.Features, schema: pa.Schema, address: obj
     )
 
 
-def _label_column(features: datasets.Features) -> str | None:
+def _label_column(features: datasets.Features, address: object) -> str | None:
     if "label" in features:
-        return "label" if _is_label(features["label"]) else None
+        kind = features["label"]
+        if isinstance(kind, datasets.Value) and not _is_label(kind) and kind.dtype != "null":
+            raise AnnotateError(
+                f"the column 'label' of the dataset {address} holds {kind.dtype}; labels are whole numbers or texts. "
+                "Cast the column to int64, or give it another name if it says no classes"
+            )
+        return "label" if _is_label(kind) else None
     columns = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     return columns[0] if len(columns) == 1 else None
 

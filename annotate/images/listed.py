@@ -27,8 +27,9 @@ class _Entry(NamedTuple):
 class ListedImages:
     """The pictures that a list names, in the list's order.
 
-    A CSV file has a header with `path` and perhaps `label`; each line of a JSONL file is an object with "path" and
-    perhaps "label". Other columns are not looked at. Paths are relative to the folder that the list lies in, with /
+    A CSV file has a header with `path` and perhaps `label`, whose cells, as those of labels, may have white space
+    around them; each line of a JSONL file is an object with "path" and perhaps "label". Other columns are not looked
+    at. Paths are relative to the folder that the list lies in, with /
     between their parts. They are the keys, whatever their suffix; a file that is not there is a row without a label.
 
     Labels are whole numbers for all pictures, or names for all, which are numbered in their sorted order; an empty one
@@ -79,7 +80,7 @@ def _read(path: Path) -> list[_Entry]:
 def _rows(file: TextIO, path: Path) -> Iterator[_Entry]:
     """The entries of a CSV file, with labels as text, None for an empty one."""
     rows = csv.reader(file, strict=True)
-    header = next(rows, [])
+    header = [cell.strip() for cell in next(rows, [])]
     if header.count("path") != 1 or header.count("label") > 1:
         raise AnnotateError(
             f"the list {path} begins with {', '.join(header)!r}; its first line names the columns: path, or path,label"
@@ -93,7 +94,7 @@ def _rows(file: TextIO, path: Path) -> Iterator[_Entry]:
         yield _Entry(
             rows.line_num,
             row[header.index("path")],
-            row[header.index("label")] or None if "label" in header else None,
+            row[header.index("label")].strip() or None if "label" in header else None,
         )
 
 
@@ -111,7 +112,8 @@ def _objects(file: TextIO, path: Path) -> Iterator[_Entry]:
             continue
         try:
             entry = json.loads(line)
-            yield _Entry(number, entry["path"], entry.get("label"))
+            label = entry.get("label")
+            yield _Entry(number, entry["path"], None if label == "" else label)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise AnnotateError(
                 f'line {number} of {path} is no JSON object with a "path": {line.strip()[:80]!r}'

@@ -43,6 +43,7 @@ def test_a_picture_read_by_its_place_is_what_tarfile_extracts(
         path = Path(folder) / "images.tar"
         with tarfile.open(path, "w", format=layout) as archive:
             for name, suffix, data in [*members, ("last", ".jpg", b"1")]:
+                data = b"7" if suffix == ".cls" else data  # for two of one name that differ are refused
                 member = tarfile.TarInfo(prefix + name + suffix)
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
@@ -107,6 +108,9 @@ def test_a_sparse_member_is_left_out(tmp_path: Path) -> None:
         ({"a.b/1.cls": b"7", "2.cls": b"dog"}, None),
         ({"a.b/1.cls": b"7", "2.cls": b"1" * 33}, None),
         ({"a.b/1.cls": b"7", "b/2.cls": b"1"}, None),
+        ({"a.b/1.pred.cls": b"5", "a.b/1.cls": b"7", "a.b/1.v2.cls": b"6", "2.cls": b"1"}, [7, 7, 1]),
+        ({"a.b/1.pred.cls": b"7", "2.cls": b"1"}, None),
+        ({"a.b/1.cls": b"7", "2.CLS": b"1"}, None),
         ({}, None),
     ],
 )
@@ -115,6 +119,30 @@ def test_cls_members_are_targets_where_every_picture_has_one(
 ) -> None:
     pictures = {"a.b/1.left.jpg": b"1", "a.b/1.right.jpg": b"2", "2.jpg": b"3"}
     assert open_images(write_tar(tmp_path / "a.tar", pictures | classes)).targets == targets
+
+
+def test_versions_of_a_picture_that_share_a_stem_are_one_sample_and_not_each_others_class(tmp_path: Path) -> None:
+    """To WebDataset they are one sample, "img", with the parts v1.jpg, v1.cls, …: none of them is its class."""
+    members = {"img.v1.jpg": b"1", "img.v1.cls": b"1", "img.v2.jpg": b"2", "img.v2.cls": b"2"}
+    source = open_images(write_tar(tmp_path / "a.tar", members))
+    assert (source.keys, source.targets) == (["img.v1.jpg", "img.v2.jpg"], None)
+
+
+@pytest.mark.parametrize(("first", "second"), [(b"7", b"8"), (b"7", b"dog"), (b"", b"7")])
+def test_two_classes_of_one_sample_are_refused_by_name(tmp_path: Path, first: bytes, second: bytes) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "1.cls": first})
+    with tarfile.open(path, "a") as archive:
+        for data in (first + b"\n", second):
+            member = tarfile.TarInfo("./1.cls")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    with pytest.raises(AnnotateError, match="a.tar: its member '1.cls' occurs twice, and says the class .* where an"):
+        open_images(path)
+
+
+def test_a_class_that_is_said_twice_is_one(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "1.cls": b"7", "./1.cls": b"7\n"})
+    assert open_images(path).targets == [7]
 
 
 def test_a_class_that_is_no_number_of_a_class_is_refused(tmp_path: Path) -> None:

@@ -72,13 +72,22 @@ def test_labels_are_the_column_of_that_name_or_the_only_one_of_classes(tmp_path:
         ({"fine": kind, "coarse": kind}, {"fine": [2, 1, 0], "coarse": [0, 0, 0]}, None, None),
         ({"label": datasets.Value("int64")}, {"label": [2, 1, 0]}, [2, 1, 0], None),
         ({"label": datasets.Value("string")}, {"label": ["b", "a", None]}, [1, 0, -1], ("a", "b")),
-        ({"label": datasets.Value("float32"), "fine": kind}, {"label": [1.0, 2.0, 3.0], "fine": [2, 1, 0]}, None, None),
+        ({"label": datasets.Value("null"), "fine": kind}, {"label": [None] * 3, "fine": [2, 1, 0]}, None, None),
     ]
     for n, (features, columns, targets, names) in enumerate(cases):
         address = saved(tmp_path / str(n), features, **columns)
         datasets.load_from_disk(str(address)).to_parquet(tmp_path / f"{n}.parquet")
         for source in (open_images(address), open_images(tmp_path / f"{n}.parquet")):
             assert (source.targets, source.target_names) == (targets, names)
+
+
+@pytest.mark.parametrize(("kind", "values"), [("float32", [0.0, 1.0, 2.0]), ("bool", [True, False, None])])
+def test_a_column_of_labels_that_are_no_classes_is_refused(tmp_path: Path, kind: str, values: list[Any]) -> None:
+    address = saved(tmp_path / "saved", {"label": datasets.Value(kind)}, label=values)
+    datasets.load_from_disk(str(address)).to_parquet(tmp_path / "a.parquet")
+    for place in (address, tmp_path / "a.parquet"):
+        with pytest.raises(AnnotateError, match=f"'label' of the dataset {place} holds {kind}; labels are whole numbe"):
+            open_images(place)
 
 
 def test_a_saved_selection_is_read_in_its_own_order(tmp_path: Path) -> None:
@@ -97,6 +106,16 @@ def test_a_row_without_a_picture_is_one_row_without_a_label(tmp_path: Path) -> N
         with pytest.raises(PictureError, match="the row holds no picture, at most the path of one") as caught:
             source.reader.read(handle)
         assert caught.value.status == Status.MISSING
+
+
+def test_a_cell_that_is_no_bytes_is_one_row_that_cannot_be_read(tmp_path: Path) -> None:
+    images = [{"bytes": [1, 255]}, {"bytes": [1, 256]}, {"bytes": [1, None]}]
+    source = open_images(written(tmp_path / "a.parquet", pa.table({"image": images})))
+    assert source.reader.read(source.handles[0]) == b"\x01\xff"
+    for handle, reason in zip(source.handles[1:], (r"range\(0, 256\)", "integer"), strict=True):
+        with pytest.raises(PictureError, match=reason) as caught:
+            source.reader.read(handle)
+        assert caught.value.status == Status.UNREADABLE
 
 
 def test_a_row_group_is_read_once_for_all_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

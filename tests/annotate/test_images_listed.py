@@ -37,6 +37,8 @@ def test_a_file_that_is_not_there_is_a_row_without_a_label(tmp_path: Path) -> No
         ("a.csv", "\ufeffpath,label,more\r\n1,dog,x\r\n2,ant,y\r\n3,,z\r\n", [1, 0, -1], ("ant", "dog")),
         ("a.csv", "path,label\n1,3\n2,2b\n3,1\n", [2, 1, 0], ("1", "2b", "3")),
         ("a.csv", "path,label\n1,\n2,\n3,\n", None, None),
+        ("a.csv", "path, label\n1, 3\n2,-1 \n3,  \n", [3, -1, -1], None),
+        ("a.csv", "more ,path , label \nx,1, dog\ny,2,\tant\nz,3,dog \n", [1, 0, 1], ("ant", "dog")),
         ("a.jsonl", '{"path": "1", "label": 3}\n\n{"path": "2", "label": null}\r\n{"path": "3"}', [3, -1, -1], None),
         (
             "a.jsonl",
@@ -45,6 +47,9 @@ def test_a_file_that_is_not_there_is_a_row_without_a_label(tmp_path: Path) -> No
             ("a", "b"),
         ),
         ("a.jsonl", '{"path": "1"}\n{"path": "2"}\n{"path": "3"}\n', None, None),
+        ("a.jsonl", '{"path": "1", "label": ""}\n{"path": "2", "label": 0}\n{"path": "3"}\n', [-1, 0, -1], None),
+        ("a.jsonl", '{"path": "1", "label": ""}\n{"path": "2", "label": "b"}\n{"path": "3"}', [-1, 0, -1], ("b",)),
+        ("a.jsonl", '{"path": "1", "label": ""}\n{"path": "2", "label": ""}\n{"path": "3"}', None, None),
     ],
 )
 def test_labels_are_numbers_or_names_that_are_numbered_as_they_sort(
@@ -60,6 +65,7 @@ def test_labels_are_numbers_or_names_that_are_numbered_as_they_sort(
         ("a.csv", "", "a.csv begins with ''; its first line names the columns: path, or path,label"),
         ("a.csv", "1.jpg,0\n2.jpg,1\n", "a.csv begins with '1.jpg, 0'; its first line"),
         ("a.csv", "path,path\n", "begins with 'path, path'"),
+        ("a.csv", "path,label, label\n", "begins with 'path, label, label'"),
         ("a.csv", "path\n", "the list .*a.csv names no picture"),
         (
             "a.csv",

@@ -17,7 +17,7 @@ import timm
 from safetensors.torch import load_file, save_file
 
 from annotate.errors import AnnotateError
-from annotate.images import FolderImages, FolderReader
+from annotate.images import FolderImages, FolderReader, ImageSource, open_images
 from annotate.job import LabelJob, Shard
 from annotate.recipe import Recipe
 from annotate.run import Summary, run
@@ -84,6 +84,50 @@ def test_another_model_k_grid_or_key_list_is_refused_before_a_network_is_loaded(
     ):
         with pytest.raises(MismatchError, match=next(iter(change))):
             label(val, finished, replace(recipe, **change))
+
+
+def test_other_targets_of_equal_pictures_are_refused_with_the_first_row_that_differs(
+    val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, store = tmp_path / "list.csv", str(tmp_path / "labels.zarr")
+    for path in sorted(val.rglob("*.jpg"))[:3]:
+        shutil.copy(path, tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("*.jpg"))
+
+    def listed(*labels: str) -> ImageSource:
+        lines = [f"{name},{label}" for name, label in zip(names, labels, strict=True)]
+        pictures.write_text("\n".join(["path,label", *lines]))
+        return open_images(pictures)
+
+    assert run(listed("4", "5", ""), store, recipe, LocalWorkers()).complete
+    monkeypatch.setattr(timm, "create_model", _no_network)
+    assert run(listed("4", "5", "-1"), store, recipe, LocalWorkers()).labelled_now == 0
+    with pytest.raises(MismatchError) as caught:
+        run(listed("4", "6", "0"), store, recipe, LocalWorkers())
+    difference = f"targets: in row 1, {names[1]!r}, the store has 5, this run has 6; 2 of 3 rows differ, and -1 is none"
+    assert caught.value.differences == (difference,)
+    with pytest.raises(MismatchError, match=f"in row 0, '{names[0]}', the store has 4, this run has -1; 2 of 3 rows"):
+        run(listed("", "", ""), store, recipe, LocalWorkers())
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_store_goes_on_compiled_or_not_as_it_was_begun(
+    val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path, begun: bool
+) -> None:
+    jobs: list[LabelJob] = []
+
+    class Watched(LocalWorkers):
+        def map(self, job: LabelJob, shards: Sequence[Shard]):
+            jobs.append(job)
+            return iter(())  # as if it had been interrupted before the first
+
+    label(val, tmp_path / "labels.zarr", recipe, compiled=begun, workers=Watched())
+    label(val, tmp_path / "labels.zarr", recipe, workers=Watched())
+    label(val, tmp_path / "labels.zarr", recipe, compiled=begun, workers=Watched())
+    assert [job.compiled for job in jobs] == [begun] * 3
+    words = f"compiled: the store has {begun}, this run has {not begun}; leave --compile and --no-compile out, and it"
+    with pytest.raises(MismatchError, match=f"(?i){words} goes on as it was begun"):
+        label(val, tmp_path / "labels.zarr", recipe, compiled=not begun, workers=Watched())
 
 
 def _no_network(*args: object, **kwargs: object) -> None:
