@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from tokenlabel.augment import Augmentation, Crops, normalised, seeded, whole_view
     from tokenlabel.dataset import Example, LabeledImages, collate, folder_keys
     from tokenlabel.loss import soft_cross_entropy, token_label_loss
+    from tokenlabel.mix import Mix
+    from tokenlabel.mixing import Mixer
     from tokenlabel.targets import TokenTargets, token_targets
 
 _NEED_TORCH = {
     "augment": ("Augmentation", "Crops", "normalised", "seeded", "whole_view"),
     "dataset": ("Example", "LabeledImages", "collate", "folder_keys"),
     "loss": ("soft_cross_entropy", "token_label_loss"),
+    "mix": ("Mix",),
+    "mixing": ("Mixer",),
     "targets": ("TokenTargets", "token_targets"),
 }
 _ROOM_OF = {name: room for room, names in _NEED_TORCH.items() for name in names}
@@ -34,6 +38,8 @@ __all__ = [
     "Example",
     "LabelError",
     "LabeledImages",
+    "Mix",
+    "Mixer",
     "SparseTargets",
     "TokenScores",
     "TokenTargets",

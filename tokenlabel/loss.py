@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 the field's own name
 
 from tokenlabel.errors import LabelError
 from tokenlabel.targets import TokenTargets
+
+SoftLabel = tuple[torch.Tensor, torch.Tensor]
+"""Classes int64 [b, m] and their probabilities float [b, m], as mixing makes them of class numbers."""
+
+# Logits looked at in one go: on a CPU what stays in its cache; on a GPU as much as is quick, and 256 MB of float32.
+_AT_ONCE_CPU, _AT_ONCE_GPU = 1 << 20, 1 << 26
 
 
 def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
@@ -14,23 +24,74 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
 
         H(y, z) = − Σ_c y_c log softmax(z)_c
 
-    The probability that the named classes leave is spread evenly over all the others.
+    The probability that the named classes leave is spread evenly over all the others, as `TokenTargets` says. A class
+    that is named more than once has the sum.
+
+    No tensor [..., C] is made but the gradient. Half-precision logits are summed in float32, without a copy of them.
 
     Args:
         logits: [..., C].
-        classes: int64 [..., m], the named classes.
-        probabilities: float [..., m]; 0 marks an entry that names nothing.
+        classes: int32 or int64 [..., m], the named classes.
+        probabilities: float [..., m]; 0 marks an entry that names nothing. It gets no gradient.
 
     Returns:
-        [...], nats.
+        [...], nats; float32, or float64 for float64 logits.
+
+    Raises:
+        LabelError: probabilities that want a gradient.
     """
-    log_likelihood = F.log_softmax(logits.float(), dim=-1)
-    named = (probabilities > 0).float()
-    at_named = log_likelihood.gather(-1, classes)
-    remainder = (1 - probabilities.sum(-1)).clamp(min=0)
-    others = (logits.shape[-1] - named.sum(-1)).clamp(min=1)
-    spread = (log_likelihood.sum(-1) - (named * at_named).sum(-1)) / others
-    return -(probabilities * at_named).sum(-1) - remainder * spread
+    if probabilities.requires_grad:
+        raise LabelError("soft_cross_entropy gives no gradient to its targets; detach the probabilities")
+    targets = TokenTargets(classes, probabilities, torch.zeros_like(probabilities[..., 0], dtype=torch.bool))
+    share = targets.share(logits.shape[-1])
+    value: torch.Tensor = _SparseCrossEntropy.apply(
+        logits,
+        torch.where(probabilities > 0, classes, 0),  # an entry that names nothing may hold any number
+        probabilities - targets.distinct * share[..., None],
+        share,
+    )
+    return value
+
+
+class _SparseCrossEntropy(torch.autograd.Function):
+    """− Σ_j q_j log softmax(z)_{c_j} − u Σ_c log softmax(z)_c, with the gradient  (Σ y) softmax(z) − y.
+
+    The target is y = u everywhere, and q_j more at the class c_j.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, classes: torch.Tensor, extra: torch.Tensor, share: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(logits, classes, extra, share)
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        parts = []
+        for z, c, q, u in _parts(share.ndim, logits, classes, extra, share):
+            log_likelihood = torch.log_softmax(z, -1, dtype=wide)
+            parts.append(-(q * log_likelihood.gather(-1, c.long())).sum(-1) - u * log_likelihood.sum(-1))
+        return torch.cat(parts).view(share.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        logits, classes, extra, share = ctx.saved_tensors
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        for z, into, g, c, q, u in _parts(share.ndim, logits, gradient, above[..., None], classes, extra, share):
+            part = into if into.dtype == wide else torch.empty_like(into, dtype=wide)
+            torch.softmax(z, -1, dtype=wide, out=part)
+            part.mul_(g * (q.sum(-1) + logits.shape[-1] * u)[:, None]).sub_(g * u[:, None])
+            part.scatter_add_(-1, c.long(), (-g * q).to(wide))
+            into.copy_(part)
+        return gradient, None, None, None
+
+
+def _parts(lead: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Tensors that share their first `lead` axes, these as one axis, some rows at a time."""
+    flat = [tensor.reshape(-1, *tensor.shape[lead:]) for tensor in tensors]
+    at_once = _AT_ONCE_GPU if flat[0].is_cuda or torch.compiler.is_compiling() else _AT_ONCE_CPU
+    rows = max(1, at_once // flat[0].shape[-1])
+    return zip(*(tensor.split(rows) for tensor in flat), strict=True)
 
 
 def token_label_loss(
@@ -38,7 +99,7 @@ def token_label_loss(
     token_logits: torch.Tensor,
     targets: TokenTargets,
     *,
-    label: torch.Tensor | None = None,
+    label: torch.Tensor | SoftLabel | None = None,
     token_weight: float = 0.5,
 ) -> torch.Tensor:
     """The loss of Token Labeling (arXiv 2104.10858, equation 4), a scalar in nats.
@@ -51,12 +112,13 @@ def token_label_loss(
         picture_logits: [b, C].
         token_logits: [b, t, C], tokens row by row.
         targets: of the same b pictures and t tokens.
-        label: int64 [b], the class of each picture: the paper's y_cls. Without it, the annotator's own label of the
-            part of the picture that is shown takes its place, and no class label is used at all.
+        label: int64 [b], the class of each picture, or what mixing made of it: the paper's y_cls. Without it, the
+            annotator's own label of the part of the picture that is shown takes its place, and no class label is used
+            at all.
         token_weight: the paper's β.
 
     Raises:
-        LabelError: the model has another number of tokens, or fewer classes than the annotator.
+        LabelError: the model has another number of tokens, or fewer classes than the annotator; labels of another form.
     """
     b, t = token_logits.shape[:2]
     if targets.classes.shape[:2] != (b, 1 + t):
@@ -74,8 +136,26 @@ def token_label_loss(
     token = soft_cross_entropy(token_logits, targets.classes[:, 1:], targets.probabilities[:, 1:])
     token_mean = (token * inside[:, 1:]).sum() / inside[:, 1:].sum().clamp(min=1)
     if label is not None:
-        picture_mean = F.cross_entropy(picture_logits.float(), label)
+        picture_mean = _label_loss(picture_logits, label)
     else:
         picture = soft_cross_entropy(picture_logits, targets.classes[:, 0], targets.probabilities[:, 0])
         picture_mean = (picture * inside[:, 0]).sum() / inside[:, 0].sum().clamp(min=1)
     return picture_mean + token_weight * token_mean
+
+
+def _label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.Tensor:
+    if isinstance(label, tuple):
+        classes, probabilities = label
+        if classes.shape != probabilities.shape or classes.shape[:-1] != logits.shape[:-1]:
+            raise LabelError(
+                f"a soft label of {len(logits)} pictures is classes [{len(logits)}, m] and probabilities of the same "
+                f"shape, not {list(classes.shape)} and {list(probabilities.shape)}"
+            )
+        return soft_cross_entropy(logits, classes, probabilities).mean()
+    if label.shape != logits.shape[:1] or label.is_floating_point():
+        raise LabelError(
+            f"label must hold the class numbers of {len(logits)} pictures, int64 [{len(logits)}], not {label.dtype} "
+            f"{list(label.shape)}. Where mixup has made a dense one of it, it has not mixed the targets of the tokens; "
+            "mix with tokenlabel.mixing, and give its (classes, probabilities)"
+        )
+    return F.cross_entropy(logits.float(), label.long())

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 
 from storage import LabelMap
-from tokenlabel.align import TokenScores, align
+from tokenlabel.errors import LabelError
+from tokenlabel.sparse import sparse_targets
 from tokenlabel.view import View
+from tokenlabel.warp import Warp
+
+# Of float32 sums. A remainder below it is none: a high temperature would make much of it.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,23 +23,171 @@ class TokenTargets:
 
     Place 0 is the training picture as a whole, places 1… are its tokens, row by row.
 
-    classes:       int64 [b, 1 + t, m]
-    probabilities: float32 [b, 1 + t, m], 0 where a place has fewer than m classes
-    outside:       bool [b, 1 + t], places that look where the label map does not reach
+    classes:       int32 [b, 1 + t, m], in no order that matters; after mixing a class may be named more than once
+    probabilities: float32 [b, 1 + t, m]; 0 marks an entry that names nothing
+    outside:       bool [b, 1 + t], places that look where the label map does not reach; the loss leaves them out
 
     All three have no leading axis for a single picture.
+
+    Each place stands for a distribution over all C classes: with n distinct classes named and r the remainder,
+
+        y_c = Σ p of the entries that name c        y_c = r / (C − n) for each class that is not named
+
+    Where all C are named, what they leave is left out. The methods below give new targets that stand for just what the
+    same formula makes of these distributions. What turns on the classes not named asks for `class_count`, C.
+
+    Raises:
+        LabelError: tensors that do not belong together.
     """
 
     classes: torch.Tensor
     probabilities: torch.Tensor
     outside: torch.Tensor
 
+    def __post_init__(self) -> None:
+        """Refuse tensors that do not belong together."""
+        shape = self.classes.shape
+        if self.probabilities.shape != shape or self.outside.shape != shape[:-1]:
+            raise LabelError(
+                f"targets are classes [b, 1 + t, m], probabilities of the same shape and outside [b, 1 + t], not "
+                f"{list(shape)}, {list(self.probabilities.shape)} and {list(self.outside.shape)}"
+            )
+
     @property
     def remainder(self) -> torch.Tensor:
-        """The probability of all classes that are not named: float32 [b, 1 + t] in [0, 1]."""
-        return (1 - self.probabilities.sum(-1)).clamp(0, 1)
+        """The probability of all classes that are not named: float32 [b, 1 + t] in [0, 1]. Below 1e-6 it is none."""
+        left = 1 - self.probabilities.sum(-1)
+        return torch.where(left > _ROUNDING, left, 0)
 
-    def __getitem__(self, index: int | slice) -> TokenTargets:
+    @property
+    def distinct(self) -> torch.Tensor:
+        """Entries that are the first of their place to name their class: bool [b, 1 + t, m]."""
+        named = self.probabilities > 0
+        first = [named[..., 0]]
+        for rank in range(1, self.classes.shape[-1]):
+            again = (self.classes[..., rank : rank + 1] == self.classes[..., :rank]) & named[..., :rank]
+            first.append(named[..., rank] & ~again.any(-1))
+        return torch.stack(first, -1)
+
+    def share(self, class_count: int) -> torch.Tensor:
+        """The probability of each single class that is not named: float32 [b, 1 + t]."""
+        others = class_count - self.distinct.sum(-1)
+        return torch.where(others > 0, self.remainder / others.clamp(min=1), 0)
+
+    def probability_of(self, label: torch.Tensor, *, class_count: int) -> torch.Tensor:
+        """The probability of one class of each picture, int64 [b], at all its places: float32 [b, 1 + t]."""
+        names = self._names(self._checked(label, class_count))
+        return torch.where(names.any(-1), (self.probabilities * names).sum(-1), self.share(class_count))
+
+    def renormalised(self) -> TokenTargets:
+        """The remainder left out: y_c / Σ y over the named classes. A place that names nothing becomes outside."""
+        total = self.probabilities.sum(-1)
+        whole = torch.where(total > 0, total, 1)[..., None]
+        return TokenTargets(self.classes, self.probabilities / whole, self.outside | (total <= 0))
+
+    def tempered(self, temperature: float, *, class_count: int) -> TokenTargets:
+        """Flatter above a temperature of 1, sharper below it: y_c^(1/T) / Σ y^(1/T), over all classes.
+
+        Raises:
+            LabelError: the temperature is not above 0.
+        """
+        if not temperature > 0:
+            raise LabelError(f"a temperature must be above 0, not {temperature}; 1 leaves the targets as they are")
+        # (p / p_max)^(1/T): neither end of the range of float32 is in the way of a low temperature.
+        share, first = self.share(class_count), self.distinct
+        summed = torch.where(first, self._summed(), 0)
+        largest = torch.maximum(summed.amax(-1), share)
+        named = (summed / largest[..., None]) ** (1 / temperature)
+        other = torch.where(share > 0, (share / largest) ** (1 / temperature), 0)
+        total = named.sum(-1) + (class_count - first.sum(-1)) * other
+        # A class stays named, however little is left to it: it has no part in the remainder.
+        left = (named / total[..., None]).clamp(min=torch.finfo(named.dtype).tiny)
+        return TokenTargets(self.classes, torch.where(first, left, 0), self.outside)
+
+    def smoothed(self, smoothing: float, *, class_count: int) -> TokenTargets:
+        """Label smoothing that sums to 1: (1 − s) y_c + s / C. Of it, the remainder takes what is not named.
+
+        Raises:
+            LabelError: the smoothing is not in [0, 1].
+        """
+        if not 0 <= smoothing <= 1:
+            raise LabelError(f"smoothing is the part that all classes share, in [0, 1], not {smoothing}")
+        even = self.distinct * (smoothing / class_count)
+        return TokenTargets(self.classes, (1 - smoothing) * self.probabilities + even, self.outside)
+
+    def with_truth(
+        self, label: torch.Tensor, *, class_count: int, picture: float = 1.0, tokens: float = 1.0
+    ) -> TokenTargets:
+        """The class of each picture mixed in: w y_c + (1 − w) [c is the class], as one entry more at each place.
+
+        Args:
+            label: int64 [b], class numbers.
+            class_count: C.
+            picture: the annotator's weight w in the picture as a whole, in [0, 1]. 0: the class alone.
+            tokens: its weight in each token. Places outside stay outside.
+
+        Raises:
+            LabelError: a weight is not in [0, 1], or the classes are not those of these pictures.
+        """
+        if not (0 <= picture <= 1 and 0 <= tokens <= 1):
+            raise LabelError(f"the annotator's weights must be in [0, 1], not {picture} and {tokens}")
+        label = self._checked(label, class_count)
+        weight = torch.full_like(self.probabilities[..., 0], tokens)
+        weight[..., 0] = picture
+        # Not named so far, the class had its share of the remainder.
+        before = torch.where(self._names(label).any(-1), 0, self.share(class_count))
+        truth = torch.where(weight < 1, weight * before + (1 - weight), 0)
+        named = label[..., None].expand_as(truth).to(self.classes.dtype)
+        return TokenTargets(
+            torch.cat([self.classes, named[..., None]], -1),
+            torch.cat([self.probabilities * weight[..., None], truth[..., None]], -1),
+            self.outside,
+        )
+
+    def agreeing(self, label: torch.Tensor, *, threshold: float, class_count: int) -> TokenTargets:
+        """Only tokens that agree with the picture's class: where its probability is below the threshold, outside.
+
+        Args:
+            label: int64 [b], class numbers.
+            threshold: a probability. 0 leaves all tokens in.
+            class_count: C.
+        """
+        doubtful = self.probability_of(label, class_count=class_count) < threshold
+        doubtful[..., 0] = False
+        return TokenTargets(self.classes, self.probabilities, self.outside | doubtful)
+
+    def filled(self, label: torch.Tensor | None = None) -> TokenTargets:
+        """Places outside are taught what the picture is, where the loss would leave them out.
+
+        Args:
+            label: int64 [b], the class of each picture. Without it, tokens outside get the target of place 0, and stay
+                outside where that is outside itself.
+        """
+        if label is None:
+            classes, probabilities, gone = (
+                self.classes[..., :1, :],
+                self.probabilities[..., :1, :],
+                self.outside[..., :1],
+            )
+        else:
+            label = self._checked(label).to(self.classes.dtype)
+            classes = label[..., None, None].expand_as(self.classes)
+            probabilities = torch.zeros_like(self.probabilities)
+            probabilities[..., 0] = 1
+            gone = torch.zeros_like(self.outside)
+        at = self.outside[..., None]
+        return TokenTargets(
+            torch.where(at, classes, self.classes),
+            torch.where(at, probabilities, self.probabilities),
+            self.outside & gone,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """What travels to the device, bytes."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def __getitem__(self, index: int | slice | torch.Tensor) -> TokenTargets:
         """The targets of one picture, or of some."""
         return self._each(lambda tensor: tensor[index])
 
@@ -59,38 +211,37 @@ class TokenTargets:
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> TokenTargets:
         return TokenTargets(change(self.classes), change(self.probabilities), change(self.outside))
 
+    def _names(self, label: torch.Tensor) -> torch.Tensor:
+        """Which entries name the class of their picture."""
+        return (self.classes == label[..., None, None]) & (self.probabilities > 0)
 
-def token_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], *, keep: int = 8) -> TokenTargets:
-    """The targets of training pictures that were cut from labelled source pictures.
+    def _summed(self) -> torch.Tensor:
+        """For each entry, what all entries of its place that name its class have together."""
+        same = self.classes[..., :, None] == self.classes[..., None, :]
+        return (same * self.probabilities[..., None, :]).sum(-1)
 
-    Args:
-        labels: of b source pictures, [b, h, w, k].
-        views: how each training picture was cut.
-        tokens: rows and columns of tokens of the model.
-        keep: classes kept at each place, the likeliest; what the others had joins the remainder.
+    def _checked(self, label: torch.Tensor, class_count: int = 1 << 31) -> torch.Tensor:
+        pictures = self.outside.shape[:-1]
+        if label.shape != pictures or label.is_floating_point():
+            raise LabelError(
+                f"the targets of {list(pictures)} pictures need as many class numbers, int64, not {label.dtype} "
+                f"{list(label.shape)}"
+            )
+        # On a GPU the question would wait for all work before it.
+        if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
+            raise LabelError(
+                f"classes {int(label.min())} to {int(label.max())} were given, of {class_count} that there are; "
+                "pictures without a class (-1) have to be left out"
+            )
+        return label
+
+
+def token_targets(
+    labels: LabelMap, views: Sequence[View | Warp], tokens: tuple[int, int], *, keep: int = 8
+) -> TokenTargets:
+    """The targets of training pictures that were made of labelled source pictures; see `sparse_targets`.
 
     Raises:
-        LabelError: a picture has no label.
+        LabelError: a picture has no label, or its scores are logits.
     """
-    count, places = len(views), 1 + tokens[0] * tokens[1]
-    classes = np.zeros((count, places, keep), np.int64)
-    probabilities = np.zeros((count, places, keep), np.float32)
-    outside = np.zeros((count, places), bool)
-    for n, view in enumerate(views):
-        label, start = labels[n], 0
-        for grid in ((1, 1), tokens):
-            stop = start + grid[0] * grid[1]
-            scores = align(label, view, grid)
-            best, mass = _likeliest(scores, keep)
-            classes[n, start:stop, : best.shape[1]] = best
-            probabilities[n, start:stop, : best.shape[1]] = mass
-            outside[n, start:stop] = scores.outside.ravel()
-            start = stop
-    return TokenTargets(torch.from_numpy(classes), torch.from_numpy(probabilities), torch.from_numpy(outside))
-
-
-def _likeliest(scores: TokenScores, keep: int) -> tuple[np.ndarray, np.ndarray]:
-    """Classes and probabilities [places, at most keep], likeliest first."""
-    flat = scores.scores.reshape(-1, len(scores.classes))
-    order = np.argsort(-flat, axis=1, kind="stable")[:, :keep]
-    return scores.classes[order], np.take_along_axis(flat, order, axis=1)
+    return TokenTargets(*map(torch.from_numpy, sparse_targets(labels, views, tokens, keep=keep)))

@@ -1,14 +1,16 @@
 """How does a label keep to its picture in torchvision's v2 pipelines? As a LabelMap, which writes down each move.
 
-pipeline = LabeledCompose([v2.RandomResizedCrop(224), RandAugment(), v2.ToImage(), ResolveLabels((14, 14))])
-picture, targets = pipeline(picture, LabelMap(label))
+    pipeline = LabeledCompose([v2.RandomResizedCrop(224), RandAugment(), v2.ToImage(), ResolveLabels((14, 14))])
+    picture, targets = pipeline(picture, LabelMap(label))
+
+The steps are torchvision's own, and those of `policies` in place of the few that would leave a label behind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, Self, SupportsIndex
+from typing import Any, NoReturn, Self
 
 import PIL.Image
 import torch
@@ -115,12 +117,6 @@ class LabelMap(TVTensor):  # type: ignore[misc]  # torchvision has no types
         """Refuse: torchvision's ToPureTensor would make a plain tensor of it."""
         raise _lost("as_subclass")
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> LabelMap:
-        return self.moved(self.pixels)
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        return _rebuilt, (self.label, self.pixels, self.watched)
-
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         (rows, columns), (height, width) = self.label.grid, self.canvas
         return f"LabelMap({rows}x{columns} grid, picture of {height}x{width} after {len(self.warp.stages)} stages)"
@@ -142,10 +138,6 @@ def _lost(doing: str) -> LabelError:
         f"{doing} would make a tensor of a LabelMap that has lost its label; let ResolveLabels, the pipeline's last "
         "step, make targets of it first"
     )
-
-
-def _rebuilt(label: storage.LabelMap, pixels: PixelWarp, watched: bool) -> LabelMap:
-    return LabelMap._made(label, pixels, watched=watched)
 
 
 class ResolveLabels(Transform):  # type: ignore[misc]
@@ -181,8 +173,7 @@ class ResolveLabels(Transform):  # type: ignore[misc]
         return self._targets(inpt) if isinstance(inpt, LabelMap) else inpt
 
     def _targets(self, label: LabelMap) -> TokenTargets:
-        view = label.warp.view or label.warp
-        return token_targets(storage.LabelMap.stack([label.label]), [view], self.tokens, keep=self.keep)[0]
+        return token_targets(storage.LabelMap.stack([label.label]), [label.warp], self.tokens, keep=self.keep)[0]
 
 
 def picture_of(leaves: Sequence[Any], *, when: str) -> Any | None:

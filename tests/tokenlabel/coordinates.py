@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
+from tests.labels import random_labels
+from tokenlabel.policies import LabeledCompose
+from tokenlabel.transforms import LabelMap
 from tokenlabel.warp import Warp
 
 GRID = 18  # errors are measured in cells of a label grid of 18 x 18
+SHAPES = {"wide": (75, 100), "tall": (100, 75), "square": (80, 80)}
+# Of a picture of 75x100 pixels, of 40 classes.
+LABEL = replace(random_labels(np.random.default_rng(3), 1)[0], sizes=np.array([75, 100], np.uint32))
 
 
 def coordinates(height: int, width: int) -> torch.Tensor:
@@ -58,8 +66,7 @@ class Agreement:
         """Compare one picture of coordinates with what a warp says of it."""
         shown = colours(picture)
         height, width = shown.shape[:2]
-        y, x = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
-        places, inside = warp.places(np.stack([y, x], -1).reshape(-1, 2))
+        places, inside = warp.places(pixel_centres(height, width))
         inside = inside.reshape(height, width)
         well, away = eroded(inside, self.margin), eroded(~inside, self.margin)
         errors = np.abs(places.reshape(height, width, 2) - shown[..., :2])[well] * GRID
@@ -73,6 +80,23 @@ class Agreement:
     def mean(self) -> float:
         """The mean error of judged pixels, in cells."""
         return self.total / self.judged
+
+
+def agreement(transform: Any, picture: Any, *, draws: int, margin: int = 2) -> Agreement:
+    """How well a LabelMap agrees with its picture, after so many draws of a transform from one seed."""
+    pipeline, found = LabeledCompose([transform]), Agreement(margin)
+    label = LabelMap(LABEL, canvas=tuple(functional.get_size(picture)))
+    torch.manual_seed(0)
+    for _ in range(draws):
+        moved, label_map = pipeline(picture, label)
+        found.add(moved, label_map.warp)
+    return found
+
+
+def pixel_centres(height: int, width: int) -> np.ndarray:
+    """Of all pixels of a picture, row by row: float64 [height * width, (y, x)] in unit coordinates."""
+    y, x = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
+    return np.stack([y, x], -1).reshape(-1, 2)
 
 
 def eroded(mask: np.ndarray, margin: int) -> np.ndarray:
