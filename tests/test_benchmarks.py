@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import __main__, entropy, keys, labelling, reads, size
+from benchmarks import __main__, entropy, geometry, keys, labelling, reads, size, training
 from benchmarks.fidelity import Fidelity, divergence
 from benchmarks.names import FOLDERS, absent_key, key
 from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
 from benchmarks.rounds import Timing, take_turns
 from benchmarks.table import table
-from storage import open_store, verify
+from storage import Box, open_store, verify
 from storage.labelmap import no_class
+from tokenlabel import random_view
+from tokenlabel.kernel import cropped_targets
 
 PEAKED = np.array([200, 9, 5, 3, 2], np.uint8)  # score codes of a location
 
@@ -224,3 +226,38 @@ def test_every_way_of_labelling_has_its_rate_and_every_step_its_time(tmp_path: P
     assert verify(open_store(tmp_path / "test_resnet-0.zarr"), deep=True).state == "ok"
     assert len(list((tmp_path / "pickles").rglob("*.pt"))) >= labelling.BATCH
     assert "JPEG files of 500x375" in found.describe()
+
+
+def test_targets_losses_and_steps_of_training_are_measured(tmp_path: Path) -> None:
+    found = training.measure(tmp_path, rows=96, rounds=2, classes=(1000,))
+    assert [timing.name for timing in found.targets] == [training.PEER, training.SAME, training.OURS]
+    assert [timing.name for timing in found.losses[1000]] == [training.DENSE, training.SPARSE]
+    assert all(ms > 0 for ms in found.steps.values())
+    assert found.bytes_sparse < 6e6 < found.bytes_dense
+    assert "published recipe" in found.describe()
+
+
+def test_the_recipes_numbers_are_the_recipes(tmp_path: Path) -> None:
+    """Sparse, and of its own logits; so that two ways of one thing are compared."""
+    maps = Maps.load()
+    paths = write_pickles(maps, tmp_path / "pickles", 8)
+    labels = training._logit_store(maps, tmp_path / "logits.zarr", 8).read(range(8))
+    views = [random_view(np.random.default_rng(n), (375, 500), mirror=0) for n in range(8)]
+    dense = training.published(paths, views).transpose(1, 2).numpy()
+    classes, probabilities, _ = cropped_targets(labels, views, training.TOKENS, 40, softmax_over=CLASS_COUNT)
+    apart = np.take_along_axis(dense, classes, -1) - probabilities
+    assert np.abs(apart[probabilities > 0]).max() < 1e-4
+    assert probabilities.sum(-1).mean() > 0.3
+
+
+def test_the_published_arithmetic_is_right_on_square_pictures_and_ours_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its centre square: so that what is measured is its error, and not one of ours in repeating it."""
+    names = ("rotation by up to 30°", "shear by up to 0.3", "shift by up to a quarter")
+    monkeypatch.setattr(geometry, "TRANSFORMS", {name: geometry.TRANSFORMS[name] for name in names})
+    wide = geometry.measure(draws=2)
+    assert all(row.ours[0] < 0.05 and row.recipe[0] > 0.3 for row in wide)
+    monkeypatch.setattr(geometry, "SIZE", (240, 240))
+    monkeypatch.setattr(geometry, "_SQUARE", Box.whole())
+    square = geometry.measure(draws=2)
+    assert all(row.ours[0] < 0.05 and row.recipe[0] < 0.05 for row in square)
+    assert "has none" not in geometry.describe(square)

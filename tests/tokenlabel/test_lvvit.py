@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tokenlabel import Mixer
 from tokenlabel.models import LVViT
 
 
@@ -38,3 +39,17 @@ def test_both_heads_learn() -> None:
 def test_an_input_that_is_no_multiple_of_the_patch_is_refused() -> None:
     with pytest.raises(ValueError, match="must be a multiple of the patch"):
         LVViT(img_size=(100, 100))
+
+
+def test_mixtoken_swaps_tokens_inside_and_gives_their_answers_back() -> None:
+    """Without blocks tokens know only themselves, so that swapping them and giving back changes nothing but places."""
+    model = LVViT(7, img_size=(32, 64), patch_size=16, embed_dim=24, depth=0, num_heads=2).eval()
+    with torch.no_grad():
+        model.pos_embed.zero_()
+    pixels = torch.randn(4, 3, 32, 64)
+    mixer = Mixer((2, 4), 7, mixup=0, cutmix=0, mixtoken=1.0, seed=1)
+    mixes = [mixer.draw(4, (32, 64), epoch=0, index=index) for index in range(20)]
+    mix = next(mix for mix in mixes if 0 < float(mix.shares[0, 0]) < 1)
+    assert torch.allclose(model(pixels, mix)[1], model(pixels)[1], atol=1e-6)
+    deep = LVViT(7, img_size=(32, 64), patch_size=16, embed_dim=24, depth=2, num_heads=2).eval()
+    assert not torch.allclose(deep(pixels, mix)[0], deep(pixels)[0], atol=1e-6)

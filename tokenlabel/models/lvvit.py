@@ -10,6 +10,8 @@ import torch
 from timm.layers import Attention, Mlp, trunc_normal_
 from torch import nn
 
+from tokenlabel.mix import Mix
+
 # PyTorch's own epsilon, not timm's 1e-6: the published weights were trained with it.
 _EPSILON = 1e-5
 
@@ -93,14 +95,22 @@ class LVViT(nn.Module):
         trunc_normal_(self.cls_token, std=0.02)
         trunc_normal_(self.pos_embed, std=0.02)
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The logits of the pictures [b, C] and of their tokens [b, t, C], row by row."""
-        tokens = self.patch_embed(pixels).flatten(2).transpose(1, 2)
+    def forward(self, pixels: torch.Tensor, mix: Mix | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits of the pictures [b, C] and of their tokens [b, t, C], row by row.
+
+        With MixToken (section 3.2) a batch's tokens are mixed after the stem, and the answers of swapped tokens given
+        back to their own pictures: `mix` says which.
+        """
+        tokens = self.patch_embed(pixels)
+        if mix is not None:
+            tokens = mix.tokens(tokens)
+        tokens = tokens.flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.pos_embed
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        return self.head(x[:, 0]), self.aux_head(x[:, 1:])
+        of_tokens: torch.Tensor = self.aux_head(x[:, 1:])
+        return self.head(x[:, 0]), of_tokens if mix is None else mix.restored(of_tokens)
 
     @torch.inference_mode()
     def predict(self, pixels: torch.Tensor) -> torch.Tensor:
