@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format clean
+.PHONY: help demo test trainers bench check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ demo: $(INSTALLED)  ## label real pictures, look at the labels, train on them: 4
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest
+
+trainers: $(INSTALLED)  ## install Hugging Face's Trainer, Lightning and WebDataset, and run the tests of all trainers
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,trainers]'
+	$(BIN)/python -m pytest tests/test_trainers.py
 
 bench: $(INSTALLED)  ## measure size and speed beside the alternatives: about 10 minutes on 2 cores
 	$(BIN)/python -m benchmarks

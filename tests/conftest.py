@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,25 @@ def finished(scene_folder: Path, checkpoint: Path, recipe: Recipe, tmp_path_fact
     source = FolderImages(scene_folder / "images" / "val")
     run(source, str(address), recipe, LocalWorkers(), rows_per_shard=8)
     return address
+
+
+@pytest.fixture(scope="session")
+def small_demo(scene_folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `make demo` leaves below demo/out, in small. Do not change it; copy it."""
+    root = tmp_path_factory.mktemp("small")
+    out = root / "demo" / "out"
+    shutil.copytree(scene_folder, out)
+    for split in scenes.SPLITS:
+        source = FolderImages(out / "images" / split)
+        run(source, str(out / f"labels-{split}.zarr"), recipe, LocalWorkers())
+    return root
+
+
+@pytest.fixture
+def demo_output(small_demo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, below the working directory."""
+    monkeypatch.chdir(small_demo)
+    return small_demo / "demo" / "out"
 
 
 def dense(label: LabelMap, class_count: int) -> np.ndarray:

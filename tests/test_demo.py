@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import re
 import runpy
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from annotate.images import FolderImages
-from annotate.recipe import Recipe
-from annotate.run import run
-from annotate.workers import LocalWorkers
 from demo import annotator, scenes, students
 from demo import looks as looking
 from demo.truth import label_truth
@@ -106,18 +101,6 @@ def test_a_temperature_changes_how_sure_labels_are_and_not_what_they_say(looks: 
     (warm,) = (look for name, look in looks.items() if "temperature" in name)
     assert warm.truth == looks["one look"].truth
     assert warm.nll != looks["one look"].nll
-
-
-@pytest.fixture
-def demo_output(scene_folder: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path, monkeypatch) -> Path:
-    """What `make demo` leaves, in small, below the working directory."""
-    out = tmp_path / "demo" / "out"
-    shutil.copytree(scene_folder, out)
-    for split in scenes.SPLITS:
-        source = FolderImages(out / "images" / split)
-        run(source, str(out / f"labels-{split}.zarr"), recipe, LocalWorkers())
-    monkeypatch.chdir(tmp_path)
-    return out
 
 
 def test_readmes_program_is_the_example_and_runs(demo_output: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tokenlabel.loss import soft_cross_entropy, token_label_loss
     from tokenlabel.mix import Mix
     from tokenlabel.mixing import Mixer
+    from tokenlabel.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
     from tokenlabel.targets import TokenTargets, token_targets
+    from tokenlabel.transforms import ResolveLabels
 
 _NEED_TORCH = {
     "augment": ("Augmentation", "Crops", "normalised", "seeded", "whole_view"),
@@ -28,21 +30,28 @@ _NEED_TORCH = {
     "loss": ("soft_cross_entropy", "token_label_loss"),
     "mix": ("Mix",),
     "mixing": ("Mixer",),
+    "policies": ("AutoAugment", "LabeledCompose", "RandAugment", "TrivialAugmentWide"),
     "targets": ("TokenTargets", "token_targets"),
+    "transforms": ("ResolveLabels",),
 }
 _ROOM_OF = {name: room for room, names in _NEED_TORCH.items() for name in names}
 
 __all__ = [
     "Augmentation",
+    "AutoAugment",
     "Crops",
     "Example",
     "LabelError",
+    "LabeledCompose",
     "LabeledImages",
     "Mix",
     "Mixer",
+    "RandAugment",
+    "ResolveLabels",
     "SparseTargets",
     "TokenScores",
     "TokenTargets",
+    "TrivialAugmentWide",
     "View",
     "Warp",
     "align",

@@ -127,11 +127,13 @@ def token_label_loss(
             f"{targets.classes.shape[1] - 1}; ask for targets with the model's own token grid"
         )
     # On a GPU the question would wait for all work before it; there, gather stops at the first such class.
-    if not token_logits.is_cuda and int(targets.classes.max()) >= token_logits.shape[-1]:
-        raise LabelError(
-            f"the targets name class {int(targets.classes.max())}, the model has {token_logits.shape[-1]} classes; "
-            "it needs as many as the annotator"
-        )
+    if not token_logits.is_cuda:
+        largest = int(torch.where(targets.probabilities > 0, targets.classes, 0).max())
+        if largest >= token_logits.shape[-1]:
+            raise LabelError(
+                f"the targets name class {largest}, the model has {token_logits.shape[-1]} classes; it needs as many "
+                "as the annotator"
+            )
     inside = (~targets.outside).float()
     token = soft_cross_entropy(token_logits, targets.classes[:, 1:], targets.probabilities[:, 1:])
     token_mean = (token * inside[:, 1:]).sum() / inside[:, 1:].sum().clamp(min=1)

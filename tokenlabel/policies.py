@@ -5,12 +5,13 @@ torchvision's RandAugment and its kin move only the picture, and pass on whateve
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
@@ -42,10 +43,10 @@ class _CarriesLabels:
         token = _done.set([])
         try:
             moved = super().forward(*inputs)  # type: ignore[misc]
-            done = _done.get()
+            done = [each for each in _done.get() if each[0] not in _COLOUR]
         finally:
             _done.reset(token)
-        return tree_map_only(LabelMap, lambda label: self._again(label, done), moved)
+        return tree_map_only(LabelMap, lambda label: self._again(label, done), moved) if done else moved
 
     def _apply_image_or_video_transform(
         self, image: Any, transform_id: str, magnitude: float, interpolation: Any, fill: Any
@@ -54,9 +55,8 @@ class _CarriesLabels:
         return super()._apply_image_or_video_transform(image, transform_id, magnitude, interpolation, fill)  # type: ignore[misc]
 
     def _again(self, label: LabelMap, done: list[tuple[Any, ...]]) -> LabelMap:
-        for operation, *how in done:
-            if operation not in _COLOUR:
-                label = super()._apply_image_or_video_transform(label, operation, *how)  # type: ignore[misc]
+        for how in done:
+            label = super()._apply_image_or_video_transform(label, *how)  # type: ignore[misc]
         return label
 
 
@@ -117,8 +117,10 @@ class LabeledCompose(v2.Compose):  # type: ignore[misc]
 
 
 def _watched(sample: Any, *, when: str) -> Any:
-    picture = picture_of(tree_leaves(sample), when=when)
-    return sample if picture is None else tree_map_only(LabelMap, lambda label: label.beside(picture), sample)
+    leaves, structure = tree_flatten(sample)
+    picture = picture_of(leaves, when=when)
+    beside = [leaf.beside(picture) if isinstance(leaf, LabelMap) else leaf for leaf in leaves]
+    return sample if all(map(operator.is_, beside, leaves)) else tree_unflatten(beside, structure)
 
 
 def _steps(transform: object) -> Iterator[object]:

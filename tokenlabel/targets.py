@@ -63,11 +63,9 @@ class TokenTargets:
     def distinct(self) -> torch.Tensor:
         """Entries that are the first of their place to name their class: bool [b, 1 + t, m]."""
         named = self.probabilities > 0
-        first = [named[..., 0]]
-        for rank in range(1, self.classes.shape[-1]):
-            again = (self.classes[..., rank : rank + 1] == self.classes[..., :rank]) & named[..., :rank]
-            first.append(named[..., rank] & ~again.any(-1))
-        return torch.stack(first, -1)
+        same = self.classes[..., :, None] == self.classes[..., None, :]
+        earlier = torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril(-1)
+        return named & ~(same & named[..., None, :] & earlier).any(-1)
 
     def share(self, class_count: int) -> torch.Tensor:
         """The probability of each single class that is not named: float32 [b, 1 + t]."""

@@ -96,8 +96,10 @@ class LabelMap(TVTensor):  # type: ignore[misc]  # torchvision has no types
 
     def beside(self, picture: Any | None) -> LabelMap:
         """The same label, watched beside this picture; or by nobody any more."""
-        pixels = replace(self.pixels, pillow=isinstance(picture, PIL.Image.Image))
-        return self._made(self.label, pixels, watched=picture is not None)
+        watched, pillow = picture is not None, isinstance(picture, PIL.Image.Image)
+        if watched == self.watched and pillow == self.pixels.pillow:
+            return self
+        return self._made(self.label, replace(self.pixels, pillow=pillow), watched=watched)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

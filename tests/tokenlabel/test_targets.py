@@ -32,12 +32,13 @@ def one_hot(label: torch.Tensor) -> np.ndarray:
 def test_remainder_and_share_are_what_the_named_classes_leave(seed: int, m: int) -> None:
     _, targets = drawn(seed, m)
     whole = dense(targets, CLASSES)
+    distinct, remainder, share = targets.distinct.sum(-1), targets.remainder, targets.share(CLASSES)
     for n, place in np.ndindex(*targets.outside.shape):
         named = set(targets.classes[n, place][targets.probabilities[n, place] > 0].tolist())
         others = [name for name in range(CLASSES) if name not in named]
-        assert targets.distinct[n, place].sum() == len(named)
-        assert targets.remainder[n, place] == pytest.approx(whole[n, place, others].sum(), abs=1e-6)
-        assert targets.share(CLASSES)[n, place] == pytest.approx(whole[n, place, others[0]], abs=1e-6)
+        assert distinct[n, place] == len(named)
+        assert remainder[n, place] == pytest.approx(whole[n, place, others].sum(), abs=1e-6)
+        assert share[n, place] == pytest.approx(whole[n, place, others[0]], abs=1e-6)
 
 
 @settings(max_examples=100, deadline=None)
