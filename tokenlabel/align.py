@@ -144,17 +144,41 @@ def _palette(label: LabelMap) -> tuple[NDArray[np.unsignedinteger], NDArray[np.f
     return classes, dense
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """Where the tokens of a picture that was turned or bent are read: each at a grid of points of its own.
+
+    cells:  float64 [tokens_y · down, tokens_x · across, 2], the place of each point in cells of the label grid, (y, x)
+    inside: bool of the same points, whether it shows something of the picture that the label map reaches
+    down, across: points of a token along each side: about one for each cell that the longest of them passes through
+    """
+
+    cells: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+    down: int
+    across: int
+
+    @classmethod
+    def of(cls, label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> Points:
+        """The points of all tokens."""
+        rows, columns = tokens
+        corners, _ = warp.places(_lattice(np.linspace(0, 1, rows + 1), np.linspace(0, 1, columns + 1)))
+        far = _in_cells(label, corners).reshape(rows + 1, columns + 1, 2)
+        longest = [np.abs(np.diff(far, axis=axis)).max(initial=0) for axis in (0, 1)]
+        down, across = (int(np.clip(np.ceil(length - ROUNDING), _LEAST_POINTS, _MOST_POINTS)) for length in longest)
+        height, width = rows * down, columns * across
+        places, inside = warp.places(_lattice((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width))
+        cells = _in_cells(label, places)
+        inside &= ((cells >= -BEYOND - ROUNDING) & (cells <= np.array(label.grid) + BEYOND + ROUNDING)).all(1)
+        return cls(cells.reshape(height, width, 2), inside.reshape(height, width), down, across)
+
+
 def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> TokenScores:
-    (h, w), (rows, columns) = label.grid, tokens
-    down, across = _points_of_tokens(label, warp, tokens)
-    y = (np.arange(rows * down) + 0.5) / (rows * down)
-    x = (np.arange(columns * across) + 0.5) / (columns * across)
-    places, inside = warp.places(np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2))
-    cells = _in_cells(label, places)
-    inside &= ((cells >= -BEYOND - ROUNDING) & (cells <= np.array([h, w]) + BEYOND + ROUNDING)).all(1)
-    token = (np.arange(rows).repeat(down)[:, None] * columns + np.arange(columns).repeat(across)).ravel()[inside]
+    (h, w), (rows, columns), points = label.grid, tokens, Points.of(label, warp, tokens)
+    number = np.arange(rows).repeat(points.down)[:, None] * columns + np.arange(columns).repeat(points.across)
+    token = number[points.inside]
     # As along an axis: a cell has its centre at i + 1/2, and what lies beyond the outermost is taken from them.
-    at = np.clip(cells[inside] - 0.5, 0, np.array([h - 1, w - 1]))
+    at = np.clip(points.cells[points.inside] - 0.5, 0, np.array([h - 1, w - 1]))
     low = np.floor(at).astype(np.intp)
     high, part = np.minimum(low + 1, [h - 1, w - 1]), at - low
     weights = np.zeros(rows * columns * h * w)
@@ -162,7 +186,7 @@ def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> Token
         for j, u in ((low[:, 1], 1 - part[:, 1]), (high[:, 1], part[:, 1])):
             weights += np.bincount((token * h + i) * w + j, v * u, minlength=len(weights))
     count = np.bincount(token, minlength=rows * columns)
-    outside = count < 0.5 * down * across
+    outside = count < 0.5 * points.down * points.across
     weights = weights.reshape(rows * columns, h * w) / np.maximum(count, 1)[:, None]
     weights[outside] = 0
     classes, dense = _palette(label)
@@ -170,15 +194,9 @@ def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> Token
     return TokenScores(classes, scores.reshape(rows, columns, -1), outside.reshape(rows, columns))
 
 
-def _points_of_tokens(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> tuple[int, int]:
-    """How many points a token needs down and across: about one for each cell that the longest sides pass through."""
-    rows, columns = tokens
-    corners = np.stack(np.meshgrid(np.linspace(0, 1, rows + 1), np.linspace(0, 1, columns + 1), indexing="ij"), -1)
-    places, _ = warp.places(corners.reshape(-1, 2))
-    cells = _in_cells(label, places).reshape(rows + 1, columns + 1, 2)
-    longest = (np.abs(np.diff(cells, axis=axis)).max(initial=0) for axis in (0, 1))
-    down, across = (int(min(max(np.ceil(length - ROUNDING), _LEAST_POINTS), _MOST_POINTS)) for length in longest)
-    return down, across
+def _lattice(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """All points (y, x) [n, 2], row by row."""
+    return np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
 
 
 def _in_cells(label: LabelMap, places: NDArray[np.float64]) -> NDArray[np.float64]:

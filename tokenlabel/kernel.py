@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from storage import LabelMap
 from storage.labelmap import no_class
-from tokenlabel.align import BEYOND, ROUNDING
+from tokenlabel.align import BEYOND, ROUNDING, Points
 from tokenlabel.view import View
+from tokenlabel.warp import Warp
 
 _MOST = 2**16  # classes for which a number each is kept without asking how many there are
 _NO_LOGIT = 1e300
@@ -45,19 +46,40 @@ def cropped_targets(
     classes = np.zeros((count, places, keep), np.int32)
     probabilities = np.zeros((count, places, keep), np.float32)
     outside = np.zeros((count, places), np.bool_)
+    unmet = _NO_LOGIT if softmax_over else 0.0
+    known, mass = _known(labels, unmet)
+    for rows, columns, start in ((1, 1, 0), (*tokens, 1)):
+        _align(
+            known, np.ascontiguousarray(labels.scores, np.float32), regions, reach, mirrored,
+            rows, columns, mass, unmet, softmax_over, classes[:, start:], probabilities[:, start:], outside[:, start:],
+        )  # fmt: skip
+    return classes, probabilities, outside
+
+
+def warped_targets(label: LabelMap, warp: Warp, tokens: tuple[int, int], keep: int) -> _Arrays:
+    """The same of one picture [h, w, k] that was turned, bent, padded or erased, without the first axis."""
+    places = 1 + tokens[0] * tokens[1]
+    classes, probabilities = np.zeros((places, keep), np.int32), np.zeros((places, keep), np.float32)
+    outside = np.zeros(places, np.bool_)
+    known, mass = _known(label, 0.0)
+    for grid, start in (((1, 1), 0), (tokens, 1)):
+        points = Points.of(label, warp, grid)
+        _read(
+            known, label.scores, points.cells, points.inside, points.down, points.across, mass,
+            classes[start:], probabilities[start:], outside[start:],
+        )  # fmt: skip
+    return classes, probabilities, outside
+
+
+def _known(labels: LabelMap, unmet: float) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float64]]:
+    """The classes, and a mass for each that may occur: `unmet`, but of "no class", so that it is never met."""
     known, nothing = labels.classes, no_class(labels.classes.dtype)
     if nothing >= _MOST:
         beyond = int(known[known != nothing].max(initial=0)) + 1
         known, nothing = np.where(known == nothing, np.uint32(beyond), known), beyond
-    unmet = _NO_LOGIT if softmax_over else 0.0
     mass = np.full(nothing + 1, unmet, np.float64)
-    mass[nothing] = 1  # so that it is never met
-    for rows, columns, start in ((1, 1, 0), (*tokens, 1)):
-        _align(
-            np.ascontiguousarray(known), np.ascontiguousarray(labels.scores, np.float32), regions, reach, mirrored,
-            rows, columns, mass, unmet, softmax_over, classes[:, start:], probabilities[:, start:], outside[:, start:],
-        )  # fmt: skip
-    return classes, probabilities, outside
+    mass[nothing] = 1
+    return np.ascontiguousarray(known), mass
 
 
 @njit(cache=True, nogil=True)
@@ -97,6 +119,39 @@ def _align(  # type: ignore[no-untyped-def]
                 if softmax_over:
                     _softmax(mass, met[:number], softmax_over)
                 _likeliest(mass, met[:number], unmet, classes[n, place], probabilities[n, place])
+
+
+@njit(cache=True, nogil=True)
+def _read(labels, scores, cells, inside, down, across, mass, classes, probabilities, outside):  # type: ignore[no-untyped-def]
+    """Fill the likeliest classes of tokens that are read at points; `mass` [C] is 0 before and after."""
+    h, w, k = labels.shape
+    rows, columns = cells.shape[0] // down, cells.shape[1] // across
+    met = np.empty(h * w * k + 1, np.int32)
+    for i in range(rows):
+        for j in range(columns):
+            place, number, count = i * columns + j, 0, 0
+            for a in range(i * down, (i + 1) * down):
+                for b in range(j * across, (j + 1) * across):
+                    if not inside[a, b]:
+                        continue
+                    count += 1
+                    y, x = min(max(cells[a, b, 0] - 0.5, 0.0), h - 1.0), min(max(cells[a, b, 1] - 0.5, 0.0), w - 1.0)
+                    top, left = int(y), int(x)
+                    for row in range(top, min(top + 2, h)):
+                        for column in range(left, min(left + 2, w)):
+                            weight = (1 - abs(y - row)) * (1 - abs(x - column))
+                            if weight <= 0:
+                                continue
+                            for rank in range(k):
+                                known = labels[row, column, rank]
+                                before = mass[known]
+                                met[number] = known
+                                number += before == 0
+                                mass[known] = before + weight * scores[row, column, rank]
+            outside[place] = count < 0.5 * down * across
+            for n in range(number):
+                mass[met[n]] = 0.0 if outside[place] else mass[met[n]] / count
+            _likeliest(mass, met[: 0 if outside[place] else number], 0.0, classes[place], probabilities[place])
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -53,26 +53,29 @@ def sparse_targets(
     if len(labels) != len(views):
         raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
     refuse_without_label(labels)
+    count, places = len(views), 1 + tokens[0] * tokens[1]
     # Each picture by itself decides how it is read: its targets are the same to the bit in every batch.
     plain = {n: crop for n, view in enumerate(views) if (crop := view if isinstance(view, View) else view.view)}
-    if COMPILED and len(plain) == len(views):
-        from tokenlabel.kernel import cropped_targets
-
-        return SparseTargets(*cropped_targets(labels, [*plain.values()], tokens, keep))
-    count, places = len(views), 1 + tokens[0] * tokens[1]
+    if COMPILED:
+        from tokenlabel import kernel  # not above: it takes half a second, and labels can be looked at without it
+    if COMPILED and len(plain) == count:
+        return SparseTargets(*kernel.cropped_targets(labels, [*plain.values()], tokens, keep))
     found = SparseTargets(
         np.zeros((count, places, keep), np.int32),
         np.zeros((count, places, keep), np.float32),
         np.zeros((count, places), bool),
     )
-    if COMPILED and plain:
-        among = [*plain]
-        crops = sparse_targets(labels[among], [*plain.values()], tokens, keep=keep)
-        for mine, theirs in zip(found, crops, strict=True):
-            mine[among] = theirs
+    if COMPILED:
+        if plain:
+            crops = kernel.cropped_targets(labels[[*plain]], [*plain.values()], tokens, keep)
+            for mine, theirs in zip(found, crops, strict=True):
+                mine[[*plain]] = theirs
+        for n, view in enumerate(views):
+            if n not in plain and isinstance(view, Warp):
+                for mine, its in zip(found, kernel.warped_targets(labels[n], view, tokens, keep), strict=True):
+                    mine[n] = its
+        return found
     for n, view in enumerate(views):
-        if COMPILED and n in plain:
-            continue
         for grid, part in (((1, 1), slice(0, 1)), (tokens, slice(1, None))):
             scores = align(labels[n], view, grid)
             classes, probabilities = _likeliest(scores, keep)

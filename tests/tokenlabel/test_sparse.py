@@ -89,6 +89,26 @@ def test_what_was_padded_by_the_annotator_is_outside(monkeypatch: pytest.MonkeyP
         assert np.allclose(dense(compiled, 30), dense(numpy, 30), atol=1e-6)
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_compiled_or_not_a_picture_that_was_turned_has_the_same_targets(
+    many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, maps = np.random.default_rng(5), labels(5, 6, grid=(9, 7))
+    if many:
+        maps = replace(maps, classes=maps.classes.astype(np.uint32) * 5000)
+    warps = [Warp().transformed(np.eye(3) + rng.normal(size=(3, 3)) * [[0.3], [0.3], [0.05]]) for _ in range(4)]
+    warps += [warps[0].erased(Box(0.2, 0.1, 0.7, 0.5)).cropped(Box(-0.2, 0, 0.8, 1)), Warp().flipped()]
+    for tokens, keep in (((6, 5), 4), ((14, 14), 30)):
+        compiled = sparse_targets(maps, warps, tokens, keep=keep)
+        numpy = by_numpy(monkeypatch, maps, warps, tokens, keep=keep)
+        assert (compiled.outside == numpy.outside).all()
+        assert compiled.outside.any()
+        assert not compiled.outside.all()
+        assert np.allclose(np.sort(compiled.probabilities, axis=-1), np.sort(numpy.probabilities, axis=-1), atol=1e-6)
+        if not many:
+            assert np.allclose(dense(compiled, 30), dense(numpy, 30), atol=1e-6)
+
+
 def test_a_warp_that_is_a_crop_is_read_as_one() -> None:
     maps, view = labels(1, 1), View(Box(0.2, 0.1, 0.9, 0.6), mirrored=True)
     plain, warped = (sparse_targets(maps, [one], (5, 3)) for one in (view, Warp.of(view)))
