@@ -144,17 +144,29 @@ def _panels(
     known = best != no_class(best.dtype)
     opacity = np.where(known, _OPACITY * (0.25 + 0.75 * confidence), 0)
     laid = big.copy()
-    _lay(laid, label.box, Image.fromarray(paint), Image.fromarray((opacity * 255).astype(np.uint8)))
+    _lay(laid, label.box, paint, (opacity * 255).astype(np.uint8))
     heat = Image.new("RGB", big.size, (228, 228, 231))
-    _lay(heat, label.box, Image.fromarray(_viridis(confidence)), Image.new("L", label.grid[::-1], 255))
+    _lay(heat, label.box, _viridis(confidence), np.full(label.grid, 255, np.uint8))
     return big, laid, heat
 
 
-def _lay(canvas: Image.Image, box: Box, cells: Image.Image, mask: Image.Image) -> None:
-    """Paint cells on the part of the canvas that the box names; what lies beyond the canvas is cut off."""
+def _lay(canvas: Image.Image, box: Box, cells: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Paint cells [h, w, 3] on the part of the canvas that the box names; what lies beyond the canvas is cut off.
+
+    The outermost cells speak for half a cell more, where the picture goes on, as they do in training.
+    """
+    h, w = mask.shape
+    box = box.place(Box(-0.5 / h, -0.5 / w, 1 + 0.5 / h, 1 + 0.5 / w))
     left, top = round(box.left * canvas.width), round(box.top * canvas.height)
     size = max(1, round(box.right * canvas.width) - left), max(1, round(box.bottom * canvas.height) - top)
-    canvas.paste(cells.resize(size, Image.Resampling.NEAREST), (left, top), mask.resize(size, Image.Resampling.NEAREST))
+    canvas.paste(_grown(cells, size), (left, top), _grown(mask, size))
+
+
+def _grown(cells: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """Cells with half a cell more on each side, as a picture of this width and height."""
+    halves = cells.repeat(2, 0).repeat(2, 1)
+    halves = np.pad(halves, ((1, 1), (1, 1), *[(0, 0)] * (halves.ndim - 2)), "edge")
+    return Image.fromarray(halves).resize(size, Image.Resampling.NEAREST)
 
 
 def _viridis(values: NDArray[np.float32]) -> NDArray[np.uint8]:
