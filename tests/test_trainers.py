@@ -18,6 +18,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +211,8 @@ def test_a_program_moves_all_weights_by_labels_of_the_very_crops(
     assert all((weight != first).any() for weight, first in overheard.at_first.items())
     batches = list(zip(overheard.pixels, overheard.targets, strict=True))
     agreements = [agreement(pixels, targets, name) for pixels, targets in batches]
-    # RandAugment changes colours too, so that red says little in many pictures; a wrong join gives 0.2.
-    assert np.mean(agreements) > (0.5 if name == "timm_student" else 0.95)
+    # RandAugment changes colours too, so that red says little in many pictures; a wrong join gives 0.1.
+    assert np.mean(agreements) > (0.4 if name == "timm_student" else 0.95)
     crops = torch.cat(overheard.pixels)
     assert len(crops.unique(dim=0)) > 0.98 * len(crops), "a new epoch has shown the old crops"
 
@@ -230,11 +231,9 @@ def test_a_loader_without_torch_has_the_labels_of_its_crops(
     """With the label of the next picture, this test and those above would see it."""
     monkeypatch.chdir(painted)
     text = (EXAMPLES / f"{WITHOUT_TORCH}.py").read_text()
-    assert "[store.find(key) for" in text
+    assert "store.find(key)" in text
     program = tmp_path / "program.py"
-    program.write_text(
-        text.replace("[store.find(key) for", "[(store.find(key) + 1) % len(store) for") if wrong else text
-    )
+    program.write_text(text.replace("store.find(key)", "(store.find(key) + 1) % len(store)") if wrong else text)
     known = run(program, capsys)
     pixels = torch.stack([normalised(Image.fromarray(crop)) for crop in known["pixels"]])
     found = agreement(pixels, TokenTargets(*map(torch.from_numpy, known["targets"])))
@@ -282,18 +281,15 @@ def test_the_pages_own_lines_run_after_the_first_program(
         assert math.isfinite(float(torch.as_tensor(known["loss"]).detach()))
 
 
-@pytest.mark.parametrize("trainer", ["accelerate", "lightning"])
-def test_targets_are_moved_to_the_device_with_the_pixels(trainer: str) -> None:
-    need({"accelerate": "hugging_face", "lightning": "lightning_student"}[trainer])
+@pytest.mark.parametrize(
+    ("name", "module", "function"),
+    [
+        ("hugging_face", "accelerate.utils", "send_to_device"),
+        ("lightning_student", "lightning.fabric.utilities", "move_data_to_device"),
+    ],
+)
+def test_targets_are_moved_to_the_device_with_the_pixels(name: str, module: str, function: str) -> None:
+    need(name)
     targets = TokenTargets(torch.zeros(2, 5, 3), torch.zeros(2, 5, 3), torch.zeros(2, 5) > 0)
-    if trainer == "accelerate":
-        from accelerate.utils import send_to_device
-
-        moved = send_to_device({"targets": targets}, torch.device("meta"))["targets"]
-    else:
-        from lightning.fabric.utilities import move_data_to_device
-
-        moved = move_data_to_device({"targets": targets}, torch.device("meta"))["targets"]
-    assert moved.classes.is_meta
-    assert moved.probabilities.is_meta
-    assert moved.outside.is_meta
+    moved = getattr(import_module(module), function)({"targets": targets}, torch.device("meta"))["targets"]
+    assert all(getattr(moved, part).is_meta for part in ("classes", "probabilities", "outside"))
