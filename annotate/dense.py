@@ -125,8 +125,8 @@ class DenseClassifier(nn.Module):
         Cells are as far apart as the network's stride, and the input may be no multiple of it. A network that pads each
         of its strided convolutions on both sides, as ResNet does, has its first location at the input's first pixel,
         and not half a stride from it: its grid lies half a cell further up and left than the input; and down and right
-        if it pads at the end only, as TensorFlow does. Which networks do so is measured, by the place of the pixels that
-        the middle of the grid answers to.
+        if it pads at the end only, as TensorFlow does. Which networks do so is measured, by the place of the pixels
+        that the middle of the grid answers to.
         """
         steps = self.steps(input_size, grid)
         # A network's phase is the same for a smaller input, if that is a multiple of its stride, too.
