@@ -94,7 +94,7 @@ def refuse_without_label(labels: LabelMap) -> None:
     if (labels.status != Status.LABELLED).any():
         worst = int(labels.status[labels.status != Status.LABELLED].max())
         raise LabelError(f"the picture has no label: its status is {Status(worst).word}")
-    if not np.isfinite(labels.boxes).all():
+    if not (labels.boxes[..., 2:] > labels.boxes[..., :2]).all() or not np.isfinite(labels.boxes).all():
         raise LabelError(
             "a label does not say which part of its picture it covers; `annotate verify --deep` tells more"
         )

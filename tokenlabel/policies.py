@@ -84,6 +84,12 @@ _LEFT_BEHIND: dict[type, str] = {
 }
 
 
+_CONTAINERS = (
+    *(v1.Compose, v1.RandomApply, v1.RandomChoice, v1.RandomOrder),
+    *(v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder),
+)
+
+
 class LabeledCompose(v2.Compose):  # type: ignore[misc]
     """torchvision's Compose for samples with label maps: no transform in it leaves a label behind in silence.
 
@@ -127,7 +133,7 @@ def _steps(transform: object) -> Iterator[object]:
     """A transform, and all that are in it."""
     yield transform
     inner: Sequence[object] = ()
-    if isinstance(transform, (v1.Compose, v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder)):
+    if isinstance(transform, _CONTAINERS):
         inner = transform.transforms
     elif isinstance(transform, nn.Module):
         inner = [*transform.children()]

@@ -206,3 +206,9 @@ def test_pictures_without_labels_pass_through() -> None:
     pipeline = LabeledCompose([RandAugment(), v2.CenterCrop(40)])
     assert pipeline(pil_coordinates(75, 100)).size == (40, 40)
     assert pipeline(pil_coordinates(75, 100), 3)[1] == 3
+
+
+@pytest.mark.parametrize("container", [v1.RandomApply, v1.RandomChoice, v1.RandomOrder])
+def test_torchvisions_older_containers_hide_nothing(container: type) -> None:
+    with pytest.raises(LabelError, match="RandAugment cannot be in a pipeline with labels"):
+        LabeledCompose([container([v2.RandAugment()])])
