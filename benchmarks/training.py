@@ -194,7 +194,7 @@ def _steps(store: LabelStore, rng: np.random.Generator, views: Callable[[], list
     photograph = Image.fromarray(load_sample_images().images[0][: SIZE[0], : SIZE[1]])
     file = io.BytesIO()
     photograph.save(file, "JPEG", quality=90)
-    transform = timm.data.create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.5-inc1")
+    transform = timm.data.create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1")
     taken: dict[str, list[float]] = {}
 
     def clock(name: str, do: Callable[[], Any], count: int) -> Any:

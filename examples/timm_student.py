@@ -7,7 +7,7 @@ from tokenlabel import LabeledImages, collate, folder_keys, token_label_loss
 from tokenlabel.timm_bridge import Traced
 
 images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.zarr"
-augment = Traced(data.create_transform(64, is_training=True, auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25))
+augment = Traced(data.create_transform(64, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1", re_prob=0.25))
 pictures = LabeledImages(images, labels, keys=folder_keys(images), augment=augment, tokens=(8, 8))
 loader = data.create_loader(pictures, 64, 32, is_training=True, use_prefetcher=False, collate_fn=collate)
 model = create_model("test_vit", num_classes=10, img_size=64, patch_size=8)
