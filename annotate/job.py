@@ -53,15 +53,16 @@ class LabelJob:
         store = open_store(self.address, writable=True)
         # Asked here: the driver's machine may have no GPU where the worker's has one.
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        known = store.schema.provenance.get("networks")
         with one_thread():
             annotator = Annotator(
                 self.recipe,
                 k=self.k,
                 device=device,
                 compile_for=self.batch_size if self.compiled else None,
-                measured=store.schema.provenance.get("networks"),
+                measured=known,
             )
-        self._refuse_differences(annotator, store.schema.provenance.get("networks"))
+        self._refuse_differences(annotator, known)
         if (annotator.grid, annotator.class_count) != (store.schema.grid, store.schema.class_count):
             raise AnnotateError(
                 f"the model answers with {annotator.class_count} classes on a {annotator.grid} grid, the store "

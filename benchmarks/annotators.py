@@ -194,9 +194,9 @@ def build(name: str) -> tuple[nn.Module, tuple[int, int]]:
     raise ValueError(f"{name} takes none of the inputs that were tried")
 
 
-def randomise(model: nn.Module) -> nn.Module:
+def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     """Move all weights and statistics that have a trivial start: ones, zeros, the identity."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if not tensor.is_floating_point() or (tensor.ndim > 1 and tensor.min() != tensor.max()):

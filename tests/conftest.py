@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from annotate.images import FolderImages
+from annotate.job import one_thread
 from annotate.recipe import Recipe
 from annotate.run import run
 from annotate.workers import LocalWorkers
+from benchmarks.annotators import randomise
 from demo import scenes
 from storage import LabelMap
 from storage.labelmap import no_class
@@ -23,19 +26,11 @@ from storage.labelmap import no_class
 MODEL_KWARGS = {"output_stride": 8, "num_classes": 10}
 
 
-def shake(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Give every weight and statistic a random value that is not its trivial start, and keep activations of order 1."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if not tensor.is_floating_point():
-                continue
-            noise = torch.randn(tensor.shape, generator=generator)
-            if name.endswith("running_var"):
-                tensor.copy_(1 + 0.5 * noise.abs())
-            elif tensor.ndim <= 1 or tensor.min() == tensor.max():
-                tensor.copy_(tensor + 0.3 * noise)
-    return model.eval()
+@pytest.fixture
+def single_threaded() -> Iterator[None]:
+    """For pictures as small as ours, several threads only wait for one another."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +45,7 @@ def scene_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network's weights as a file. It knows nothing, but it answers."""
     torch.manual_seed(0)
-    model = shake(timm.create_model("test_resnet", **MODEL_KWARGS))
+    model = randomise(timm.create_model("test_resnet", **MODEL_KWARGS))
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, path, metadata={"class_names": json.dumps(scenes.CLASS_NAMES)})

@@ -51,13 +51,7 @@ HEAVY = {
 WITHOUT_TORCH, WHOLE_PICTURE, CROP = "from_boxes", "distill", "relabel"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """For pictures as small as these, several cost more than they save."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 
 @pytest.fixture(scope="module")

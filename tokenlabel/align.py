@@ -60,11 +60,13 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
         LabelError: the picture has no label, or its scores are logits.
     """
     refuse_without_label(label)
-    plain = view if isinstance(view, View) else view.view
-    if plain is None:
-        return _align_warped(label, Warp.of(view) if isinstance(view, View) else view, tokens)
+    if isinstance(view, Warp):
+        crop = view.view
+        if crop is None:
+            return _align_warped(label, view, tokens)
+        view = crop
     h, w = label.grid
-    region, picture = label.box.locate(plain.box), label.box.locate(Box.whole())
+    region, picture = label.box.locate(view.box), label.box.locate(Box.whole())
     rows, row_cover = axis_weights(
         region.top * h, region.bottom * h, cells=h, tokens=tokens[0], reach=(picture.top * h, picture.bottom * h)
     )
@@ -75,7 +77,7 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
     scores = columns @ (rows @ dense.reshape(h, -1)).reshape(tokens[0], w, len(classes))
     outside = np.outer(row_cover, column_cover) < 0.5
     scores[outside] = 0
-    if plain.mirrored:
+    if view.mirrored:
         scores, outside = scores[:, ::-1], outside[:, ::-1]
     return TokenScores(classes, np.ascontiguousarray(scores), np.ascontiguousarray(outside))
 

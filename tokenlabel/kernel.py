@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from storage import LabelMap
 from storage.labelmap import no_class
 from tokenlabel.align import BEYOND, ROUNDING, Points
+from tokenlabel.sparse import SparseTargets
 from tokenlabel.view import View
 from tokenlabel.warp import Warp
 
 _MOST = 2**16  # classes for which a number each is kept without asking how many there are
 _NO_LOGIT = 1e300
-_Arrays = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]
 
 
 def cropped_targets(
     labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int, *, softmax_over: int = 0
-) -> _Arrays:
-    """The classes int32 and probabilities float32 [b, 1 + t, keep] of b crops, and what is outside, bool [b, 1 + t].
+) -> SparseTargets:
+    """The targets of b crops.
 
     Args:
         labels: of b pictures, [b, h, w, k], labelled.
@@ -42,33 +42,28 @@ def cropped_targets(
     cells = np.array([h, w, h, w])
     regions = (seen - origin) / size * cells
     reach = np.clip((np.array([0.0, 0.0, 1.0, 1.0]) - origin) / size * cells, -BEYOND, cells + BEYOND)
-    places = 1 + tokens[0] * tokens[1]
-    classes = np.zeros((count, places, keep), np.int32)
-    probabilities = np.zeros((count, places, keep), np.float32)
-    outside = np.zeros((count, places), np.bool_)
+    found = SparseTargets.blank(count, 1 + tokens[0] * tokens[1], keep=keep)
     unmet = _NO_LOGIT if softmax_over else 0.0
     known, mass = _known(labels, unmet)
     for rows, columns, start in ((1, 1, 0), (*tokens, 1)):
         _align(
             known, np.ascontiguousarray(labels.scores, np.float32), regions, reach, mirrored,
-            rows, columns, mass, unmet, softmax_over, classes[:, start:], probabilities[:, start:], outside[:, start:],
+            rows, columns, mass, unmet, softmax_over, *(part[:, start:] for part in found),
         )  # fmt: skip
-    return classes, probabilities, outside
+    return found
 
 
-def warped_targets(label: LabelMap, warp: Warp, tokens: tuple[int, int], keep: int) -> _Arrays:
+def warped_targets(label: LabelMap, warp: Warp, tokens: tuple[int, int], keep: int) -> SparseTargets:
     """The same of one picture [h, w, k] that was turned, bent, padded or erased, without the first axis."""
-    places = 1 + tokens[0] * tokens[1]
-    classes, probabilities = np.zeros((places, keep), np.int32), np.zeros((places, keep), np.float32)
-    outside = np.zeros(places, np.bool_)
+    found = SparseTargets.blank(1 + tokens[0] * tokens[1], keep=keep)
     known, mass = _known(label, 0.0)
     for grid, start in (((1, 1), 0), (tokens, 1)):
         points = Points.of(label, warp, grid)
         _read(
             known, label.scores, points.cells, points.inside, points.down, points.across, mass,
-            classes[start:], probabilities[start:], outside[start:],
+            *(part[start:] for part in found),
         )  # fmt: skip
-    return classes, probabilities, outside
+    return found
 
 
 def _known(labels: LabelMap, unmet: float) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float64]]:

@@ -43,11 +43,12 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
     if probabilities.requires_grad:
         raise LabelError("soft_cross_entropy gives no gradient to its targets; detach the probabilities")
     targets = TokenTargets(classes, probabilities, torch.zeros_like(probabilities[..., 0], dtype=torch.bool))
-    share = targets.share(logits.shape[-1])
+    distinct = targets.distinct
+    share = targets.share(logits.shape[-1], distinct=distinct)
     value: torch.Tensor = _SparseCrossEntropy.apply(
         logits,
         torch.where(probabilities > 0, classes, 0),  # an entry that names nothing may hold any number
-        probabilities - targets.distinct * share[..., None],
+        probabilities - distinct * share[..., None],
         share,
     )
     return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,11 @@ class SparseTargets(NamedTuple):
     probabilities: NDArray[np.float32]
     outside: NDArray[np.bool_]
 
+    @classmethod
+    def blank(cls, *places: int, keep: int) -> Self:
+        """Targets that name nothing yet, with these axes before the last."""
+        return cls(np.zeros((*places, keep), np.int32), np.zeros((*places, keep), np.float32), np.zeros(places, bool))
+
 
 def sparse_targets(
     labels: LabelMap, views: Sequence[View | Warp], tokens: tuple[int, int], *, keep: int = 8
@@ -53,36 +58,7 @@ def sparse_targets(
     if len(labels) != len(views):
         raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
     refuse_without_label(labels)
-    count, places = len(views), 1 + tokens[0] * tokens[1]
-    # Each picture by itself decides how it is read: its targets are the same to the bit in every batch.
-    plain = {n: crop for n, view in enumerate(views) if (crop := view if isinstance(view, View) else view.view)}
-    if COMPILED:
-        from tokenlabel import kernel  # not above: it takes half a second, and labels can be looked at without it
-    if COMPILED and len(plain) == count:
-        return SparseTargets(*kernel.cropped_targets(labels, [*plain.values()], tokens, keep))
-    found = SparseTargets(
-        np.zeros((count, places, keep), np.int32),
-        np.zeros((count, places, keep), np.float32),
-        np.zeros((count, places), bool),
-    )
-    if COMPILED:
-        if plain:
-            crops = kernel.cropped_targets(labels[[*plain]], [*plain.values()], tokens, keep)
-            for mine, theirs in zip(found, crops, strict=True):
-                mine[[*plain]] = theirs
-        for n, view in enumerate(views):
-            if n not in plain and isinstance(view, Warp):
-                for mine, its in zip(found, kernel.warped_targets(labels[n], view, tokens, keep), strict=True):
-                    mine[n] = its
-        return found
-    for n, view in enumerate(views):
-        for grid, part in (((1, 1), slice(0, 1)), (tokens, slice(1, None))):
-            scores = align(labels[n], view, grid)
-            classes, probabilities = _likeliest(scores, keep)
-            found.classes[n, part, : classes.shape[1]] = classes
-            found.probabilities[n, part, : classes.shape[1]] = probabilities
-            found.outside[n, part] = scores.outside.ravel()
-    return found
+    return (_by_kernel if COMPILED else _by_numpy)(labels, views, tokens, keep)
 
 
 def from_boxes(
@@ -118,6 +94,39 @@ def from_boxes(
     mirrored = np.zeros(len(labels), bool) if flips is None else np.asarray(flips, bool)
     views = [View(Box.from_edges(box), bool(flip)) for box, flip in zip(edges, mirrored, strict=True)]
     return sparse_targets(labels, views, tokens, keep=keep)
+
+
+def _by_kernel(labels: LabelMap, views: Sequence[View | Warp], tokens: tuple[int, int], keep: int) -> SparseTargets:
+    from tokenlabel import kernel  # not above: it takes half a second, and labels can be looked at without it
+
+    # Each picture by itself decides how it is read: its targets are the same to the bit in every batch.
+    crops = {n: crop for n, view in enumerate(views) if (crop := view if isinstance(view, View) else view.view)}
+    if len(crops) == len(views):
+        return kernel.cropped_targets(labels, [*crops.values()], tokens, keep)
+    found = SparseTargets.blank(len(views), 1 + tokens[0] * tokens[1], keep=keep)
+    if crops:
+        among = [*crops]
+        for all_of, these in zip(
+            found, kernel.cropped_targets(labels[among], [*crops.values()], tokens, keep), strict=True
+        ):
+            all_of[among] = these
+    for n, view in enumerate(views):
+        if n not in crops and isinstance(view, Warp):
+            for all_of, its in zip(found, kernel.warped_targets(labels[n], view, tokens, keep), strict=True):
+                all_of[n] = its
+    return found
+
+
+def _by_numpy(labels: LabelMap, views: Sequence[View | Warp], tokens: tuple[int, int], keep: int) -> SparseTargets:
+    found = SparseTargets.blank(len(views), 1 + tokens[0] * tokens[1], keep=keep)
+    for n, view in enumerate(views):
+        for grid, part in (((1, 1), slice(0, 1)), (tokens, slice(1, None))):
+            scores = align(labels[n], view, grid)
+            classes, probabilities = _likeliest(scores, keep)
+            found.classes[n, part, : classes.shape[1]] = classes
+            found.probabilities[n, part, : classes.shape[1]] = probabilities
+            found.outside[n, part] = scores.outside.ravel()
+    return found
 
 
 def _likeliest(scores: TokenScores, keep: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float32]]:

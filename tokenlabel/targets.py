@@ -67,9 +67,14 @@ class TokenTargets:
         earlier = torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril(-1)
         return named & ~(same & named[..., None, :] & earlier).any(-1)
 
-    def share(self, class_count: int) -> torch.Tensor:
-        """The probability of each single class that is not named: float32 [b, 1 + t]."""
-        others = class_count - self.distinct.sum(-1)
+    def share(self, class_count: int, *, distinct: torch.Tensor | None = None) -> torch.Tensor:
+        """The probability of each single class that is not named: float32 [b, 1 + t].
+
+        Args:
+            class_count: C.
+            distinct: of these targets, where it is at hand, so that it is not found again.
+        """
+        others = class_count - (self.distinct if distinct is None else distinct).sum(-1)
         return torch.where(others > 0, self.remainder / others.clamp(min=1), 0)
 
     def probability_of(self, label: torch.Tensor, *, class_count: int) -> torch.Tensor:
@@ -92,7 +97,8 @@ class TokenTargets:
         if not temperature > 0:
             raise LabelError(f"a temperature must be above 0, not {temperature}; 1 leaves the targets as they are")
         # (p / p_max)^(1/T): neither end of the range of float32 is in the way of a low temperature.
-        share, first = self.share(class_count), self.distinct
+        first = self.distinct
+        share = self.share(class_count, distinct=first)
         summed = torch.where(first, self._summed(), 0)
         largest = torch.maximum(summed.amax(-1), share)
         named = (summed / largest[..., None]) ** (1 / temperature)

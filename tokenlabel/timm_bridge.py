@@ -1,6 +1,6 @@
 """What does timm's own pipeline do to a picture's pixels? `Traced` runs it as it is, and watches.
 
-    traced = Traced(timm.data.create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.5-inc1"))
+    traced = Traced(timm.data.create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1"))
     pixels, warp = traced(picture)                       # or as an augmentation: LabeledImages(…, augment=traced)
 
 Each step is handed a `RecordedPicture`, and must move its pixels in one of these ways:
@@ -30,6 +30,7 @@ from torchvision.transforms import v2
 from storage import Box
 from tokenlabel.augment import seeded
 from tokenlabel.errors import LabelError
+from tokenlabel.pixel_warp import PixelWarp
 from tokenlabel.recorded_picture import RecordedPicture
 from tokenlabel.warp import Warp
 
@@ -95,6 +96,11 @@ class _Shown:
             return self.pixels.shape[-2], self.pixels.shape[-1]
         return self.pixels.height, self.pixels.width
 
+    @property
+    def in_pixels(self) -> PixelWarp:
+        """The warp, for what is said in pixels."""
+        return PixelWarp(self.warp, self.size)
+
     def recorded(self, step: Step) -> RecordedPicture:
         """The picture for this step to move, watched."""
         if isinstance(self.pixels, torch.Tensor):
@@ -152,14 +158,14 @@ def _padded(step: Any, given: _Shown) -> _Shown:
     top, left = corners[0].tolist()
     if (corners != (top, left)).any() or found.shape != _Shown(result, given.warp).size:
         raise LabelError(f"{step!r} does more than to cut out and pad, as it was known to, and cannot be traced")
-    return _Shown(result, given.warp.cropped(Box.from_pixels(top, left, *found.shape, size=given.size)))
+    return _Shown(result, given.in_pixels.crop(top, left, *found.shape).warp)
 
 
 def _bent(step: Any, given: _Shown) -> _Shown:
-    """Run torchvision's elastic transform, whose field [1, H, W, 2] is (x, y) in halves of the picture."""
+    """Run torchvision's elastic transform."""
     spy, drawn = _spy(step)
     result = spy(given.pixels)
-    return _Shown(result, given.warp.bent(drawn[-1][0].flip(-1).numpy() / 2))
+    return _Shown(result, given.in_pixels.elastic(drawn[-1]).warp)
 
 
 def _erased(step: Any, given: _Shown) -> _Shown:
@@ -194,12 +200,11 @@ class _Canvas:
 
 
 def _with_holes(given: _Shown, holes: Iterable[tuple[int, int, int, int]]) -> Warp:
-    """The warp with holes (top, left, height, width) in pixels; in tiny pictures they may have no area."""
-    warp = given.warp
-    for top, left, height, width in holes:
-        if height and width:
-            warp = warp.erased(Box.from_pixels(top, left, height, width, given.size))
-    return warp
+    """The warp with holes (top, left, height, width) in pixels."""
+    pixels = given.in_pixels
+    for hole in holes:
+        pixels = pixels.erase(*hole)
+    return pixels.warp
 
 
 def _spy(step: Any) -> tuple[Any, list[Any]]:

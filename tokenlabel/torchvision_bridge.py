@@ -14,7 +14,6 @@ from storage import Status
 from tokenlabel.augment import seeded
 from tokenlabel.policies import LabeledCompose
 from tokenlabel.transforms import LabelMap
-from tokenlabel.view import View
 from tokenlabel.warp import Warp
 
 _ANY = Label.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)  # only its geometry is asked for
@@ -35,8 +34,8 @@ class Traced:
     def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
         self._pipeline = LabeledCompose(transforms)
 
-    def __call__(self, picture: Image.Image, rng: np.random.Generator) -> tuple[torch.Tensor, View | Warp]:
+    def __call__(self, picture: Image.Image, rng: np.random.Generator) -> tuple[torch.Tensor, Warp]:
         """The pixels, and where each place of them comes from."""
         with seeded(rng):
             pixels, label = self._pipeline(picture, LabelMap(_ANY, canvas=(picture.height, picture.width)))
-        return pixels, label.warp.view or label.warp
+        return pixels, label.warp

@@ -18,8 +18,9 @@ from annotate.errors import AnnotateError
 from annotate.network import Network, state_hash
 from annotate.recipe import Recipe
 from annotate.views import onto_grid, scaled_size
+from benchmarks.annotators import randomise
 from storage import Box, scores
-from tests.conftest import MODEL_KWARGS, shake
+from tests.conftest import MODEL_KWARGS
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights(path: Path, *, seed: int, names: str = "0123456789", **kwargs: int) -> Path:
-    model = shake(timm.create_model("test_resnet", **(MODEL_KWARGS | kwargs)), seed)
+    model = randomise(timm.create_model("test_resnet", **(MODEL_KWARGS | kwargs)), seed)
     metadata = {"class_names": json.dumps(list(names))}
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path, metadata=metadata)
     return path
@@ -58,7 +59,7 @@ def test_with_flip_the_label_of_a_mirrored_picture_is_the_mirrored_label(
     pictures: list[np.ndarray], tmp_path: Path
 ) -> None:
     """Of a network whose grid has its middle in the middle of the input."""
-    model = shake(timm.create_model("test_convnext", num_classes=10))
+    model = randomise(timm.create_model("test_convnext", num_classes=10))
     save_file(model.state_dict(), tmp_path / "convnext.safetensors")
     recipe = Recipe.for_model(
         "test_convnext",

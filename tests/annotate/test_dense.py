@@ -8,14 +8,14 @@ import torch
 
 from annotate.dense import DenseClassifier
 from annotate.errors import AnnotateError
-from tests.conftest import shake
+from benchmarks.annotators import randomise
 
 SIZE = (96, 64)
 
 
 def network(name: str, **kwargs: object) -> torch.nn.Module:
     torch.manual_seed(0)
-    return shake(timm.create_model(name, num_classes=23, **kwargs))
+    return randomise(timm.create_model(name, num_classes=23, **kwargs))
 
 
 @pytest.mark.parametrize(

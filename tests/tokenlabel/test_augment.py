@@ -15,7 +15,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from tests.tokenlabel.coordinates import Agreement, pil_coordinates
-from tokenlabel import Augmentation, Crops, LabeledImages, LabelError, Warp, collate, folder_keys, seeded
+from tokenlabel import Augmentation, Crops, LabeledImages, LabelError, collate, folder_keys, seeded
 from tokenlabel.policies import RandAugment
 from tokenlabel.timm_bridge import Traced as TracedTimm
 from tokenlabel.torchvision_bridge import Traced as TracedTorchvision
@@ -69,8 +69,7 @@ def test_a_traced_pipeline_of_torchvision_names_the_places_that_it_shows() -> No
     )
     agreement = Agreement()
     for seed in range(20):
-        pixels, view = traced(pil_coordinates(96, 128), np.random.default_rng(seed))
-        agreement.add(pixels, view if isinstance(view, Warp) else Warp.of(view))
+        agreement.add(*traced(pil_coordinates(96, 128), np.random.default_rng(seed)))
     assert agreement.judged > 10_000
     assert agreement.mean < 0.05 + 18 / 255 / 2
     assert agreement.worst < 0.6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,13 +23,7 @@ POLICIES = {"RandAugment": RandAugment, "TrivialAugmentWide": TrivialAugmentWide
 MOVING = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Pictures are small: more threads only wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 
 def policy(name: str, operations: set[str]) -> Any:

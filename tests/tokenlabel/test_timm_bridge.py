@@ -8,7 +8,7 @@ import io
 import pickle
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from tests.tokenlabel.coordinates import eroded, pil_coordinates
 from tokenlabel import LabelError, View
 from tokenlabel.timm_bridge import Traced
 from tokenlabel.warp import Warp
@@ -32,24 +33,10 @@ CELLS = 18  # of the label grid, along each axis
 TALL = (64, 48)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """For pictures as small as these, several cost more than they save."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 
-def coordinates(height: int, width: int) -> Image.Image:
-    """A picture whose red is its y and whose green is its x, and whose blue says that it is the picture."""
-    picture = np.full((height, width, 3), 255, np.uint8)
-    picture[..., 0] = np.rint((np.arange(height) + 0.5) / height * 255)[:, None]
-    picture[..., 1] = np.rint((np.arange(width) + 0.5) / width * 255)[None]
-    return Image.fromarray(picture)
-
-
-SOURCES = [coordinates(*size) for size in SIZES]
+SOURCES = [pil_coordinates(*size) for size in SIZES]
 
 
 def seeded(seed: int, transform: Callable[[Image.Image], Any], picture: Image.Image) -> Any:
@@ -73,14 +60,6 @@ def seen(warp: Warp, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return places.reshape(*size, 2), inside.reshape(size)
 
 
-def well(mask: np.ndarray, margin: int = 2) -> np.ndarray:
-    """Where a mask [H, W] is true for all pixels around as well; beyond its edges it is false."""
-    for axis in (0, 1):
-        padded = np.pad(mask, [(margin, margin) if axis == along else (0, 0) for along in (0, 1)])
-        mask = np.lib.stride_tricks.sliding_window_view(padded, 2 * margin + 1, axis).all(-1)
-    return mask
-
-
 def errors(pixels: torch.Tensor, warp: Warp) -> np.ndarray:
     """By how many cells the places that pixels [3, H, W], in [0, 1], show differ from those that the warp names.
 
@@ -89,9 +68,9 @@ def errors(pixels: torch.Tensor, warp: Warp) -> np.ndarray:
     colours = pixels.numpy().transpose(1, 2, 0)
     places, inside = seen(warp, colours.shape[:2])
     # In the source's outermost pixels, what interpolates mixes the filling in.
-    far = well(inside) & (np.abs(places - 0.5) < 0.48).all(-1)
+    far = eroded(inside, 2) & (np.abs(places - 0.5) < 0.48).all(-1)
     assert colours[far][:, 2].min(initial=1) > 0.9
-    assert colours[well(~inside)][:, 2].max(initial=0) < 0.7
+    assert colours[eroded(~inside, 2)][:, 2].max(initial=0) < 0.7
     return CELLS * np.abs(colours[far][:, :2] - places[far])
 
 
@@ -429,7 +408,7 @@ def test_what_loses_the_trace_is_an_error(step: Any) -> None:
     with pytest.raises(
         LabelError, match=r"cannot be followed back.*Move them with PIL's crop.*still=\[step\]"
     ) as error:
-        Traced(v1.Compose([v1.RandomResizedCrop(50), step, v1.ToTensor()]))(coordinates(96, 128))
+        Traced(v1.Compose([v1.RandomResizedCrop(50), step, v1.ToTensor()]))(pil_coordinates(96, 128))
     assert repr(step) in str(error.value)
 
 
