@@ -8,145 +8,231 @@ a map of the centre square taken for one of the whole picture, and a label that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
+from torchvision.tv_tensors import Image
 from tqdm import tqdm
 
 from benchmarks.table import table
 from storage import Box, Status
 from storage import LabelMap as Label
-from tokenlabel import random_view
+from tokenlabel import RandAugment, TrivialAugmentWide, random_view
 from tokenlabel.transforms import LabelMap
 
-SIZE, GRID, DRAWS, BINS = (375, 500), 18, 100, 60
+SIZE, OTHERS, GRID, DRAWS, BINS = (375, 500), ((500, 375), (400, 400)), 18, 100, 60
+STEP = 2  # every second pixel of each axis is judged
+Size = tuple[int, int]
 Places = NDArray[np.float64]  # [n, (y, x)], unit coordinates of the source
-Move = Callable[[torch.Tensor], torch.Tensor]
+Move = Callable[[torch.Tensor, LabelMap], tuple[torch.Tensor, LabelMap]]
 Recipe = Callable[[Places], Places]
 _SQUARE = Box(0, 0.5 - SIZE[0] / SIZE[1] / 2, 1, 0.5 + SIZE[0] / SIZE[1] / 2)
+MOVING = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}  # of what a policy does
 _ANY = Label.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Mean distance, in cells of an 18x18 grid, between the place that is read and the one that is shown, and the mean
-    overlap (intersection over union) of the regions; of the recipe None where it has nothing for the transform."""
+    """How far the place that is read is from the one that is shown, and how the regions overlap.
+
+    shapes: of ours, for pictures of SIZE and of OTHERS: (mean distance in cells of an 18x18 grid, mean overlap as
+            intersection over union)
+    recipe: the same two of the recipe, for pictures of SIZE; None where it has nothing for the transform
+    """
 
     name: str
-    ours: tuple[float, float]
+    shapes: tuple[tuple[float, float], ...]
     recipe: tuple[float, float] | None
 
+    @property
+    def ours(self) -> tuple[float, float]:
+        """Of ours what is worst among the shapes."""
+        return max(shape[0] for shape in self.shapes), min(shape[1] for shape in self.shapes)
 
-def crop(rng: np.random.Generator) -> tuple[Move, Recipe]:
+
+def alike(function: Callable[..., Any], *args: Any, **named: Any) -> Move:
+    """A function of torchvision, done to picture and label."""
+    return lambda picture, label: (function(picture, *args, **named), function(label, *args, **named))
+
+
+def drawn(transform: Callable[..., Any], rng: np.random.Generator) -> Move:
+    """A transform that draws its own lots."""
+    seed = int(rng.integers(2**31))
+
+    def move(picture: torch.Tensor, label: LabelMap) -> tuple[torch.Tensor, LabelMap]:
+        torch.manual_seed(seed)
+        moved: tuple[torch.Tensor, LabelMap] = transform(Image(picture), label)
+        return moved
+
+    return move
+
+
+def crop(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
     """A random resized crop."""
-    box = random_view(rng, SIZE, mirror=0).box
-    top, left = round(box.top * SIZE[0]), round(box.left * SIZE[1])
-    height, width = round(box.height * SIZE[0]), round(box.width * SIZE[1])
+    box = random_view(rng, size, mirror=0).box
+    top, left = round(box.top * size[0]), round(box.left * size[1])
+    height, width = round(box.height * size[0]), round(box.width * size[1])
     swapped = Box(box.left, box.top, box.right, box.bottom)
 
     def recipe(points: Places) -> Places:
-        inside = points * [swapped.height, swapped.width] + [swapped.top, swapped.left]
-        return inside * [_SQUARE.height, _SQUARE.width] + [_SQUARE.top, _SQUARE.left]
+        return _in_the_square(points * [swapped.height, swapped.width] + [swapped.top, swapped.left])
 
-    return lambda each: functional.resized_crop(each, top, left, height, width, [224, 224], antialias=True), recipe
-
-
-def in_the_square(matrix: NDArray[np.float64]) -> Recipe:
-    """A matrix [2, 2] on (y, x) about the middle of the square grid, which is a grid of the picture's centre."""
-
-    def recipe(points: Places) -> Places:
-        moved = (points - 0.5) @ matrix.T + 0.5
-        return moved * [_SQUARE.height, _SQUARE.width] + [_SQUARE.top, _SQUARE.left]
-
-    return recipe
+    return alike(functional.resized_crop, top, left, height, width, [224, 224], antialias=True), recipe
 
 
-def turn(rng: np.random.Generator) -> tuple[Move, Recipe]:
+def mirror(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
+    """Left and right turned about; the recipe mirrors its map too."""
+    return alike(functional.horizontal_flip), lambda points: _in_the_square(points * [1, -1] + [0, 1])
+
+
+def flip(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
+    """Top and bottom turned about."""
+    return alike(functional.vertical_flip), None
+
+
+def resize(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
+    """Another size."""
+    sides = rng.integers(100, 400, 2).tolist()
+    return alike(functional.resize, sides, antialias=True), _in_the_square
+
+
+def center(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
+    """The middle, larger or smaller than the picture."""
+    return alike(functional.center_crop, rng.integers(200, 600, 2).tolist()), None
+
+
+def _in_the_square(points: Places) -> Places:
+    """Where the recipe looks for a place of the picture: in a map of the square in its centre."""
+    within: Places = points * [_SQUARE.height, _SQUARE.width] + [_SQUARE.top, _SQUARE.left]
+    return within
+
+
+def _by_matrix(matrix: NDArray[np.float64]) -> Recipe:
+    """A matrix [2, 2] on (y, x) about the middle of the square grid."""
+    return lambda points: _in_the_square((points - 0.5) @ matrix.T + 0.5)
+
+
+def turn(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
     """A rotation by up to 30°."""
     angle = float(rng.uniform(-30, 30))
     sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
-    return lambda each: functional.rotate(each, angle), in_the_square(np.array([[cos, sin], [-sin, cos]]))
+    return alike(functional.rotate, angle), _by_matrix(np.array([[cos, sin], [-sin, cos]]))
 
 
-def shear(rng: np.random.Generator) -> tuple[Move, Recipe]:
+def shear(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
     """A shear along x by up to 0.3, about the middle."""
     factor = float(rng.uniform(-0.3, 0.3))
     degrees = math.degrees(math.atan(factor))
-    matrix = np.array([[1, 0], [factor, 1]])
-    return lambda each: functional.affine(each, 0, [0, 0], 1.0, [degrees, 0.0]), in_the_square(matrix)
+    return alike(functional.affine, 0, [0, 0], 1.0, [degrees, 0.0]), _by_matrix(np.array([[1, 0], [factor, 1]]))
 
 
-def shift(rng: np.random.Generator) -> tuple[Move, Recipe]:
+def shift(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
     """A shift along x by up to a quarter of the width."""
-    pixels = int(rng.integers(-125, 126))
+    pixels = int(rng.integers(-size[1] // 4, size[1] // 4 + 1))
+    return (
+        alike(functional.affine, 0, [pixels, 0], 1.0, [0.0, 0.0]),
+        lambda points: _in_the_square(points - [0, pixels / size[1]]),
+    )
 
-    def recipe(points: Places) -> Places:
-        return (points - [0, pixels / SIZE[1]]) * [_SQUARE.height, _SQUARE.width] + [_SQUARE.top, _SQUARE.left]
 
-    return lambda each: functional.affine(each, 0, [pixels, 0], 1.0, [0.0, 0.0]), recipe
-
-
-def slant(rng: np.random.Generator) -> tuple[Move, None]:
+def slant(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
     """A perspective whose corners move by up to a fifth of the sides."""
-    height, width = SIZE
+    height, width = size
     corners = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
     moved = [[x + int(rng.integers(-width // 10, width // 10)), y + int(rng.integers(-height // 10, height // 10))]
              for x, y in corners]  # fmt: skip
-    return lambda each: functional.perspective(each, corners, moved), None
+    return alike(functional.perspective, corners, moved), None
 
 
-def bend(rng: np.random.Generator) -> tuple[Move, None]:
+def bend(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
     """A smooth elastic displacement of up to some 20 pixels."""
     coarse = torch.from_numpy(rng.normal(size=(1, 2, 4, 5))).float() * 0.06
-    field = torch.nn.functional.interpolate(coarse, SIZE, mode="bicubic").permute(0, 2, 3, 1).contiguous()
-    return lambda each: functional.elastic(each, field), None
+    field = torch.nn.functional.interpolate(coarse, size, mode="bicubic").permute(0, 2, 3, 1).contiguous()
+    return alike(functional.elastic, field), None
 
 
-def frame(rng: np.random.Generator) -> tuple[Move, None]:
-    """Padding by up to 100 pixels on each side, then a resize."""
-    sides = rng.integers(0, 101, 4).tolist()
-    return lambda each: functional.resize(functional.pad(each, sides), [224, 224], antialias=True), None
+def frame(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
+    """Padding by up to 100 pixels on each side."""
+    return alike(functional.pad, rng.integers(0, 101, 4).tolist()), None
 
 
-TRANSFORMS = {
+def erase(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
+    """A rectangle of up to half the sides painted over."""
+    height, width = (int(rng.integers(10, side // 2)) for side in size)
+    top, left = int(rng.integers(size[0] - height)), int(rng.integers(size[1] - width))
+    return alike(functional.erase, top, left, height, width, torch.zeros(3, 1, 1)), None
+
+
+def zoom(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
+    """The picture somewhere on a canvas of up to three times its sides."""
+    return drawn(v2.RandomZoomOut(side_range=(1.0, 3.0), p=1.0), rng), None
+
+
+def policy(kind: Callable[[], Any]) -> Callable[[np.random.Generator, Size], tuple[Move, None]]:
+    """What a policy does that moves pixels; its changes of colour would hide what a pixel shows."""
+    transform = kind()
+    transform._AUGMENTATION_SPACE = {name: how for name, how in transform._AUGMENTATION_SPACE.items() if name in MOVING}
+    return lambda rng, size: (drawn(transform, rng), None)
+
+
+TRANSFORMS: dict[str, Callable[[np.random.Generator, Size], tuple[Move, Recipe | None]]] = {
     "random resized crop": crop,
+    "mirror": mirror,
+    "upside down": flip,
+    "resize": resize,
+    "center crop": center,
     "rotation by up to 30°": turn,
     "shear by up to 0.3": shear,
     "shift by up to a quarter": shift,
     "perspective": slant,
     "elastic": bend,
     "padding": frame,
+    "zoom-out": zoom,
+    "erasing": erase,
+    "RandAugment": policy(RandAugment),
+    "TrivialAugmentWide": policy(TrivialAugmentWide),
 }
 
 
 def measure(*, draws: int = DRAWS) -> list[Row]:
-    """Each transform, that many times."""
+    """Each transform, that many times on pictures of each shape."""
     rows = []
     for name, draw in TRANSFORMS.items():
-        rng = np.random.default_rng(0)
-        found = [_judge(*draw(rng)) for _ in tqdm(range(draws), desc=name, leave=False)]
-        ours, recipe = zip(*found, strict=True)
-        mean = None if recipe[0] is None else tuple(np.mean(recipe, 0).tolist())
-        rows.append(Row(name, tuple(np.mean(ours, 0).tolist()), mean))
+        shapes: list[tuple[float, float]] = []
+        of_recipe: list[tuple[float, float] | None] = []
+        for size in (SIZE, *OTHERS):
+            rng = np.random.default_rng(0)
+            found = [_judge(*draw(rng, size), size) for _ in tqdm(range(draws), desc=f"{name} {size}", leave=False)]
+            ours, recipe = zip(*found, strict=True)
+            shapes.append(_mean(ours))
+            of_recipe.append(None if recipe[0] is None else _mean(recipe))
+        rows.append(Row(name, tuple(shapes), of_recipe[0]))
     return rows
 
 
-def _judge(move: Move, recipe: Recipe | None) -> tuple[tuple[float, float], tuple[float, float] | None]:
-    height, width = SIZE
+def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    first, second = np.mean(pairs, 0).tolist()
+    return first, second
+
+
+def _judge(move: Move, recipe: Recipe | None, size: Size) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    height, width = size
     y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
-    shown = move(torch.stack([y, x, torch.ones_like(y)]))
-    warp = move(LabelMap(_ANY, canvas=SIZE)).warp
+    shown, label = move(torch.stack([y, x, torch.ones_like(y)]), LabelMap(_ANY, canvas=size))
     rows, columns = shown.shape[1:]
-    grid = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, indexing="ij")
+    judged = np.arange(0, rows, STEP), np.arange(0, columns, STEP)
+    grid = np.meshgrid((judged[0] + 0.5) / rows, (judged[1] + 0.5) / columns, indexing="ij")
     points = np.stack(grid, -1).reshape(-1, 2)
-    colours = shown.permute(1, 2, 0).reshape(-1, 3).double().numpy()
+    colours = shown[:, ::STEP, ::STEP].permute(1, 2, 0).reshape(-1, 3).double().numpy()
     sees = colours[:, 2] > 0.999  # neither fill nor blended with it
     truth = colours[sees, :2]
-    places, inside = warp.places(points)
+    places, inside = label.warp.places(points)
     ours = _apart(places[sees], truth), _overlap(places[inside], truth)
     if recipe is None:
         return ours, None
@@ -171,19 +257,20 @@ def describe(rows: list[Row]) -> str:
     cells = [
         [
             row.name,
-            f"{row.ours[0]:.3f}",
-            f"{row.ours[1]:.3f}",
+            *(f"{away:.3f}, {overlap:.3f}" for away, overlap in row.shapes),
             f"{row.recipe[0]:.2f}" if row.recipe else "has none",
             f"{row.recipe[1]:.2f}" if row.recipe else "",
         ]
         for row in rows
     ]
+    wide, *others = (f"{size[1]}x{size[0]}" for size in (SIZE, *OTHERS))
     return table(
-        f"Where labels are read, on pictures of {SIZE[1]}x{SIZE[0]}",
-        ["", "ours: cells off", "overlap", "recipe: cells off", "overlap"],
+        "Where labels are read",
+        ["", f"ours, {wide}", *(f"{other}" for other in others), f"recipe, {wide}: cells off", "overlap"],
         cells,
-        f"Means over {DRAWS} draws. Cells are those of an {GRID}x{GRID} grid; overlap is that of the region that is "
-        "read with the one that is seen, as intersection over union.",
+        f"Ours: mean distance in cells of an {GRID}x{GRID} grid, and mean overlap of the region that is read with the "
+        f"one that is seen, as intersection over union; means over {DRAWS} draws of each shape. Of the policies only "
+        "what moves pixels is drawn.",
     )
 
 

@@ -53,7 +53,9 @@ def pictures(out: Path, split: str, draw: Draw, *, seed: int = 0) -> LabeledImag
     images = ImageFolder(out / "images" / split)
     store = out / f"labels-{split}.zarr"
     crops = Crops(SIZE, draw)
-    return LabeledImages(images, store, keys=folder_keys(images), augment=crops, tokens=TOKENS, seed=seed)
+    return LabeledImages(
+        images, store, keys=folder_keys(images), augment=crops, tokens=TOKENS, class_count=CLASSES, seed=seed
+    )
 
 
 def train(out: Path, teaching: str, seed: int, epochs: int = EPOCHS) -> float:

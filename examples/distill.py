@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import Crops, LabeledImages, View, collate, folder_keys, soft_cross_entropy
+from tokenlabel import Crops, LabeledImages, View, collate, soft_cross_entropy
 
 images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.zarr"
 crops, temperature = Crops((64, 64)), 2.0
@@ -17,7 +17,7 @@ def augment(picture, rng):
     return crops(picture, rng)[0], View.whole()
 
 
-data = LabeledImages(images, labels, keys=folder_keys(images), augment=augment, tokens=(1, 1))
+data = LabeledImages(images, labels, augment=augment, tokens=(1, 1), class_count=10)
 model = timm.create_model("test_resnet", num_classes=10)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
 for epoch in range(2):

@@ -5,7 +5,7 @@ from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import Crops, LabeledImages, collate, folder_keys, token_label_loss
+from tokenlabel import Crops, LabeledImages, collate, token_label_loss
 from tokenlabel.models import LVViT
 
 
@@ -32,7 +32,7 @@ class Student(LightningModule):
 
 
 images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.zarr"
-data = LabeledImages(images, labels, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8))
+data = LabeledImages(images, labels, augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
 trainer = Trainer(max_epochs=2, logger=False, enable_checkpointing=False)
 trainer.fit(Student(), DataLoader(data, 64, shuffle=True, collate_fn=collate))
 print(f"loss {trainer.callback_metrics['loss']:.3f}")

@@ -5,11 +5,11 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import Crops, LabeledImages, collate, folder_keys, soft_cross_entropy
+from tokenlabel import Crops, LabeledImages, collate, soft_cross_entropy
 
 images = ImageFolder("demo/out/images/train")
 labels = "demo/out/labels-train.zarr"
-data = LabeledImages(images, labels, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(1, 1))
+data = LabeledImages(images, labels, augment=Crops((64, 64)), tokens=(1, 1), class_count=10)
 model = timm.create_model("test_resnet", num_classes=10)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
 for epoch in range(2):

@@ -3,12 +3,12 @@
 from timm import create_model, data, optim, scheduler, utils
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import LabeledImages, collate, folder_keys, token_label_loss
+from tokenlabel import LabeledImages, collate, token_label_loss
 from tokenlabel.timm_bridge import Traced
 
 images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.zarr"
 augment = Traced(data.create_transform(64, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1", re_prob=0.25))
-pictures = LabeledImages(images, labels, keys=folder_keys(images), augment=augment, tokens=(8, 8))
+pictures = LabeledImages(images, labels, augment=augment, tokens=(8, 8), class_count=10)
 loader = data.create_loader(pictures, 64, 32, is_training=True, use_prefetcher=False, collate_fn=collate)
 model = create_model("test_vit", num_classes=10, img_size=64, patch_size=8)
 optimizer = optim.create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)

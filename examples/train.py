@@ -4,12 +4,12 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import Crops, LabeledImages, collate, folder_keys, token_label_loss
+from tokenlabel import Crops, LabeledImages, collate, token_label_loss
 from tokenlabel.models import LVViT
 
 images = ImageFolder("demo/out/images/train")
 labels = "demo/out/labels-train.zarr"
-data = LabeledImages(images, labels, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8))
+data = LabeledImages(images, labels, augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
 model = LVViT(10, img_size=(64, 64), patch_size=8, embed_dim=96, depth=4, num_heads=4, stem_dim=16)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for epoch in range(2):

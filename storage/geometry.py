@@ -92,3 +92,7 @@ class Box:
     def mirrored(self) -> Box:
         """The same box after the picture has been mirrored left to right."""
         return Box(self.top, 1 - self.right, self.bottom, 1 - self.left)
+
+    def flipped(self) -> Box:
+        """The same box after the picture has been turned upside down, top to bottom."""
+        return Box(1 - self.bottom, self.left, 1 - self.top, self.right)

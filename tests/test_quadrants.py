@@ -104,6 +104,8 @@ def dataset(tmp_path: Path, shape: tuple[int, int], preprocess: str, model: str)
         keys=folder_keys(images),
         augment=shown(View.whole()),
         tokens=TOKENS,
+        class_count=4,
+        own_classes=False,
     )
 
 

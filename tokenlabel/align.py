@@ -8,8 +8,8 @@ regular grid of points in that rectangle: per axis as many points as the rectang
 
 with p the classes that occur in this one picture: some dozens, whatever the number of all classes.
 
-A token of a picture that was turned or bent sees no rectangle. It is read at the points of a regular grid of its own,
-wherever in the source picture each of them shows.
+A token of a picture that was turned or bent sees no rectangle, and one that was padded or erased in part sees less than
+its own. They are read at the points of a regular grid, wherever in the source picture each of them shows.
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
     refuse_without_label(label)
     if isinstance(view, Warp):
         crop = view.view
-        if crop is None:
-            return _align_warped(label, view, tokens)
-        view = crop
+        return _align_crop(label, crop, tokens) if crop else _align_warped(label, view, tokens)
+    return _align_crop(label, view, tokens)
+
+
+def _align_crop(label: LabelMap, view: View, tokens: tuple[int, int]) -> TokenScores:
     h, w = label.grid
     region, picture = label.box.locate(view.box), label.box.locate(Box.whole())
     rows, row_cover = axis_weights(
@@ -79,6 +81,8 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
     scores[outside] = 0
     if view.mirrored:
         scores, outside = scores[:, ::-1], outside[:, ::-1]
+    if view.flipped:
+        scores, outside = scores[::-1], outside[::-1]
     return TokenScores(classes, np.ascontiguousarray(scores), np.ascontiguousarray(outside))
 
 
@@ -148,7 +152,7 @@ def _palette(label: LabelMap) -> tuple[NDArray[np.unsignedinteger], NDArray[np.f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Where the tokens of a picture that was turned or bent are read: each at a grid of points of its own.
+    """Where the tokens are read of a picture that is more than a crop: each at a grid of points of its own.
 
     cells:  float64 [tokens_y · down, tokens_x · across, 2], the place of each point in cells of the label grid, (y, x)
     inside: bool of the same points, whether it shows something of the picture that the label map reaches
@@ -174,6 +178,15 @@ class Points:
         inside &= ((cells >= -BEYOND - ROUNDING) & (cells <= np.array(label.grid) + BEYOND + ROUNDING)).all(1)
         return cls(cells.reshape(height, width, 2), inside.reshape(height, width), down, across)
 
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Tokens all points of which are inside, bool [tokens_y, tokens_x]: of a picture that was only cropped, padded
+        and erased, they are read as those of the crop."""
+        height, width = self.inside.shape
+        of_token = self.inside.reshape(height // self.down, self.down, width // self.across, self.across)
+        whole: NDArray[np.bool_] = np.asarray(of_token.all((1, 3)))
+        return whole
+
 
 def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> TokenScores:
     (h, w), (rows, columns), points = label.grid, tokens, Points.of(label, warp, tokens)
@@ -192,8 +205,11 @@ def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> Token
     weights = weights.reshape(rows * columns, h * w) / np.maximum(count, 1)[:, None]
     weights[outside] = 0
     classes, dense = _palette(label)
-    scores = weights.astype(np.float32) @ dense.reshape(h * w, -1)
-    return TokenScores(classes, scores.reshape(rows, columns, -1), outside.reshape(rows, columns))
+    scores = (weights.astype(np.float32) @ dense.reshape(h * w, -1)).reshape(rows, columns, -1)
+    if frame := warp.frame:
+        whole = points.whole
+        scores[whole] = _align_crop(label, frame, tokens).scores[whole]
+    return TokenScores(classes, scores, outside.reshape(rows, columns))
 
 
 def _lattice(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:

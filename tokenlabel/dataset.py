@@ -16,6 +16,8 @@ from torchvision.datasets import DatasetFolder
 from storage import KeyNotFoundError, LabelMap, LabelStore, Status, open_store
 from tokenlabel.augment import Augmentation
 from tokenlabel.errors import LabelError
+from tokenlabel.paper import Paper
+from tokenlabel.sparse import refuse_grid
 from tokenlabel.targets import TokenTargets, token_targets
 
 _NO_ROW = -1
@@ -38,10 +40,14 @@ class LabeledImages(Dataset[Example]):
     Args:
         images: any map-style dataset that gives (PIL picture, class number).
         store: a label store, or its address.
-        keys: the store's key of each picture; `folder_keys` gives those of a torchvision folder.
+        keys: the store's key of each picture; those of a torchvision folder are known, see `folder_keys`.
         augment: what makes training pictures: `Crops`, or a pipeline of torchvision's or timm's, `traced`.
         tokens: rows and columns of the model's tokens.
-        class_count: of the model; if it is given, it must be the store's.
+        class_count: of the model; it must be the store's.
+        own_classes: whether the class numbers that `images` gives are those of the store. Where they are of other
+            classes, False: every example's label is -1, and the annotator's own labels are all that is taught.
+        recipe: "ours" blends probabilities; "paper", or a `tokenlabel.paper.Paper` with its switches, repeats the
+            published recipe, from logits, too.
         missing: what is done with pictures that have no label: "refuse", or "class": their own class is what the whole
             picture is taught, and none of their tokens is taught anything. `missing_count` says how many they are.
         keep: classes kept for each token.
@@ -49,8 +55,9 @@ class LabeledImages(Dataset[Example]):
 
     Raises:
         KeyNotFoundError: the store has no row for a key.
-        LabelError: a picture's row has no label, there is not one key for each picture, the store has another number
-            of classes, its scores are logits, or the tokens form no grid.
+        LabelError: a picture's row has no label, or does not say how large the picture was; there is not one key for
+            each picture; the store has another number of classes than the model, or than the data set says; its scores
+            are logits, and the recipe is ours; the tokens form no grid.
     """
 
     def __init__(
@@ -58,10 +65,12 @@ class LabeledImages(Dataset[Example]):
         images: Any,
         store: LabelStore | str | os.PathLike[str],
         *,
-        keys: Sequence[str],
+        keys: Sequence[str] | None = None,
         augment: Augmentation,
         tokens: tuple[int, int],
-        class_count: int | None = None,
+        class_count: int,
+        own_classes: bool = True,
+        recipe: Literal["ours", "paper"] | Paper = "ours",
         missing: Literal["refuse", "class"] = "refuse",
         keep: int = 8,
         seed: int = 0,
@@ -69,16 +78,30 @@ class LabeledImages(Dataset[Example]):
         self.images = images
         self.store = store if isinstance(store, LabelStore) else open_store(store)
         self.tokens, self.keep, self.seed = tokens, keep, seed
-        self._augment = augment
-        if len(tokens) != 2 or min(tokens) < 1 or keep < 1:
-            raise LabelError(
-                f"tokens must be (rows, columns) and keep a number, each at least 1, not {tokens} and {keep}"
-            )
+        self._augment, self._own_classes = augment, own_classes
+        self._recipe = Paper() if recipe == "paper" else recipe
+        refuse_grid(tokens, keep)
+        if self._recipe != "ours" and not isinstance(self._recipe, Paper):
+            raise LabelError(f"recipe must be 'ours', 'paper' or a tokenlabel.paper.Paper, not {recipe!r}")
+        if keys is None:
+            if not isinstance(images, DatasetFolder):
+                raise LabelError(
+                    f"the keys of a {type(images).__name__}'s pictures are not known: give keys=[…], the path of each "
+                    "below the folder that was labelled"
+                )
+            keys = folder_keys(images)
         if len(keys) != len(images):
             raise LabelError(f"{len(images)} pictures were given with {len(keys)} keys; each needs one")
         if missing not in ("refuse", "class"):
             raise LabelError(f"missing must be 'refuse' or 'class', not {missing!r}")
-        _refuse_store(self.store, class_count)
+        if missing == "class" and not own_classes:
+            raise LabelError('missing="class" teaches a picture its own class, which own_classes=False keeps out')
+        self._refuse_classes(class_count)
+        if self._recipe == "ours" and self.store.schema.scores != "probability":
+            raise LabelError(
+                f"the labels in {self.store.address} are logits, as another tool wrote them: train on them with "
+                'recipe="paper", or label the pictures with `annotate run`'
+            )
         self._rows = self._find(keys, missing)
         self.missing_count = int((self._rows == _NO_ROW).sum())
         # Shared memory, so that the loader's workers see a new epoch too.
@@ -93,15 +116,17 @@ class LabeledImages(Dataset[Example]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Example:
-        """One training picture and its targets.
+        """One training picture and its targets; -1 is the last.
 
         Raises:
-            LabelError: the picture is not the one that was labelled, by its size.
+            IndexError: there are not so many pictures.
+            LabelError: the picture is not the one that was labelled, by its size; or it has a class that there is not.
         """
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[Example]:
         """Many at once, with one read of the store: what DataLoader calls for a batch."""
+        indices = [range(len(self))[index] for index in indices]
         rows = self._rows[indices]
         labels = self.store.read(rows[rows != _NO_ROW])
         sizes = iter(labels.sizes.tolist())
@@ -113,7 +138,7 @@ class LabeledImages(Dataset[Example]):
             rng = np.random.default_rng([self.seed, int(self._epoch), index])
             shown, view = self._augment(picture.convert("RGB"), rng)
             pixels.append(shown)
-            classes.append(torch.tensor(label))
+            classes.append(torch.tensor(self._checked(index, label) if self._own_classes else -1))
             if row != _NO_ROW:
                 views.append(view)
         found = iter(self._targets(labels, views))
@@ -126,7 +151,11 @@ class LabeledImages(Dataset[Example]):
     def _targets(self, labels: LabelMap, views: list[Any]) -> list[TokenTargets]:
         if not views:
             return []
-        targets = token_targets(labels, views, self.tokens, keep=self.keep)
+        if isinstance(self._recipe, Paper):
+            count = self.store.schema.class_count
+            targets = self._recipe.targets(labels, views, self.tokens, class_count=count, keep=self.keep)
+        else:
+            targets = token_targets(labels, views, self.tokens, keep=self.keep)
         return [targets[n] for n in range(len(views))]
 
     def _only_class(self, label: torch.Tensor) -> TokenTargets:
@@ -137,6 +166,28 @@ class LabeledImages(Dataset[Example]):
         outside = torch.ones(places, dtype=torch.bool)
         classes[0, 0], probabilities[0, 0], outside[0] = label, 1.0, False
         return TokenTargets(classes, probabilities, outside)
+
+    def _checked(self, index: int, label: int) -> int:
+        if not 0 <= label < self.store.schema.class_count:
+            raise LabelError(
+                f"picture {index} has class {label}, of {self.store.schema.class_count} that the labels in "
+                f"{self.store.address} are of; if its classes are others, give own_classes=False"
+            )
+        return label
+
+    def _refuse_classes(self, class_count: int) -> None:
+        known = self.store.schema.class_count
+        if class_count != known:
+            raise LabelError(
+                f"the model has {class_count} classes, and the labels in {self.store.address} are of {known}; they "
+                "must be the same classes"
+            )
+        own = len(getattr(self.images, "classes", ())) if self._own_classes else 0
+        if own not in (0, known):
+            raise LabelError(
+                f"the data set has {own} classes, and the labels in {self.store.address} are of {known}: a class "
+                "number does not mean the same in both. Give own_classes=False to train on the annotator's labels alone"
+            )
 
     def _find(self, keys: Sequence[str], missing: str) -> np.ndarray:
         """The row of each key; or -1 where it has no label, and that may be so."""
@@ -159,20 +210,15 @@ class LabeledImages(Dataset[Example]):
         if len(unlabelled) == len(keys):
             raise LabelError(f"none of the {len(keys)} pictures has a label in {self.store.address}")
         rows[unlabelled] = _NO_ROW
+        labelled = np.flatnonzero(rows != _NO_ROW)
+        unknown = labelled[~self.store.column("sizes")[rows[labelled]].all(1)]
+        if unknown.size:
+            raise LabelError(
+                f"{self.store.address} does not say how large {unknown.size} of its pictures were, the first of them "
+                f"{keys[int(unknown[0])]!r}: whether these are the pictures that were labelled cannot be known. Write "
+                "the labels again, with the pictures' sizes"
+            )
         return rows
-
-
-def _refuse_store(store: LabelStore, class_count: int | None) -> None:
-    if store.schema.scores != "probability":
-        raise LabelError(
-            f"the labels in {store.address} are logits, as another tool wrote them; tokenlabel.paper trains on them, "
-            "and all else on probabilities only: label the pictures with `annotate run`"
-        )
-    if class_count is not None and class_count != store.schema.class_count:
-        raise LabelError(
-            f"the model has {class_count} classes, and the labels in {store.address} are of {store.schema.class_count};"
-            " they must be the same classes"
-        )
 
 
 def _refuse_other_picture(index: int, picture: Image.Image, size: Sequence[int]) -> None:

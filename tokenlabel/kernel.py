@@ -36,7 +36,7 @@ def cropped_targets(
     """
     count, (h, w) = len(views), labels.grid
     seen = np.array([view.box.edges for view in views], np.float64).reshape(count, 4)
-    mirrored = np.array([view.mirrored for view in views], np.bool_)
+    turned = np.array([(view.mirrored, view.flipped) for view in views], np.bool_).reshape(count, 2)
     boxes = labels.boxes.astype(np.float64)
     origin, size = boxes[:, [0, 1, 0, 1]], (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
     cells = np.array([h, w, h, w])
@@ -47,7 +47,7 @@ def cropped_targets(
     known, mass = _known(labels, unmet)
     for rows, columns, start in ((1, 1, 0), (*tokens, 1)):
         _align(
-            known, np.ascontiguousarray(labels.scores, np.float32), regions, reach, mirrored,
+            known, np.ascontiguousarray(labels.scores, np.float32), regions, reach, turned,
             rows, columns, mass, unmet, softmax_over, *(part[:, start:] for part in found),
         )  # fmt: skip
     return found
@@ -57,12 +57,17 @@ def warped_targets(label: LabelMap, warp: Warp, tokens: tuple[int, int], keep: i
     """The same of one picture [h, w, k] that was turned, bent, padded or erased, without the first axis."""
     found = SparseTargets.blank(1 + tokens[0] * tokens[1], keep=keep)
     known, mass = _known(label, 0.0)
+    whole = np.zeros(len(found.outside), np.bool_)
     for grid, start in (((1, 1), 0), (tokens, 1)):
         points = Points.of(label, warp, grid)
+        whole[start : start + grid[0] * grid[1]] = points.whole.ravel()
         _read(
             known, label.scores, points.cells, points.inside, points.down, points.across, mass,
             *(part[start:] for part in found),
         )  # fmt: skip
+    if (frame := warp.frame) and whole.any():
+        for all_of, of_crop in zip(found, cropped_targets(LabelMap.stack([label]), [frame], tokens, keep), strict=True):
+            all_of[whole] = of_crop[0, whole]
     return found
 
 
@@ -79,7 +84,7 @@ def _known(labels: LabelMap, unmet: float) -> tuple[NDArray[np.unsignedinteger],
 
 @njit(cache=True, nogil=True)
 def _align(  # type: ignore[no-untyped-def]
-    labels, scores, regions, reach, mirrored, rows, columns, mass, unmet, softmax_over, classes, probabilities, outside
+    labels, scores, regions, reach, turned, rows, columns, mass, unmet, softmax_over, classes, probabilities, outside
 ):
     """Fill the likeliest classes of all tokens of a grid; `mass` [C] is `unmet` before and after."""
     count, h, w, k = labels.shape
@@ -94,7 +99,7 @@ def _align(  # type: ignore[no-untyped-def]
         _axis(left, right, reach[n, 1], reach[n, 3], across, column_ends, column_cover)
         for i in range(rows):
             for j in range(columns):
-                place = i * columns + (columns - 1 - j if mirrored[n] else j)
+                place = (rows - 1 - i if turned[n, 1] else i) * columns + (columns - 1 - j if turned[n, 0] else j)
                 outside[n, place] = row_cover[i] * column_cover[j] < 0.5
                 if outside[n, place]:
                     continue

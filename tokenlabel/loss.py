@@ -83,6 +83,10 @@ class _SparseCrossEntropy(torch.autograd.Function):
             torch.softmax(z, -1, dtype=wide, out=part)
             part.mul_(g * (q.sum(-1) + logits.shape[-1] * u)[:, None]).sub_(g * u[:, None])
             part.scatter_add_(-1, c.long(), (-g * q).to(wide))
+            # What has no part in the loss gets no gradient, even where its logits are not finite.
+            idle = g == 0
+            if idle.is_cuda or torch.compiler.is_compiling() or idle.any():
+                part.masked_fill_(idle, 0)
             into.copy_(part)
         return gradient, None, None, None
 
@@ -107,7 +111,7 @@ def token_label_loss(
 
         L = H(y_cls, z_cls) + β · 1/N · Σ_i H(y_i, z_i)
 
-    Tokens that look outside the label map are left out of the mean.
+    Tokens that look outside the label map are left out of the mean, whatever their logits. Of no pictures, L is 0.
 
     Args:
         picture_logits: [b, C].
@@ -119,7 +123,8 @@ def token_label_loss(
         token_weight: the paper's β.
 
     Raises:
-        LabelError: the model has another number of tokens, or fewer classes than the annotator; labels of another form.
+        LabelError: the model has another number of tokens, or fewer classes than the annotator; labels of another form,
+            or class numbers that the model does not have.
     """
     b, t = token_logits.shape[:2]
     if targets.classes.shape[:2] != (b, 1 + t):
@@ -127,6 +132,10 @@ def token_label_loss(
             f"the model gave logits for {b} pictures of {t} tokens, the targets are for {targets.classes.shape[0]} of "
             f"{targets.classes.shape[1] - 1}; ask for targets with the model's own token grid"
         )
+    if not b:
+        return (
+            picture_logits.float().sum() + token_logits.float().sum()
+        )  # 0, and what comes before still gets gradients
     # On a GPU the question would wait for all work before it; there, gather stops at the first such class.
     if not token_logits.is_cuda:
         largest = int(torch.where(targets.probabilities > 0, targets.classes, 0).max())
@@ -135,15 +144,19 @@ def token_label_loss(
                 f"the targets name class {largest}, the model has {token_logits.shape[-1]} classes; it needs as many "
                 "as the annotator"
             )
-    inside = (~targets.outside).float()
+    inside = ~targets.outside
     token = soft_cross_entropy(token_logits, targets.classes[:, 1:], targets.probabilities[:, 1:])
-    token_mean = (token * inside[:, 1:]).sum() / inside[:, 1:].sum().clamp(min=1)
+    token_mean = _mean_where(inside[:, 1:], token)
     if label is not None:
         picture_mean = _label_loss(picture_logits, label)
     else:
         picture = soft_cross_entropy(picture_logits, targets.classes[:, 0], targets.probabilities[:, 0])
-        picture_mean = (picture * inside[:, 0]).sum() / inside[:, 0].sum().clamp(min=1)
+        picture_mean = _mean_where(inside[:, 0], picture)
     return picture_mean + token_weight * token_mean
+
+
+def _mean_where(chosen: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return torch.where(chosen, values, 0).sum() / chosen.sum().clamp(min=1)
 
 
 def _label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.Tensor:
@@ -160,5 +173,10 @@ def _label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.
             f"label must hold the class numbers of {len(logits)} pictures, int64 [{len(logits)}], not {label.dtype} "
             f"{list(label.shape)}. Where mixup has made a dense one of it, it has not mixed the targets of the tokens; "
             "mix with tokenlabel.mixing, and give its (classes, probabilities)"
+        )
+    if not label.is_cuda and not 0 <= int(label.min()) <= int(label.max()) < logits.shape[-1]:
+        raise LabelError(
+            f"label holds classes {int(label.min())} to {int(label.max())}, of {logits.shape[-1]} that the model has; "
+            "pictures without a class have to be left out, or all be taught by the annotator alone (label=None)"
         )
     return F.cross_entropy(logits.float(), label.long())

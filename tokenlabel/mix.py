@@ -81,9 +81,11 @@ class Mix:
     @property
     def shares(self) -> torch.Tensor:
         """The partner's share of what each place shows: float32 [b, 1 + t], by the area that the box covers of it."""
-        whole = [[weight * box.height * box.width] for box, weight in self.parts]
-        covered = [weight * _covered(box, self.grid).ravel() for box, weight in self.parts]
-        return torch.from_numpy(np.concatenate([whole, covered], 1).astype(np.float32))
+        shares = np.empty((len(self.parts), 1 + self.grid[0] * self.grid[1]), np.float32)
+        for row, (box, weight) in zip(shares, self.parts, strict=True):
+            row[0] = weight * box.height * box.width
+            row[1:] = weight * _covered(box, self.grid).ravel()
+        return torch.from_numpy(shares)
 
     def pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """The mixed pictures, float [b, 3, H, W]; those that are given stay as they are. CutMix takes uint8 too.
@@ -133,7 +135,7 @@ class Mix:
         shares = self.shares.to(targets.outside.device)
         if self.level == "tokens":
             shares[:, 1:] = 0
-        theirs = targets[torch.tensor(self.partners, device=shares.device)]
+        theirs = targets[torch.tensor(self.partners, dtype=torch.int64, device=shares.device)]
         own_part, their_part = (1 - shares) * ~targets.outside, shares * ~theirs.outside
         known = own_part + their_part
         own_part, their_part = own_part / known.clamp(min=_LEAST), their_part / known.clamp(min=_LEAST)
@@ -163,7 +165,7 @@ class Mix:
             classes, probabilities = label[:, None], torch.ones(len(label), 1, device=label.device)
         self._check_count(len(classes), "labels")
         share = self.shares[:, :1].to(classes.device)
-        partners = torch.tensor(self.partners, device=classes.device)
+        partners = torch.tensor(self.partners, dtype=torch.int64, device=classes.device)
         return (
             torch.cat([classes, classes[partners]], 1),
             torch.cat([(1 - share) * probabilities, share * probabilities[partners]], 1),

@@ -10,13 +10,14 @@ of them, in this order,
 
 and it reads the map with rows and columns exchanged (`axes="swapped"`), and a map of the picture's centre as if it were
 of the whole picture (`geometry="center"`). Neither is the default here. Train with `token_targets`; this is for
-repeating published numbers, and for measuring what each of these steps costs.
+repeating published numbers, and for measuring what each of these steps costs: `LabeledImages(…, recipe="paper")` or
+`recipe=Paper(axes="swapped", geometry="center")` for sparse targets, `paper_targets` for dense ones to the digit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,7 +29,10 @@ from torchvision.ops import roi_align
 from storage import Box, LabelMap, Status
 from storage.labelmap import no_class
 from storage.scores import STEPS
+from tokenlabel.align import BEYOND, ROUNDING
 from tokenlabel.errors import LabelError
+from tokenlabel.sparse import COMPILED, refuse_grid
+from tokenlabel.targets import TokenTargets
 from tokenlabel.view import View
 from tokenlabel.warp import Warp
 
@@ -37,6 +41,73 @@ Geometry = Literal["box", "center"]
 
 # A remainder below half a step of its code rests as 0.
 _LEAST_REMAINDER = (0.5 / STEPS) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """The recipe with its switches, for `LabeledImages`; see `paper_targets` for what each of them does.
+
+    Its targets are sparse. A softmax gives all classes that a token does not meet one and the same probability, and so
+    does the remainder of `TokenTargets`: they are those of `paper_targets` without smoothing, wherever `keep` holds all
+    classes that a token meets (64 do for five logits a cell). Only where a crop reaches half a cell beyond its map are
+    tokens marked as outside. Smooth them with `TokenTargets.smoothed`, the sum of which is 1.
+    """
+
+    axes: Axes = "right"
+    geometry: Geometry = "box"
+
+    def __post_init__(self) -> None:
+        """Refuse switches that there are not.
+
+        Raises:
+            LabelError: an unknown word.
+        """
+        if self.axes not in ("right", "swapped") or self.geometry not in ("box", "center"):
+            raise LabelError(
+                f"axes must be 'right' or 'swapped' and geometry 'box' or 'center', not {self.axes!r}, "
+                f"{self.geometry!r}"
+            )
+
+    def targets(
+        self,
+        labels: LabelMap,
+        views: Sequence[View | Warp],
+        tokens: tuple[int, int],
+        *,
+        class_count: int,
+        keep: int = 8,
+    ) -> TokenTargets:
+        """The targets of training pictures that were cut from labelled source pictures.
+
+        Raises:
+            LabelError: as `paper_targets` does, and where the tokens form no grid.
+        """
+        refuse_grid(tokens, keep)
+        if not COMPILED:
+            dense = paper_targets(
+                labels, views, tokens, class_count=class_count, smoothing=0, axes=self.axes, geometry=self.geometry
+            )
+            likeliest = dense.topk(min(keep, class_count))
+            outside = torch.zeros(dense.shape[:2], dtype=torch.bool)
+            return TokenTargets(likeliest.indices.int(), likeliest.values, outside)
+        from tokenlabel import kernel
+
+        labels = _as_logits(labels, views, class_count)
+        regions = [self._region(labels[n], _crop(view)) for n, view in enumerate(views)]
+        # What is read of a map is said in its own coordinates, as if it were one of the whole picture.
+        maps = replace(labels, boxes=np.tile(np.array(Box.whole().edges, np.float32), (len(views), 1)))
+        found = kernel.cropped_targets(maps, regions, tokens, keep, softmax_over=class_count)
+        return TokenTargets(*map(torch.from_numpy, found))
+
+    def _region(self, label: LabelMap, view: View) -> View:
+        """The part of a map that is read for a crop: the view that takes the crop's place, in the map's coordinates."""
+        box = label.box.locate(_seen(label, view, self.geometry))
+        if self.axes == "swapped":
+            # The recipe turns the map about before it crops it.
+            box = box.mirrored() if view.mirrored else box
+            box = Box(box.left, box.top, box.right, box.bottom)
+            box = box.mirrored() if view.mirrored else box
+        return View(box, view.mirrored)
 
 
 def paper_targets(
@@ -62,7 +133,8 @@ def paper_targets(
         smoothing: s.
         axes: "swapped" reads the crop's top and bottom as its left and right, and the other way round.
         geometry: "box" reads the map as what it is a map of. "center" takes the picture for what the map covers; a map
-            of the whole picture is cut to the square in its centre first.
+            of the whole picture, give or take the half cell of networks that begin at the first pixel, is cut to the
+            square in its centre first.
 
     Returns:
         float32 [b, 1 + t, C]: place 0 is the picture as a whole, then its tokens, row by row. Each sums to 1 + s / C.
@@ -70,13 +142,7 @@ def paper_targets(
     Raises:
         LabelError: a picture has no label, or none of this size is known; a view that turns or bends; a class beyond C.
     """
-    if len(labels) != len(views):
-        raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
-    if (unlabelled := np.flatnonzero(labels.status != Status.LABELLED)).size:
-        word = Status(int(labels.status[unlabelled[0]])).word
-        raise LabelError(f"picture {unlabelled[0]} has no label: its status is {word}")
-    if labels.kind == "probability":
-        labels = logits_of(labels, class_count=class_count)
+    labels = _as_logits(labels, views, class_count)
     pooled = torch.stack(
         [
             _pooled(labels[n], _crop(view), tokens, class_count=class_count, axes=axes, geometry=geometry)
@@ -137,13 +203,25 @@ def paper_loss(
     return F.cross_entropy(picture_logits.float(), targets[:, 0]) + token_weight * token
 
 
+def _as_logits(labels: LabelMap, views: Sequence[View | Warp], class_count: int) -> LabelMap:
+    """The labels of these views, as logits."""
+    if len(labels) != len(views):
+        raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
+    if (unlabelled := np.flatnonzero(labels.status != Status.LABELLED)).size:
+        word = Status(int(labels.status[unlabelled[0]])).word
+        raise LabelError(f"picture {unlabelled[0]} has no label: its status is {word}")
+    named = labels.classes[labels.classes != no_class(labels.classes.dtype)]
+    if named.max(initial=0) >= class_count:
+        raise LabelError(f"the labels name class {named.max()}, of {class_count} that there are")
+    return logits_of(labels, class_count=class_count) if labels.kind == "probability" else labels
+
+
 def _pooled(
     label: LabelMap, view: View, tokens: tuple[int, int], *, class_count: int, axes: Axes, geometry: Geometry
 ) -> torch.Tensor:
     """The logits [1 + t, C] of one training picture, before the softmax."""
     h, w = label.grid
-    seen = view.box if geometry == "box" else _taken_for_whole(label).place(view.box)
-    region, dense = label.box.locate(seen), _dense(label, class_count)
+    region, dense = label.box.locate(_seen(label, view, geometry)), _dense(label, class_count)
     if view.mirrored:  # as there: the map is turned about before it is cropped, which matters if axes are swapped
         region, dense = region.mirrored(), dense.flip(-1)
     top, left, bottom, right = region.edges
@@ -160,16 +238,20 @@ def _dense(label: LabelMap, class_count: int) -> torch.Tensor:
     """The logits of one picture as a map of all classes, float32 [C, h, w], zero where there is none."""
     classes: NDArray[np.int64] = label.classes.astype(np.int64)
     named = classes != no_class(label.classes.dtype)
-    if classes[named].max(initial=0) >= class_count:
-        raise LabelError(f"the label names class {classes[named].max()}, of {class_count} that there are")
     index = torch.from_numpy(np.where(named, classes, class_count)).permute(2, 0, 1)
     logits = torch.from_numpy(label.scores.astype(np.float32)).permute(2, 0, 1)
     return torch.zeros(class_count + 1, *label.grid).scatter_(0, index, logits)[:class_count]
 
 
+def _seen(label: LabelMap, view: View, geometry: Geometry) -> Box:
+    """The part of the source picture that the recipe takes a crop to show."""
+    return view.box if geometry == "box" else _taken_for_whole(label).place(view.box)
+
+
 def _taken_for_whole(label: LabelMap) -> Box:
     """The part of the picture that geometry="center" takes for all of it."""
-    if label.box != Box.whole():
+    off = np.abs(np.subtract(label.box.edges, Box.whole().edges)) * [*label.grid, *label.grid]
+    if (off > BEYOND + ROUNDING).any():
         return label.box
     rows, columns = map(int, label.sizes)
     if not rows or not columns:
@@ -180,6 +262,6 @@ def _taken_for_whole(label: LabelMap) -> Box:
 
 def _crop(view: View | Warp) -> View:
     plain = view if isinstance(view, View) else view.view
-    if plain is None:
+    if plain is None or plain.flipped:
         raise LabelError("the published recipe crops and mirrors; this picture was also turned, bent, padded or erased")
     return plain

@@ -93,15 +93,16 @@ _CONTAINERS = (
 class LabeledCompose(v2.Compose):  # type: ignore[misc]
     """torchvision's Compose for samples with label maps: no transform in it leaves a label behind in silence.
 
-    Before the first transform and after each, a picture and its label map must be equally large.
+    It takes a picture and the `LabelMap(label, picture)` that was made for this very picture, so that what has moved it
+    before is noticed. Before the first transform and after each, both must be equally large.
 
     Args:
         transforms: the steps: torchvision's, this package's, and your own where they leave pixels where they are or
             have a kernel for LabelMap.
 
     Raises:
-        LabelError: a step, or a step of a step, that would leave a label behind; of a sample: a picture that is not as
-            large as its label map's canvas.
+        LabelError: a step, or a step of a step, that would leave a label behind; of a sample: a label map that was
+            made for another picture, or is not as large as its picture.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
@@ -114,12 +115,25 @@ class LabeledCompose(v2.Compose):  # type: ignore[misc]
     def forward(self, *inputs: Any) -> Any:
         """The sample after all steps."""
         one = len(inputs) == 1
+        _refuse_other_picture(inputs)
         inputs = _watched(inputs, when="before the first transform")
         for number, step in enumerate(self.transforms, 1):
             outputs = step(*inputs)
             inputs = _watched((outputs,) if one else outputs, when=f"after transform {number}, {type(step).__name__}")
         left = tree_map_only(LabelMap, lambda label: label.beside(None), inputs)
         return left[0] if one else left
+
+
+def _refuse_other_picture(sample: Any) -> None:
+    leaves, _ = tree_flatten(sample)
+    picture_of(leaves, when="before the first transform")
+    for label in leaves:
+        if isinstance(label, LabelMap) and not (label.watched or any(leaf is label.picture for leaf in leaves)):
+            raise LabelError(
+                "a label map must have been made for the very picture that it comes with, LabelMap(label, picture), "
+                f"but this one {'was made for another' if label.picture is not None else 'names none'}: a step before "
+                "this LabeledCompose may have moved the picture and left the label behind. Put all steps into it"
+            )
 
 
 def _watched(sample: Any, *, when: str) -> Any:

@@ -53,12 +53,27 @@ def sparse_targets(
         keep: classes kept at each place, the likeliest; what the others had joins the remainder.
 
     Raises:
-        LabelError: a picture has no label, or its scores are logits.
+        LabelError: a picture has no label, its scores are logits, or the tokens form no grid.
     """
+    refuse_grid(tokens, keep)
     if len(labels) != len(views):
         raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
     refuse_without_label(labels)
     return (_by_kernel if COMPILED else _by_numpy)(labels, views, tokens, keep)
+
+
+def refuse_grid(tokens: object, keep: object) -> None:
+    """Refuse tokens that are no grid, and a number of classes that is none.
+
+    Raises:
+        LabelError: not (rows, columns), each a whole number of at least 1, or not such a number of classes.
+    """
+    sides = tokens if isinstance(tokens, tuple | list) else ()
+    if len(sides) != 2 or not all(isinstance(each, int | np.integer) and each >= 1 for each in (*sides, keep)):
+        raise LabelError(
+            f"tokens must be (rows, columns) and keep a number of classes, whole and at least 1, not {tokens!r} and "
+            f"{keep!r}"
+        )
 
 
 def from_boxes(

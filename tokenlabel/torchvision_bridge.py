@@ -37,5 +37,5 @@ class Traced:
     def __call__(self, picture: Image.Image, rng: np.random.Generator) -> tuple[torch.Tensor, Warp]:
         """The pixels, and where each place of them comes from."""
         with seeded(rng):
-            pixels, label = self._pipeline(picture, LabelMap(_ANY, canvas=(picture.height, picture.width)))
+            pixels, label = self._pipeline(picture, LabelMap(_ANY, picture, canvas=picture.size[::-1]))
         return pixels, label.warp

@@ -1,7 +1,7 @@
 """How does a label keep to its picture in torchvision's v2 pipelines? As a LabelMap, which writes down each move.
 
     pipeline = LabeledCompose([v2.RandomResizedCrop(224), RandAugment(), v2.ToImage(), ResolveLabels((14, 14))])
-    picture, targets = pipeline(picture, LabelMap(label))
+    picture, targets = pipeline(picture, LabelMap(label, picture))
 
 The steps are torchvision's own, and those of `policies` in place of the few that would leave a label behind.
 """
@@ -23,6 +23,7 @@ import storage
 from storage import Status
 from tokenlabel.errors import LabelError
 from tokenlabel.pixel_warp import PixelWarp
+from tokenlabel.sparse import refuse_grid
 from tokenlabel.targets import TokenTargets, token_targets
 from tokenlabel.warp import Warp
 
@@ -35,23 +36,29 @@ class LabelMap(TVTensor):  # type: ignore[misc]  # torchvision has no types
 
     label:   of one source picture, [h, w, k]
     pixels:  how the picture was made of its source so far, and how large it is
+    picture: the very picture that it is known to go with, until a `LabeledCompose` takes both; or None
     watched: whether a `LabeledCompose` sees to it that the label is moved with the picture
 
     Args:
         label: of one source picture.
-        canvas: height and width of the picture that it goes with, where that is a smaller or larger copy of the one
-            that was labelled.
+        picture: the picture that was labelled, as it goes into the pipeline. A `LabeledCompose` takes no other, so that
+            nothing can have moved it before; torchvision's functions by themselves can do without.
+        canvas: height and width of the picture, where it is a smaller or larger copy of the one that was labelled.
 
     Raises:
-        LabelError: labels of more than one picture; a label that does not know its picture's size, and no canvas.
-            Later: whatever would make a tensor of it that has lost the label, such as arithmetic or indexing.
+        LabelError: labels of more than one picture; a label that does not know its picture's size, and no canvas; a
+            picture of another size. Later: whatever would make a tensor of it that has lost the label, such as
+            arithmetic or indexing.
     """
 
     label: storage.LabelMap
     pixels: PixelWarp
+    picture: Any | None
     watched: bool
 
-    def __new__(cls, label: storage.LabelMap, *, canvas: tuple[int, int] | None = None) -> Self:
+    def __new__(
+        cls, label: storage.LabelMap, picture: Any | None = None, *, canvas: tuple[int, int] | None = None
+    ) -> Self:
         """Start a label on its way."""
         if label.status.ndim:
             raise LabelError(
@@ -64,19 +71,22 @@ class LabelMap(TVTensor):  # type: ignore[misc]  # torchvision has no types
                 "the label does not say how large its picture is (its status is "
                 f"{Status(int(label.status)).word}); give canvas=(height, width), the picture's pixels"
             )
-        return cls._made(label, PixelWarp(Warp(), (height, width)), watched=False)
+        made = cls._made(label, PixelWarp(Warp(), (height, width)), picture=picture, watched=False)
+        if picture is not None:
+            picture_of([picture, made], when="when its LabelMap is made")
+        return made
 
     @classmethod
-    def _made(cls, label: storage.LabelMap, pixels: PixelWarp, *, watched: bool) -> Self:
+    def _made(cls, label: storage.LabelMap, pixels: PixelWarp, *, picture: Any | None, watched: bool) -> Self:
         made = torch.empty(0).as_subclass(cls)
-        made.label, made.pixels, made.watched = label, pixels, watched
+        made.label, made.pixels, made.picture, made.watched = label, pixels, picture, watched
         return made
 
     @classmethod
     def wrap(cls, tensor: torch.Tensor, like: TVTensor, **changes: Any) -> Self:
         """A tensor with the label of another; torchvision calls it."""
         made = torch.Tensor.as_subclass(tensor, cls)
-        for name in ("label", "pixels", "watched"):
+        for name in ("label", "pixels", "picture", "watched"):
             setattr(made, name, changes.get(name, getattr(like, name)))
         return made
 
@@ -92,14 +102,14 @@ class LabelMap(TVTensor):  # type: ignore[misc]  # torchvision has no types
 
     def moved(self, pixels: PixelWarp) -> LabelMap:
         """The same label for a picture that was moved."""
-        return self._made(self.label, pixels, watched=self.watched)
+        return self._made(self.label, pixels, picture=self.picture, watched=self.watched)
 
     def beside(self, picture: Any | None) -> LabelMap:
         """The same label, watched beside this picture; or by nobody any more."""
         watched, pillow = picture is not None, isinstance(picture, PIL.Image.Image)
         if watched == self.watched and pillow == self.pixels.pillow:
             return self
-        return self._made(self.label, replace(self.pixels, pillow=pillow), watched=watched)
+        return self._made(self.label, replace(self.pixels, pillow=pillow), picture=None, watched=watched)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -150,19 +160,22 @@ class ResolveLabels(Transform):  # type: ignore[misc]
         keep: classes kept at each place.
 
     Raises:
-        LabelError: of a sample: it has no label map, or no picture; a picture without a label; a picture that is not as
-            large as its label map's canvas; a pipeline that is no LabeledCompose.
+        LabelError: tokens that form no grid. Of a sample: it has no label map, or no picture; a picture without a
+            label; a picture that is not as large as its label map's canvas; a pipeline that is no LabeledCompose.
     """
 
     def __init__(self, tokens: tuple[int, int], keep: int = 8) -> None:
         super().__init__()
+        refuse_grid(tokens, keep)
         self.tokens, self.keep = tokens, keep
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         """Refuse samples whose label map may have lost its picture."""
         labels = [each for each in flat_inputs if isinstance(each, LabelMap)]
         if not labels:
-            raise LabelError("ResolveLabels found no LabelMap in the sample; give LabelMap(label) beside the picture")
+            raise LabelError(
+                "ResolveLabels found no LabelMap in the sample; give LabelMap(label, picture) beside the picture"
+            )
         if not all(label.watched for label in labels):
             raise LabelError(
                 "ResolveLabels met a LabelMap outside of a LabeledCompose: nobody made sure that every transform which "
@@ -198,9 +211,10 @@ def picture_of(leaves: Sequence[Any], *, when: str) -> Any | None:
             if label.canvas != (height, width):
                 raise LabelError(
                     f"{when}, the picture has {height}x{width} pixels, but its label map is of one with "
-                    f"{label.canvas[0]}x{label.canvas[1]}: something changed the picture alone. Make LabelMap(label) "
-                    "for the picture as it was labelled, before it is resized or turned by EXIF, or give the canvas of "
-                    "a smaller copy; and give each transform of your own that moves pixels a kernel for LabelMap"
+                    f"{label.canvas[0]}x{label.canvas[1]}: something changed the picture alone. Make "
+                    "LabelMap(label, picture) for the picture as it was labelled, before it is resized or turned by "
+                    "EXIF, or give the canvas of a smaller copy; and give each transform of your own that moves pixels "
+                    "a kernel for LabelMap"
                 )
     return pictures[0]
 

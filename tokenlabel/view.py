@@ -16,11 +16,13 @@ class View:
     """A map from the unit square of a training picture to that of its source picture.
 
     box:      the part of the source picture that the training picture shows, in unit image coordinates
-    mirrored: whether it is shown left to right
+    mirrored: whether it is shown with left and right turned about
+    flipped:  whether it is shown with top and bottom turned about
     """
 
     box: Box
     mirrored: bool = False
+    flipped: bool = False
 
     @classmethod
     def whole(cls) -> View:
@@ -30,7 +32,8 @@ class View:
     def then(self, inner: View) -> View:
         """The view that `inner`, a view of this view's picture, has of the source picture."""
         box = inner.box.mirrored() if self.mirrored else inner.box
-        return View(self.box.place(box), self.mirrored != inner.mirrored)
+        box = box.flipped() if self.flipped else box
+        return View(self.box.place(box), self.mirrored != inner.mirrored, self.flipped != inner.flipped)
 
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
         """The training picture, size (height, width) pixels: bicubic, antialiased; nothing bleeds in from outside."""
@@ -43,7 +46,8 @@ class View:
         crop = picture.crop((x, y, math.ceil(right), math.ceil(bottom)))
         box = (left - x, top - y, right - x, bottom - y)
         shown = crop.resize((width, height), Image.Resampling.BICUBIC, box=box)
-        return shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else shown
+        shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else shown
+        return shown.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if self.flipped else shown
 
 
 def _snapped(pixels: float) -> float:

@@ -67,7 +67,8 @@ class Warp:
     def of(cls, view: View) -> Warp:
         """The warp of a crop and a mirror."""
         warp = cls().cropped(view.box)
-        return warp.mirrored() if view.mirrored else warp
+        warp = warp.mirrored() if view.mirrored else warp
+        return warp.flipped() if view.flipped else warp
 
     def then(self, stage: Stage) -> Warp:
         """What comes of one more stage."""
@@ -123,18 +124,23 @@ class Warp:
 
     @property
     def view(self) -> View | None:
-        """The same as a crop and a mirror, if that is all it is."""
-        if not all(stage.is_plain for stage in self.stages):
+        """The same as a crop, mirrored or flipped, if that is all it is."""
+        return self.frame if all(stage.is_plain for stage in self.stages) else None
+
+    @property
+    def frame(self) -> View | None:
+        """The same as a crop where it shows the source, if it neither turns nor bends: what is padded is beyond it."""
+        if any(stage.displacement is not None for stage in self.stages):
             return None
         matrix = reduce(np.matmul, (stage.matrix for stage in self.stages), np.eye(3))
         matrix = matrix / matrix[2, 2]
         across = np.abs([matrix[0, 1], matrix[1, 0], matrix[2, 0], matrix[2, 1]]).max()
-        if across > _ROUNDING or matrix[0, 0] <= 0:
+        height, width = float(matrix[0, 0]), float(matrix[1, 1])
+        if across > _ROUNDING or not height or not width:
             return None
-        width = abs(float(matrix[1, 1]))
-        left = float(matrix[1, 2]) - (width if matrix[1, 1] < 0 else 0)
-        top, height = float(matrix[0, 2]), float(matrix[0, 0])
-        return View(Box(top, left, top + height, left + width), mirrored=bool(matrix[1, 1] < 0))
+        top, left = float(matrix[0, 2]) + min(height, 0), float(matrix[1, 2]) + min(width, 0)
+        box = Box(top, left, top + abs(height), left + abs(width))
+        return View(box, mirrored=width < 0, flipped=height < 0)
 
 
 def in_unit_coordinates(

@@ -85,12 +85,17 @@ class Agreement:
 def agreement(transform: Any, picture: Any, *, draws: int, margin: int = 2) -> Agreement:
     """How well a LabelMap agrees with its picture, after so many draws of a transform from one seed."""
     pipeline, found = LabeledCompose([transform]), Agreement(margin)
-    label = LabelMap(LABEL, canvas=tuple(functional.get_size(picture)))
+    label = LabelMap(LABEL, picture, canvas=tuple(functional.get_size(picture)))
     torch.manual_seed(0)
     for _ in range(draws):
         moved, label_map = pipeline(picture, label)
         found.add(moved, label_map.warp)
     return found
+
+
+def labelled(picture: Any, *, canvas: tuple[int, int] | None = None) -> tuple[Any, LabelMap]:
+    """A picture, and the LabelMap that was made for it."""
+    return picture, LabelMap(LABEL, picture, canvas=canvas)
 
 
 def pixel_centres(height: int, width: int) -> np.ndarray:

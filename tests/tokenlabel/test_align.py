@@ -134,8 +134,11 @@ def turned(angle: float) -> Warp:
     return Warp().transformed(about).cropped(Box(0.05, 0.1, 0.95, 0.8))
 
 
+QUARTER = Warp().transformed(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]]))
+
+
 @pytest.mark.parametrize(
-    "warp", [turned(0.5), turned(-1.2).mirrored(), Warp().flipped(), turned(0.3).erased(Box(0, 0, 0.5, 0.5))]
+    "warp", [turned(0.5), turned(-1.2).mirrored(), QUARTER, turned(0.3).erased(Box(0, 0, 0.5, 0.5))]
 )
 @pytest.mark.parametrize("box", [Box.whole(), Box(-0.25, 0, 1.25, 1), Box(0, 0.2, 1, 0.8)])
 def test_a_picture_that_was_turned_is_read_at_the_places_that_it_shows(warp: Warp, box: Box) -> None:
@@ -158,6 +161,27 @@ def test_a_picture_that_was_turned_is_read_at_the_places_that_it_shows(warp: War
         if not scores.outside[i, j]:
             assert np.abs(scores.scores[i, j] - np.mean(read, 0)[scores.classes]).max() < 1e-5
     assert not scores.outside.all()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_crop_that_was_padded_and_erased_is_read_as_a_crop_wherever_it_shows_whole_tokens(mirrored: bool) -> None:
+    crop = View(Box(0.2, 0.1, 0.83, 0.71), mirrored)
+    plain = align(MAPS[18, 18], crop, (8, 8))
+    erased = align(MAPS[18, 18], Warp.of(crop).erased(Box(0, 0, 0.3, 0.3)), (8, 8))
+    touched = np.zeros((8, 8), bool)
+    touched[:3, :3] = True
+    assert (erased.scores[~touched] == plain.scores[~touched]).all()
+    assert (erased.scores[touched] != plain.scores[touched]).any()
+    padded = align(MAPS[18, 18], Warp.of(crop).cropped(Box(-1, 0, 1, 1)), (16, 8))
+    assert padded.outside.tolist() == [[True] * 8] * 8 + [[False] * 8] * 8
+    assert padded.scores[8:] == pytest.approx(plain.scores, abs=1e-6)
+
+
+def test_a_picture_that_stands_on_its_head_has_its_tokens_there() -> None:
+    crop = View(Box(0.2, 0.1, 0.83, 0.71))
+    upright, flipped = align(MAPS[6, 5], crop, (5, 3)), align(MAPS[6, 5], Warp.of(crop).flipped(), (5, 3))
+    assert Warp.of(crop).flipped().view.flipped
+    assert flipped.scores == pytest.approx(upright.scores[::-1], abs=1e-6)
 
 
 def test_what_was_erased_and_what_lies_beyond_the_corners_is_outside() -> None:

@@ -36,7 +36,9 @@ def augmentations() -> dict[str, Augmentation]:
 @pytest.mark.parametrize("name", [*augmentations()])
 def test_a_picture_is_drawn_by_seed_epoch_and_index_alone(name: str, scene_folder: Path, finished: Path) -> None:
     images = ImageFolder(scene_folder / "images" / "val")
-    data = LabeledImages(images, finished, keys=folder_keys(images), augment=augmentations()[name], tokens=(8, 8))
+    data = LabeledImages(
+        images, finished, keys=folder_keys(images), augment=augmentations()[name], tokens=(8, 8), class_count=10
+    )
     alone = [data[index] for index in range(12)]
     for workers in (0, 2):
         loader = DataLoader(torch.utils.data.Subset(data, range(12)), 5, collate_fn=collate, num_workers=workers)

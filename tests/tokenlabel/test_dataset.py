@@ -13,9 +13,22 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from storage import KeyNotFoundError, open_store
+from storage import KeyNotFoundError, Schema, create_store, open_store
 from tests.labels import random_labels
-from tokenlabel import Crops, LabeledImages, LabelError, View, align, collate, folder_keys, sparse_targets, whole_view
+from tests.tokenlabel.distributions import dense
+from tokenlabel import (
+    Crops,
+    LabeledImages,
+    LabelError,
+    TokenTargets,
+    View,
+    align,
+    collate,
+    folder_keys,
+    sparse_targets,
+    whole_view,
+)
+from tokenlabel.paper import Paper, paper_targets
 
 
 @pytest.fixture
@@ -25,7 +38,9 @@ def images(scene_folder: Path) -> ImageFolder:
 
 @pytest.fixture
 def dataset(images: ImageFolder, finished: Path) -> LabeledImages:
-    return LabeledImages(images, finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), seed=5)
+    return LabeledImages(
+        images, finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), class_count=10, seed=5
+    )
 
 
 def test_each_picture_gets_the_label_of_its_own_key(images: ImageFolder, finished: Path) -> None:
@@ -38,6 +53,7 @@ def test_each_picture_gets_the_label_of_its_own_key(images: ImageFolder, finishe
         keys=[keys[n] for n in order],
         augment=Crops((64, 64), draw=whole_view),
         tokens=(8, 8),
+        class_count=10,
         keep=5,
     )
     store = open_store(finished)
@@ -80,9 +96,9 @@ def _split(batch):
 def test_a_key_that_the_store_lacks_is_an_error_at_once(images: ImageFolder, finished: Path) -> None:
     keys = ["other.jpg", *folder_keys(images)[1:]]
     with pytest.raises(KeyNotFoundError, match="no row for the key 'other.jpg'"):
-        LabeledImages(images, finished, keys=keys, augment=Crops((64, 64)), tokens=(8, 8))
+        LabeledImages(images, finished, keys=keys, augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
     with pytest.raises(LabelError, match="30 pictures were given with 2 keys"):
-        LabeledImages(images, finished, keys=keys[:2], augment=Crops((64, 64)), tokens=(8, 8))
+        LabeledImages(images, finished, keys=keys[:2], augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
 
 
 def test_a_row_without_a_label_is_an_error_at_once(images: ImageFolder, finished: Path, tmp_path: Path) -> None:
@@ -90,7 +106,7 @@ def test_a_row_without_a_label_is_an_error_at_once(images: ImageFolder, finished
     shutil.copytree(finished, store)
     (store / "shards/record/c/1").unlink()
     with pytest.raises(LabelError, match="8 of 30 pictures have no label in .*, pending"):
-        LabeledImages(images, store, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8))
+        LabeledImages(images, store, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
 
 
 def test_a_picture_of_another_size_than_was_labelled_is_refused(images: ImageFolder, finished: Path) -> None:
@@ -100,7 +116,7 @@ def test_a_picture_of_another_size_than_was_labelled_is_refused(images: ImageFol
             return picture.transpose(Image.Transpose.ROTATE_90), label
 
     data = LabeledImages(
-        Turned(images.root), finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8)
+        Turned(images.root), finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), class_count=10
     )
     with pytest.raises(LabelError, match="pixels, but .* when it was labelled"):
         data[0]
@@ -122,12 +138,21 @@ def test_pictures_without_a_label_can_be_taught_their_class_alone_and_are_counte
     (store / "shards/record/c/1").unlink()
     keys = folder_keys(images)
     keys[0] = "unknown/picture.jpg"
-    arguments = {"keys": keys, "augment": Crops((64, 64)), "tokens": (8, 8), "missing": "class", "seed": 5}
+    arguments = {
+        "keys": keys,
+        "augment": Crops((64, 64)),
+        "tokens": (8, 8),
+        "class_count": 10,
+        "missing": "class",
+        "seed": 5,
+    }
     data = LabeledImages(images, store, **arguments)
     assert data.missing_count == 9
     pending = [open_store(store).find(key) in range(8, 16) for key in keys[1:]]
     missing = [0, *(n for n, gone in enumerate(pending, 1) if gone)]
-    whole = LabeledImages(images, finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), seed=5)
+    whole = LabeledImages(
+        images, finished, keys=folder_keys(images), augment=Crops((64, 64)), tokens=(8, 8), class_count=10, seed=5
+    )
     for n, (found, expected) in enumerate(
         zip(data.__getitems__([*range(30)]), whole.__getitems__([*range(30)]), strict=True)
     ):
@@ -147,7 +172,76 @@ def test_a_model_of_other_classes_or_without_a_grid_is_refused_at_once(images: I
     with pytest.raises(LabelError, match="the model has 1000 classes, and the labels in .* are of 10"):
         LabeledImages(images, finished, tokens=(8, 8), class_count=1000, **arguments)
     with pytest.raises(LabelError, match=r"tokens must be \(rows, columns\)"):
-        LabeledImages(images, finished, tokens=(0, 8), **arguments)
+        LabeledImages(images, finished, tokens=(0, 8), class_count=10, **arguments)
+    for tokens in (4, (4.5, 4), (4, 4, 4)):
+        with pytest.raises(LabelError, match=r"tokens must be \(rows, columns\) and keep a number of classes, whole"):
+            LabeledImages(images, finished, tokens=tokens, class_count=10, **arguments)
+
+
+def test_class_numbers_of_other_classes_are_refused_or_left_out(images: ImageFolder, finished: Path) -> None:
+    arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10}
+    images.classes = images.classes[:7]
+    with pytest.raises(LabelError, match="the data set has 7 classes, and the labels in .* are of 10: a class number"):
+        LabeledImages(images, finished, **arguments)
+    assert LabeledImages(images, finished, own_classes=False, **arguments)[3].label == -1
+    with pytest.raises(LabelError, match="which own_classes=False keeps out"):
+        LabeledImages(images, finished, own_classes=False, missing="class", **arguments)
+    images.classes = []
+    images.target_transform = lambda label: label + 10
+    with pytest.raises(LabelError, match="picture 3 has class 1., of 10 that the labels in .* are of"):
+        LabeledImages(images, finished, **arguments)[3]
+
+
+def test_it_is_counted_as_sequences_are(dataset: LabeledImages) -> None:
+    assert torch.equal(dataset[-1].pixels, dataset[29].pixels)
+    with pytest.raises(IndexError):
+        dataset[30]
+
+
+def test_keys_are_asked_for_where_they_are_not_known(images: ImageFolder, finished: Path) -> None:
+    arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10}
+    with pytest.raises(LabelError, match="the keys of a Subset's pictures are not known: give keys="):
+        LabeledImages(torch.utils.data.Subset(images, [0]), finished, **arguments)
+    whole = LabeledImages(images, finished, keys=folder_keys(images), **arguments)
+    known = LabeledImages(images, finished, **arguments)
+    assert torch.equal(known[3].targets.probabilities, whole[3].targets.probabilities)
+
+
+def test_pictures_of_unknown_size_are_refused_at_once(images: ImageFolder, tmp_path: Path) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=10, rows_per_shard=30)
+    store = create_store(tmp_path / "unknown.zarr", schema, folder_keys(images))
+    labels = random_labels(np.random.default_rng(0), 30, class_count=10)
+    labels.sizes[4] = 0
+    store.write(range(30), labels)
+    with pytest.raises(LabelError, match="does not say how large 1 of its pictures were, the first of them '2/00011"):
+        LabeledImages(images, tmp_path / "unknown.zarr", augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
+
+
+def test_the_papers_recipe_is_a_word_and_its_errors_are_switches(images: ImageFolder, finished: Path) -> None:
+    arguments = {"augment": Crops((64, 64)), "tokens": (4, 4), "class_count": 10, "keep": 10}
+    paper = LabeledImages(images, finished, recipe="paper", **arguments)
+    swapped = LabeledImages(images, finished, recipe=Paper(axes="swapped"), **arguments)
+    label = open_store(finished).read([open_store(finished).find(folder_keys(images)[3])])
+    view = Crops((64, 64)).draw(np.random.default_rng([0, 0, 3]), tuple(label.sizes[0].tolist()))
+    for data, axes in ((paper, "right"), (swapped, "swapped")):
+        expected = paper_targets(label, [view], (4, 4), class_count=10, smoothing=0, axes=axes)
+        found = dense(TokenTargets.stack([data[3].targets]), 10)
+        assert found == pytest.approx(expected.numpy(), abs=1e-5)
+    assert not torch.allclose(paper[3].targets.probabilities, swapped[3].targets.probabilities)
+    with pytest.raises(LabelError, match="recipe must be 'ours', 'paper' or a tokenlabel.paper.Paper, not 'theirs'"):
+        LabeledImages(images, finished, recipe="theirs", **arguments)
+
+
+def test_logits_are_for_the_papers_recipe_alone(images: ImageFolder, tmp_path: Path) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=10, rows_per_shard=30, scores="logit", score_type="float16")
+    store = create_store(tmp_path / "logits.zarr", schema, folder_keys(images))
+    labels = random_labels(np.random.default_rng(0), 30, class_count=10)
+    labels.sizes[:] = [picture.size[::-1] for picture, _ in images]
+    store.write(range(30), replace(labels, scores=(9 * labels.scores).astype(np.float16), kind="logit"))
+    arguments = {"augment": Crops((64, 64)), "tokens": (4, 4), "class_count": 10}
+    with pytest.raises(LabelError, match='are logits, as another tool wrote them: train on them with recipe="paper"'):
+        LabeledImages(images, store, **arguments)
+    assert LabeledImages(images, store, recipe="paper", **arguments)[0].targets.probabilities.sum() > 1
 
 
 def test_a_label_that_does_not_say_where_it_is_is_refused() -> None:

@@ -241,3 +241,38 @@ def test_a_batch_of_one_is_a_batch() -> None:
     targets = token_targets(labels, [View.whole()], TOKENS)
     loss = token_label_loss(torch.zeros(1, CLASSES), torch.zeros(1, 12, CLASSES), targets)
     assert loss.item() == pytest.approx(1.5 * np.log(CLASSES), rel=1e-5)
+
+
+def test_what_is_left_out_may_be_anything(targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Even not a number: it is not weighed with 0, but not looked at."""
+    outside = targets.outside.clone()
+    outside[2, 1:4] = True
+    some = TokenTargets(targets.classes, targets.probabilities, outside)
+    picture, tokens = logits
+    expected, broken = tokens.clone().requires_grad_(), tokens.clone()
+    broken[2, :3] = torch.nan
+    broken.requires_grad_()
+    losses = [token_label_loss(picture, each, some) for each in (expected, broken)]
+    assert losses[0] == losses[1]
+    for loss in losses:
+        loss.backward()
+    assert torch.equal(expected.grad, broken.grad)
+    assert not broken.grad[2, :3].any()
+
+
+def test_the_loss_of_no_pictures_is_nothing(targets: TokenTargets) -> None:
+    picture = torch.zeros(0, CLASSES, requires_grad=True)
+    tokens = torch.zeros(0, 12, CLASSES, requires_grad=True)
+    for label in (None, torch.zeros(0, dtype=torch.int64)):
+        loss = token_label_loss(picture, tokens, targets[:0], label=label)
+        assert loss == 0
+        loss.backward()
+
+
+@pytest.mark.parametrize("label", [-100, -1, CLASSES])
+def test_a_class_that_the_model_does_not_have_is_refused(
+    label: int, targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    wrong = torch.tensor([0, 1, label, 3, 4])
+    with pytest.raises(LabelError, match=f"label holds classes .*{label}.* of {CLASSES} that the model has; pictures"):
+        token_label_loss(*logits, targets, label=wrong)

@@ -179,3 +179,12 @@ def test_timms_mixing_leaves_the_targets_of_tokens_unmixed(
     tokens = torch.from_numpy(dense(targets, 2)).float()
     with pytest.raises(ValueError, match="dense targets shaped"):
         Mixup(**alphas, mode=mode, num_classes=2, multi_label=True)(pixels.clone(), tokens)
+
+
+@pytest.mark.parametrize("options", [{}, {"mixup": 0, "cutmix": 0, "mixtoken": 1}, {"mode": "element"}])
+def test_of_no_pictures_nothing_is_mixed(options: dict) -> None:
+    mix = Mixer((4, 4), 10, **options).draw(0, (32, 32), epoch=0, index=0)
+    targets = TokenTargets(torch.zeros(0, 17, 3, dtype=torch.int32), torch.zeros(0, 17, 3), torch.zeros(0, 17) > 0)
+    assert mix.pixels(torch.zeros(0, 3, 32, 32)).shape == (0, 3, 32, 32)
+    assert mix.targets(targets, class_count=10).classes.shape == (0, 17, 6)
+    assert mix.label(torch.zeros(0, dtype=torch.int64))[0].shape == (0, 2)

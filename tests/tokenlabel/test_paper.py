@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from storage import Box, LabelMap, Status
 from storage.labelmap import no_class
 from tests.labels import random_labels
+from tests.tokenlabel.distributions import dense
 from tokenlabel import LabelError, View, random_view, token_label_loss, token_targets
-from tokenlabel.paper import logits_of, paper_loss, paper_targets
+from tokenlabel.paper import Paper, logits_of, paper_loss, paper_targets
 from tokenlabel.warp import Warp
 
 CLASSES = 9
@@ -212,7 +213,7 @@ def test_what_the_recipe_has_no_answer_to_is_refused() -> None:
     options = {"class_count": CLASSES}
     with pytest.raises(LabelError, match="2 views were given for the labels of 1 pictures"):
         paper_targets(QUADRANTS, [View.whole()] * 2, (2, 2), **options)
-    with pytest.raises(LabelError, match="the label names class 8, of 8 that there are"):
+    with pytest.raises(LabelError, match="the labels name class 8, of 8 that there are"):
         paper_targets(QUADRANTS, [View.whole()], (2, 2), class_count=8)
     turned = Warp().transformed(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]]))
     with pytest.raises(LabelError, match="crops and mirrors; this picture was also turned"):
@@ -225,6 +226,50 @@ def test_what_the_recipe_has_no_answer_to_is_refused() -> None:
         paper_targets(unlabelled, [View.whole()], (2, 2), **options)
     with pytest.raises(LabelError, match=r"1 pictures of 4 tokens and 9 classes, the targets are \[1, 4, 9\]"):
         paper_loss(torch.zeros(1, 9), torch.zeros(1, 4, 9), torch.zeros(1, 4, 9))
+
+
+@pytest.mark.parametrize("axes", ["right", "swapped"])
+@pytest.mark.parametrize("geometry", ["box", "center"])
+@pytest.mark.parametrize("kind", ["probability", "logit"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_its_sparse_targets_are_the_dense_ones(
+    axes: str, geometry: str, kind: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On maps that begin at the first pixel, too; where all classes that a token meets are kept."""
+    rng = np.random.default_rng(3)
+    labels = random_labels(rng, 12, grid=(7, 7), k=3, class_count=60)
+    labels.boxes[6:] += 0.5 / 7
+    labels.sizes[:] = [[75, 100], [100, 75], [80, 80]] * 4
+    if kind == "logit":
+        labels = replace(labels, scores=(8 * labels.scores).astype(np.float16), kind="logit")
+    views = [random_view(rng, tuple(size), scale=(0.3, 0.8)) for size in labels.sizes.tolist()]
+    views = [View(Box(*(np.array(view.box.edges) * 0.8 + 0.1)), view.mirrored) for view in views]  # inside all maps
+    monkeypatch.setattr("tokenlabel.paper.COMPILED", compiled)
+    sparse = Paper(axes, geometry).targets(labels, views, (4, 3), class_count=60, keep=60)
+    expected = paper_targets(labels, views, (4, 3), class_count=60, smoothing=0, axes=axes, geometry=geometry)
+    assert not sparse.outside.any()
+    assert dense(sparse, 60) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_the_centre_is_cut_out_of_maps_that_begin_at_the_first_pixel_too() -> None:
+    wide = replace(QUADRANTS, sizes=np.array([[40, 80]], np.uint32))
+    shifted = replace(wide, boxes=np.array([[-0.25, -0.25, 0.75, 0.75]], np.float32))
+    for labels in (wide, shifted):
+        whole, centre = (
+            paper_targets(labels, [View.whole()], (1, 8), class_count=CLASSES, geometry=geometry)
+            for geometry in ("box", "center")
+        )
+        assert not torch.allclose(whole, centre, atol=1e-3)
+    far = replace(wide, boxes=np.array([[-0.5, 0, 1.5, 1]], np.float32))  # letterboxed, and known to be
+    assert torch.equal(
+        paper_targets(far, [View.whole()], (1, 8), class_count=CLASSES, geometry="center"),
+        paper_targets(far, [View.whole()], (1, 8), class_count=CLASSES),
+    )
+
+
+def test_switches_that_there_are_not_are_refused() -> None:
+    with pytest.raises(LabelError, match="axes must be 'right' or 'swapped' and geometry 'box' or 'center', not 'xy'"):
+        Paper(axes="xy")
 
 
 def test_a_warp_that_is_a_crop_is_a_crop() -> None:

@@ -19,6 +19,7 @@ from tests.tokenlabel.coordinates import (
     Agreement,
     agreement,
     coordinates,
+    labelled,
     pil_coordinates,
     pixel_centres,
 )
@@ -133,7 +134,7 @@ def test_a_chain_of_moves_is_read_as_one(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
 def test_a_frame_shows_nothing_whatever_fills_it(mode: str) -> None:
     pad = LabeledCompose([v2.Pad([5, 10, 15, 20], padding_mode=mode)])
-    _, label = pad(tv_tensors.Image(coordinates(75, 100)), LabelMap(LABEL))
+    _, label = pad(*labelled(tv_tensors.Image(coordinates(75, 100))))
     assert label.canvas == (105, 120)
     _, inside = label.warp.places(pixel_centres(105, 120))
     expected = np.zeros((105, 120), bool)
@@ -156,7 +157,8 @@ def test_crops_around_boxes_take_the_label_along() -> None:
     found, sizes = Agreement(), set()
     torch.manual_seed(0)
     for _ in range(30):
-        sample = pipeline({"image": tv_tensors.Image(coordinates(75, 100)), "boxes": boxes, "labels": LabelMap(LABEL)})
+        image, label = labelled(tv_tensors.Image(coordinates(75, 100)))
+        sample = pipeline({"image": image, "boxes": boxes, "labels": label})
         found.add(sample["image"], sample["labels"].warp)
         sizes.add(sample["labels"].canvas)
     assert found.worst < 1e-4
@@ -201,5 +203,5 @@ def test_there_are_angles_at_which_pil_and_tensors_round_differently() -> None:
 def test_a_label_is_told_when_its_picture_becomes_a_tensor(angle: float) -> None:
     turn = v2.Lambda(lambda each: functional.rotate(each, angle, expand=True), Image.Image, tv_tensors.Image, LabelMap)
     for steps in ([turn, v2.ToImage()], [v2.ToImage(), turn]):
-        picture, label = LabeledCompose(steps)(pil_coordinates(75, 100), LabelMap(LABEL))
+        picture, label = LabeledCompose(steps)(*labelled(pil_coordinates(75, 100)))
         assert label.canvas == picture.shape[-2:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from tests.tokenlabel.coordinates import LABEL, SHAPES, Agreement, agreement, coordinates, pil_coordinates
+from tests.tokenlabel.coordinates import LABEL, SHAPES, Agreement, agreement, coordinates, labelled, pil_coordinates
 from tokenlabel import LabelError
 from tokenlabel.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
 from tokenlabel.transforms import LabelMap, ResolveLabels
@@ -66,7 +67,7 @@ def test_what_changes_only_colours_leaves_the_label_where_it_is(name: str) -> No
     torch.manual_seed(0)
     changed = 0
     for _ in range(40):
-        picture, label = pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+        picture, label = pipeline(*labelled(pil_coordinates(75, 100)))
         assert label.warp.stages == ()
         changed += picture != pil_coordinates(75, 100)
     assert changed > 10
@@ -81,7 +82,7 @@ def test_every_operation_of_a_policy_either_moves_the_label_or_changes_only_colo
         magnitude = 0.0 if values is None else float(values[5])
         transform._AUGMENTATION_SPACE = {operation: (lambda *_, m=magnitude: torch.full((31,), m), False)}
         transform._policies = [((operation, 1.0, 5),)]
-        _, label = LabeledCompose([transform])(picture, LabelMap(LABEL))
+        _, label = LabeledCompose([transform])(*labelled(picture))
         assert bool(label.warp.stages) == (operation in MOVING), operation
 
 
@@ -89,14 +90,15 @@ def test_a_policy_is_drawn_as_torchvision_draws_it() -> None:
     for ours, theirs in ((RandAugment, v2.RandAugment), (TrivialAugmentWide, v2.TrivialAugmentWide)):
         for seed in range(10):
             torch.manual_seed(seed)
-            moved, _ = ours()(pil_coordinates(75, 100), LabelMap(LABEL))
+            moved, _ = ours()(*labelled(pil_coordinates(75, 100)))
             torch.manual_seed(seed)
             assert moved == theirs()(pil_coordinates(75, 100))
 
 
 def test_all_label_maps_of_a_sample_are_moved_and_nothing_else() -> None:
     torch.manual_seed(0)
-    sample = {"labels": [LabelMap(LABEL), LabelMap(LABEL)], "image": coordinates(75, 100), "class": torch.tensor(4)}
+    image, label = labelled(coordinates(75, 100))
+    sample = {"labels": [label, label.clone()], "image": image, "class": torch.tensor(4)}
     moved = policy("RandAugment", {"Rotate"})(sample)
     assert [len(label.warp.stages) for label in moved["labels"]] == [2, 2]
     assert moved["class"] is sample["class"]
@@ -171,14 +173,36 @@ def test_it_is_found_wherever_it_hides(where: str) -> None:
 
 
 def test_a_picture_that_was_changed_before_its_label_was_there_is_refused() -> None:
-    pipeline = LabeledCompose([v2.CenterCrop(40), ResolveLabels((2, 2))])
-    turned = pil_coordinates(75, 100).transpose(method=4)
+    picture = pil_coordinates(75, 100)
+    turned = picture.transpose(method=4)
     with pytest.raises(
         LabelError,
-        match="before the first transform, the picture has 100x75 pixels, but its label map is of one with 75x100: "
+        match="when its LabelMap is made, the picture has 100x75 pixels, but its label map is of one with 75x100: "
         r"something changed the picture alone. .* turned by EXIF",
     ):
-        pipeline(turned, LabelMap(LABEL))
+        labelled(turned)
+    pipeline = LabeledCompose([v2.CenterCrop(40), ResolveLabels((2, 2))])
+    with pytest.raises(LabelError, match="before the first transform, the picture has 100x75 pixels"):
+        pipeline(turned, LabelMap(LABEL, picture))
+
+
+@pytest.mark.parametrize("before", [v2.RandAugment(), v2.AugMix(), v2.GaussianBlur(5), v2.PILToTensor()])
+def test_a_step_before_a_labeled_compose_is_noticed(before: Callable[..., Any]) -> None:
+    """Even of a picture that is as large as before: who does not see the step cannot say that it moved nothing."""
+    pipeline = v2.Compose([before, LabeledCompose([v2.CenterCrop(40), ResolveLabels((2, 2))])])
+    torch.manual_seed(1)
+    with pytest.raises(LabelError, match="was made for another: a step before .* may have moved .* all steps into it"):
+        pipeline(*labelled(pil_coordinates(75, 100)))
+    with pytest.raises(LabelError, match=r"LabelMap\(label, picture\), but this one names none"):
+        pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+
+
+def test_what_comes_of_a_labeled_compose_is_watched_no_longer() -> None:
+    first = LabeledCompose([v2.RandomHorizontalFlip(1)])
+    again = LabeledCompose([LabeledCompose([v2.RandomHorizontalFlip(1)]), ResolveLabels((2, 2))])
+    with pytest.raises(LabelError, match="this one names none"):
+        again(*first(*labelled(pil_coordinates(75, 100))))
+    assert again(*labelled(pil_coordinates(75, 100)))[1].outside.shape == (5,)
 
 
 def test_a_transform_that_changes_the_picture_alone_is_named() -> None:
@@ -192,7 +216,7 @@ def test_a_transform_that_changes_the_picture_alone_is_named() -> None:
         match="after transform 3, Halved, the picture has 30x40 pixels, but its label map is of one with 75x100: .* "
         "a kernel for LabelMap",
     ):
-        pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+        pipeline(*labelled(pil_coordinates(75, 100)))
 
 
 def test_pictures_without_labels_pass_through() -> None:

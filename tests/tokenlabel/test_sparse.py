@@ -93,11 +93,13 @@ def test_what_was_padded_by_the_annotator_is_outside(monkeypatch: pytest.MonkeyP
 def test_compiled_or_not_a_picture_that_was_turned_has_the_same_targets(
     many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng, maps = np.random.default_rng(5), labels(5, 6, grid=(9, 7))
+    rng, maps = np.random.default_rng(5), labels(5, 8, grid=(9, 7))
     if many:
         maps = replace(maps, classes=maps.classes.astype(np.uint32) * 5000)
     warps = [Warp().transformed(np.eye(3) + rng.normal(size=(3, 3)) * [[0.3], [0.3], [0.05]]) for _ in range(4)]
-    warps += [warps[0].erased(Box(0.2, 0.1, 0.7, 0.5)).cropped(Box(-0.2, 0, 0.8, 1)), Warp().flipped()]
+    crop = Warp.of(View(Box(0.2, 0.1, 0.9, 0.6), mirrored=True))
+    warps += [warps[0].erased(Box(0.2, 0.1, 0.7, 0.5)).cropped(Box(-0.2, 0, 0.8, 1)), crop.flipped()]
+    warps += [crop.erased(Box(0.2, 0.1, 0.7, 0.5)), crop.cropped(Box(-0.2, 0, 0.8, 1.5)).flipped()]
     for tokens, keep in (((6, 5), 4), ((14, 14), 30)):
         compiled = sparse_targets(maps, warps, tokens, keep=keep)
         numpy = by_numpy(monkeypatch, maps, warps, tokens, keep=keep)

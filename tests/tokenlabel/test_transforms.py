@@ -19,7 +19,7 @@ from torchvision.transforms.v2.functional._utils import _KERNEL_REGISTRY
 import storage
 from storage import Box, Status
 from tests.labels import random_labels
-from tests.tokenlabel.coordinates import LABEL, Agreement, coordinates, pil_coordinates, pixel_centres
+from tests.tokenlabel.coordinates import LABEL, Agreement, coordinates, labelled, pil_coordinates, pixel_centres
 from tokenlabel import LabelError, TokenTargets, View, token_targets
 from tokenlabel.policies import LabeledCompose
 from tokenlabel.transforms import LabelMap, ResolveLabels
@@ -51,7 +51,7 @@ def test_changes_of_colour_leave_the_label_as_it_is() -> None:
             v2.Normalize([0.5] * 3, [0.5] * 3),
         ]
     )
-    picture, label = pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+    picture, label = pipeline(*labelled(pil_coordinates(75, 100)))
     assert picture.shape == (3, 75, 100)
     assert label.label is LABEL
     assert label.warp.stages == ()
@@ -138,7 +138,7 @@ class Samples(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         torch.manual_seed(index)
-        return self.pipeline(tv_tensors.Image(coordinates(75, 100)), LabelMap(LABEL))
+        return self.pipeline(*labelled(tv_tensors.Image(coordinates(75, 100))))
 
 
 def test_label_maps_come_through_the_loaders_workers_and_its_collate() -> None:
@@ -165,7 +165,7 @@ def test_a_crop_and_a_mirror_are_resolved_as_the_view_that_they_are() -> None:
             ResolveLabels((4, 5), keep=3),
         ]
     )
-    picture, targets = pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+    picture, targets = pipeline(*labelled(pil_coordinates(75, 100)))
     assert isinstance(picture, tv_tensors.Image)
     view = View(Box(10 / 75, 0.2, 60 / 75, 0.8), mirrored=True)
     expected = token_targets(storage.LabelMap.stack([LABEL]), [view], (4, 5), keep=3)[0]
@@ -180,7 +180,7 @@ def dense(targets: TokenTargets) -> torch.Tensor:
 
 def test_the_corners_of_a_turned_picture_are_resolved_as_outside() -> None:
     pipeline = LabeledCompose([v2.RandomRotation((45, 45), expand=True), v2.Resize((96, 96)), ResolveLabels((12, 12))])
-    _, targets = pipeline(tv_tensors.Image(coordinates(75, 75)), LabelMap(LABEL, canvas=(75, 75)))
+    _, targets = pipeline(*labelled(tv_tensors.Image(coordinates(75, 75)), canvas=(75, 75)))
     assert isinstance(targets, TokenTargets)
     outside = targets.outside[1:].reshape(12, 12)
     assert outside[:3, :3].all()
@@ -191,7 +191,7 @@ def test_the_corners_of_a_turned_picture_are_resolved_as_outside() -> None:
 
 def test_samples_of_any_shape_are_resolved_in_their_place() -> None:
     pipeline = LabeledCompose([v2.RandomCrop(40), ResolveLabels((2, 2))])
-    sample = {"id": 7, "pair": [coordinates(75, 100), LabelMap(LABEL)], "class": torch.tensor(3)}
+    sample = {"id": 7, "pair": [*labelled(coordinates(75, 100))], "class": torch.tensor(3)}
     moved = pipeline(sample)
     assert moved["id"] == 7
     assert moved["class"] == 3
@@ -201,8 +201,8 @@ def test_samples_of_any_shape_are_resolved_in_their_place() -> None:
 
 def test_a_smaller_copy_of_the_picture_says_so() -> None:
     pipeline = LabeledCompose([v2.CenterCrop((30, 40)), ResolveLabels((3, 3))])
-    _, large = LabeledCompose([v2.CenterCrop((60, 80)), ResolveLabels((3, 3))])(coordinates(75, 100), LabelMap(LABEL))
-    small = pipeline(coordinates(38, 50), LabelMap(LABEL, canvas=(38, 50)))[1]
+    _, large = LabeledCompose([v2.CenterCrop((60, 80)), ResolveLabels((3, 3))])(*labelled(coordinates(75, 100)))
+    small = pipeline(*labelled(coordinates(38, 50), canvas=(38, 50)))[1]
     torch.testing.assert_close(dense(small), dense(large), atol=0.05, rtol=0)
 
 
@@ -220,16 +220,22 @@ def test_a_label_that_does_not_know_its_picture_is_refused() -> None:
     ):
         LabelMap(missing)
     pipeline = LabeledCompose([ResolveLabels((2, 2))])
+    picture = coordinates(75, 100)
     with pytest.raises(LabelError, match="the picture has no label: its status is undecodable"):
-        pipeline(coordinates(75, 100), LabelMap(missing, canvas=(75, 100)))
+        pipeline(picture, LabelMap(missing, picture, canvas=(75, 100)))
 
 
 def test_a_sample_without_a_label_map_or_a_picture_is_refused() -> None:
     pipeline = LabeledCompose([ResolveLabels((2, 2))])
-    with pytest.raises(LabelError, match=r"found no LabelMap in the sample; give LabelMap\(label\) beside the picture"):
+    with pytest.raises(
+        LabelError, match=r"found no LabelMap in the sample; give LabelMap\(label, picture\) beside the picture"
+    ):
         pipeline(coordinates(75, 100), 3)
     with pytest.raises(LabelError, match="before the first transform, the sample has a LabelMap, but no picture"):
         pipeline(LabelMap(LABEL), 3)
+    for tokens in (4, (4.5, 4), (0, 4)):
+        with pytest.raises(LabelError, match=r"tokens must be \(rows, columns\) and keep a number of classes"):
+            ResolveLabels(tokens)
 
 
 def test_a_pipeline_that_nobody_checked_is_refused() -> None:
@@ -237,10 +243,10 @@ def test_a_pipeline_that_nobody_checked_is_refused() -> None:
     with pytest.raises(
         LabelError, match=r"outside of a LabeledCompose: .* make the pipeline a LabeledCompose\(\[...\]\)"
     ):
-        pipeline(pil_coordinates(75, 100), LabelMap(LABEL))
+        pipeline(*labelled(pil_coordinates(75, 100)))
     checked = LabeledCompose([v2.RandomHorizontalFlip()])
     with pytest.raises(LabelError, match="outside of a LabeledCompose"):
-        ResolveLabels((2, 2))(checked(pil_coordinates(75, 100), LabelMap(LABEL)))
+        ResolveLabels((2, 2))(checked(*labelled(pil_coordinates(75, 100))))
 
 
 @pytest.mark.parametrize("crop", [v2.FiveCrop(20), v2.TenCrop(20)])
@@ -248,4 +254,4 @@ def test_several_pictures_of_one_label_are_refused_by_the_label_itself(crop: Any
     with pytest.raises(
         LabelError, match="FiveCrop and TenCrop make several pictures of one, but a LabelMap goes with one"
     ):
-        crop(pil_coordinates(75, 100), LabelMap(LABEL))
+        crop(*labelled(pil_coordinates(75, 100)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,12 +27,14 @@ def coordinates(height: int, width: int) -> Image.Image:
 def test_each_pixel_of_the_training_picture_comes_from_the_place_that_the_view_names(
     seed: int, height: int, width: int
 ) -> None:
-    view = random_view(np.random.default_rng(seed), (height, width))
+    view = replace(random_view(np.random.default_rng(seed), (height, width)), flipped=bool(seed % 2))
     pixels = np.asarray(view.apply(coordinates(height, width), (32, 24)), float) / 255
     y = view.box.top + view.box.height * (np.arange(32) + 0.5) / 32
     x = view.box.left + view.box.width * (np.arange(24) + 0.5) / 24
     if view.mirrored:
         x = x[::-1]
+    if view.flipped:
+        y = y[::-1]
     assert np.abs(pixels[2:-2, 2:-2, 0] - y[2:-2, None]).max() < 0.02
     assert np.abs(pixels[2:-2, 2:-2, 1] - x[None, 2:-2]).max() < 0.02
 
@@ -39,7 +43,9 @@ def test_each_pixel_of_the_training_picture_comes_from_the_place_that_the_view_n
 @given(seed=st.integers(0, 2**32))
 def test_a_view_of_a_view_is_a_view_of_the_source(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    outer, inner = (random_view(rng, (100, 100), scale=(0.3, 1)) for _ in range(2))
+    outer, inner = (
+        replace(random_view(rng, (100, 100), scale=(0.3, 1)), flipped=bool(rng.random() < 0.5)) for _ in range(2)
+    )
     source = coordinates(100, 100)
     once = outer.then(inner).apply(source, (40, 40))
     twice = inner.apply(outer.apply(source, (400, 400)), (40, 40))
