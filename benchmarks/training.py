@@ -23,7 +23,7 @@ from benchmarks.table import table
 from storage import LabelMap, LabelStore, Schema, coding, create_store, open_store
 from tokenlabel import TokenTargets, View, collate, random_view, token_label_loss, token_targets
 from tokenlabel.dataset import Example
-from tokenlabel.kernel import cropped_targets
+from tokenlabel.kernel import published_targets
 
 ROWS, BATCH, TOKENS, KEEP = 16_384, 64, (14, 14), 8
 PLACES = 1 + TOKENS[0] * TOKENS[1]
@@ -106,7 +106,7 @@ def measure(folder: Path, *, rows: int = ROWS, rounds: int = 12, classes: tuple[
         return drawn[start : start + BATCH]
 
     def same(chosen: Rows) -> object:
-        return cropped_targets(logits.read(chosen), views(), TOKENS, KEEP, softmax_over=CLASS_COUNT)
+        return published_targets(logits.read(chosen), views(), TOKENS, KEEP, class_count=CLASS_COUNT)
 
     ways = {
         PEER: lambda chosen: published([pickles[row] for row in chosen.tolist()], views()),

@@ -18,7 +18,7 @@ from benchmarks.table import table
 from storage import Box, open_store, verify
 from storage.labelmap import no_class
 from tokenlabel import random_view
-from tokenlabel.kernel import cropped_targets
+from tokenlabel.kernel import published_targets
 
 PEAKED = np.array([200, 9, 5, 3, 2], np.uint8)  # score codes of a location
 
@@ -244,7 +244,7 @@ def test_the_recipes_numbers_are_the_recipes(tmp_path: Path) -> None:
     labels = training._logit_store(maps, tmp_path / "logits.zarr", 8).read(range(8))
     views = [random_view(np.random.default_rng(n), (375, 500), mirror=0) for n in range(8)]
     dense = training.published(paths, views).transpose(1, 2).numpy()
-    classes, probabilities, _ = cropped_targets(labels, views, training.TOKENS, 40, softmax_over=CLASS_COUNT)
+    classes, probabilities, _ = published_targets(labels, views, training.TOKENS, 40, class_count=CLASS_COUNT)
     apart = np.take_along_axis(dense, classes, -1) - probabilities
     assert np.abs(apart[probabilities > 0]).max() < 1e-4
     assert probabilities.sum(-1).mean() > 0.3

@@ -100,10 +100,27 @@ def refuse_without_label(labels: LabelMap) -> None:
     if (labels.status != Status.LABELLED).any():
         worst = int(labels.status[labels.status != Status.LABELLED].max())
         raise LabelError(f"the picture has no label: its status is {Status(worst).word}")
-    if not (labels.boxes[..., 2:] > labels.boxes[..., :2]).all() or not np.isfinite(labels.boxes).all():
+    refuse_nowhere(labels)
+
+
+def refuse_nowhere(labels: LabelMap) -> None:
+    """Refuse label maps, one or a batch, that are of no part of their picture.
+
+    Raises:
+        LabelError: a box is none.
+    """
+    if not covers_something(labels.boxes).all():
         raise LabelError(
             "a label does not say which part of its picture it covers; `annotate verify --deep` tells more"
         )
+
+
+def covers_something(boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which boxes [..., 4] have an area, some of it within the picture: bool [...]."""
+    finite = np.isfinite(boxes).all(-1)
+    top_left, bottom_right = boxes[..., :2], boxes[..., 2:]
+    meets = ((bottom_right > top_left) & (top_left < 1) & (bottom_right > 0)).all(-1)
+    return np.asarray(finite & meets)
 
 
 def axis_weights(
@@ -155,11 +172,13 @@ class Points:
     """Where the tokens are read of a picture that is more than a crop: each at a grid of points of its own.
 
     cells:  float64 [tokens_y · down, tokens_x · across, 2], the place of each point in cells of the label grid, (y, x)
-    inside: bool of the same points, whether it shows something of the picture that the label map reaches
+    seen:   bool of the same points, whether it shows something of the picture
+    inside: and whether the label map reaches that
     down, across: points of a token along each side: about one for each cell that the longest of them passes through
     """
 
     cells: NDArray[np.float64]
+    seen: NDArray[np.bool_]
     inside: NDArray[np.bool_]
     down: int
     across: int
@@ -173,17 +192,20 @@ class Points:
         longest = [np.abs(np.diff(far, axis=axis)).max(initial=0) for axis in (0, 1)]
         down, across = (int(np.clip(np.ceil(length - ROUNDING), _LEAST_POINTS, _MOST_POINTS)) for length in longest)
         height, width = rows * down, columns * across
-        places, inside = warp.places(_lattice((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width))
+        places, seen = warp.places(_lattice((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width))
         cells = _in_cells(label, places)
-        inside &= ((cells >= -BEYOND - ROUNDING) & (cells <= np.array(label.grid) + BEYOND + ROUNDING)).all(1)
-        return cls(cells.reshape(height, width, 2), inside.reshape(height, width), down, across)
+        inside = seen & ((cells >= -BEYOND - ROUNDING) & (cells <= np.array(label.grid) + BEYOND + ROUNDING)).all(1)
+        size = height, width
+        return cls(cells.reshape(*size, 2), seen.reshape(size), inside.reshape(size), down, across)
 
     @property
     def whole(self) -> NDArray[np.bool_]:
-        """Tokens all points of which are inside, bool [tokens_y, tokens_x]: of a picture that was only cropped, padded
-        and erased, they are read as those of the crop."""
-        height, width = self.inside.shape
-        of_token = self.inside.reshape(height // self.down, self.down, width // self.across, self.across)
+        """Tokens that show something of the picture at all points, bool [tokens_y, tokens_x].
+
+        Of a picture that was only cropped, padded and erased, they are read as those of the crop.
+        """
+        height, width = self.seen.shape
+        of_token = self.seen.reshape(height // self.down, self.down, width // self.across, self.across)
         whole: NDArray[np.bool_] = np.asarray(of_token.all((1, 3)))
         return whole
 
@@ -206,10 +228,11 @@ def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> Token
     weights[outside] = 0
     classes, dense = _palette(label)
     scores = (weights.astype(np.float32) @ dense.reshape(h * w, -1)).reshape(rows, columns, -1)
+    outside = outside.reshape(rows, columns)
     if frame := warp.frame:
-        whole = points.whole
-        scores[whole] = _align_crop(label, frame, tokens).scores[whole]
-    return TokenScores(classes, scores, outside.reshape(rows, columns))
+        whole, of_crop = points.whole, _align_crop(label, frame, tokens)
+        scores[whole], outside[whole] = of_crop.scores[whole], of_crop.outside[whole]
+    return TokenScores(classes, scores, outside)
 
 
 def _lattice(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from storage import Box
+from tokenlabel.errors import LabelError
 from tokenlabel.view import View, random_view
 from tokenlabel.warp import Warp
 
@@ -55,6 +56,15 @@ class Crops:
     size: tuple[int, int]
     draw: Callable[[np.random.Generator, tuple[int, int]], View] = random_view
     finish: Callable[[Image.Image], torch.Tensor] = normalised
+
+    def __post_init__(self) -> None:
+        """Refuse what is no size.
+
+        Raises:
+            LabelError: it is not (height, width).
+        """
+        if not isinstance(self.size, tuple | list) or len(self.size) != 2 or min(self.size) < 1:
+            raise LabelError(f"the size of crops must be (height, width) in pixels, not {self.size!r}")
 
     def __call__(self, picture: Image.Image, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
         """Draw a view, and apply it."""

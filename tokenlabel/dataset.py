@@ -10,15 +10,20 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from torch.utils.data import Dataset
+from torchvision import transforms as v1
 from torchvision.datasets import DatasetFolder
 
 from storage import KeyNotFoundError, LabelMap, LabelStore, Status, open_store
+from tokenlabel.align import covers_something
 from tokenlabel.augment import Augmentation
 from tokenlabel.errors import LabelError
-from tokenlabel.paper import Paper
+from tokenlabel.paper import PAPER_KEEP, Paper
 from tokenlabel.sparse import refuse_grid
 from tokenlabel.targets import TokenTargets, token_targets
+from tokenlabel.view import View
+from tokenlabel.warp import Warp
 
 _NO_ROW = -1
 
@@ -38,7 +43,8 @@ class LabeledImages(Dataset[Example]):
     index), whatever the batches and the loader's workers.
 
     Args:
-        images: any map-style dataset that gives (PIL picture, class number).
+        images: any map-style dataset that gives (PIL picture, class number), as it was labelled: one of torchvision's
+            must have no transform of its own.
         store: a label store, or its address.
         keys: the store's key of each picture; those of a torchvision folder are known, see `folder_keys`.
         augment: what makes training pictures: `Crops`, or a pipeline of torchvision's or timm's, `traced`.
@@ -50,14 +56,15 @@ class LabeledImages(Dataset[Example]):
             published recipe, from logits, too.
         missing: what is done with pictures that have no label: "refuse", or "class": their own class is what the whole
             picture is taught, and none of their tokens is taught anything. `missing_count` says how many they are.
-        keep: classes kept for each token.
+        keep: classes kept for each token; by default 8, and of the paper's recipe up to 64, so that none is lost.
         seed: of all chance.
 
     Raises:
         KeyNotFoundError: the store has no row for a key.
-        LabelError: a picture's row has no label, or does not say how large the picture was; there is not one key for
-            each picture; the store has another number of classes than the model, or than the data set says; its scores
-            are logits, and the recipe is ours; the tokens form no grid.
+        LabelError: a picture's row has no label, or does not say how large the picture was, or what of it the label
+            covers; there is not one key for each picture; the store has another number of classes than the model, or
+            other classes than the data set says; its scores are logits, and the recipe is ours; the data set has a
+            transform; the tokens form no grid.
     """
 
     def __init__(
@@ -72,15 +79,17 @@ class LabeledImages(Dataset[Example]):
         own_classes: bool = True,
         recipe: Literal["ours", "paper"] | Paper = "ours",
         missing: Literal["refuse", "class"] = "refuse",
-        keep: int = 8,
+        keep: int | None = None,
         seed: int = 0,
     ) -> None:
         self.images = images
         self.store = store if isinstance(store, LabelStore) else open_store(store)
+        self._recipe = Paper() if recipe == "paper" else recipe
+        keep = keep if keep is not None else 8 if recipe == "ours" else PAPER_KEEP
         self.tokens, self.keep, self.seed = tokens, keep, seed
         self._augment, self._own_classes = augment, own_classes
-        self._recipe = Paper() if recipe == "paper" else recipe
         refuse_grid(tokens, keep)
+        _refuse_pipelines(images, augment)
         if self._recipe != "ours" and not isinstance(self._recipe, Paper):
             raise LabelError(f"recipe must be 'ours', 'paper' or a tokenlabel.paper.Paper, not {recipe!r}")
         if keys is None:
@@ -133,10 +142,15 @@ class LabeledImages(Dataset[Example]):
         views, pixels, classes = [], [], []
         for index, row in zip(indices, rows.tolist(), strict=True):
             picture, label = self.images[index]
+            if not isinstance(picture, Image.Image):
+                raise LabelError(
+                    f"picture {index} is a {type(picture).__name__}, but has to be PIL's, as it was labelled; what "
+                    "makes a tensor of it belongs into augment=Traced([…])"
+                )
             if row != _NO_ROW:
                 _refuse_other_picture(index, picture, next(sizes))
             rng = np.random.default_rng([self.seed, int(self._epoch), index])
-            shown, view = self._augment(picture.convert("RGB"), rng)
+            shown, view = _shown(self._augment(picture.convert("RGB"), rng))
             pixels.append(shown)
             classes.append(torch.tensor(self._checked(index, label) if self._own_classes else -1))
             if row != _NO_ROW:
@@ -182,11 +196,19 @@ class LabeledImages(Dataset[Example]):
                 f"the model has {class_count} classes, and the labels in {self.store.address} are of {known}; they "
                 "must be the same classes"
             )
-        own = len(getattr(self.images, "classes", ())) if self._own_classes else 0
-        if own not in (0, known):
+        own = tuple(map(str, _attribute(self.images, "classes") or ())) if self._own_classes else ()
+        if len(own) not in (0, known):
             raise LabelError(
-                f"the data set has {own} classes, and the labels in {self.store.address} are of {known}: a class "
+                f"the data set has {len(own)} classes, and the labels in {self.store.address} are of {known}: a class "
                 "number does not mean the same in both. Give own_classes=False to train on the annotator's labels alone"
+            )
+        names = self.store.schema.class_names or own
+        if own and own != names and set(own) == set(names):
+            row = next(n for n, (mine, its) in enumerate(zip(own, names, strict=True)) if mine != its)
+            raise LabelError(
+                f"the data set's classes are those of the labels in {self.store.address}, but in another order: class "
+                f"{row} is {own[row]!r} in the one and {names[row]!r} in the other. Number them alike, or give "
+                "own_classes=False to train on the annotator's labels alone"
             )
 
     def _find(self, keys: Sequence[str], missing: str) -> np.ndarray:
@@ -218,7 +240,45 @@ class LabeledImages(Dataset[Example]):
                 f"{keys[int(unknown[0])]!r}: whether these are the pictures that were labelled cannot be known. Write "
                 "the labels again, with the pictures' sizes"
             )
+        nowhere = labelled[~covers_something(self.store.column("boxes")[rows[labelled]])]
+        if nowhere.size:
+            raise LabelError(
+                f"{self.store.address} does not say which part of its pictures {nowhere.size} labels cover, the first "
+                f"that of {keys[int(nowhere[0])]!r}; `annotate verify --deep` tells more"
+            )
         return rows
+
+
+def _attribute(images: Any, name: str) -> Any:
+    """What a data set, or that which it is a subset of, says of itself; None where it says nothing."""
+    while images is not None:
+        if (found := getattr(images, name, None)) is not None:
+            return found
+        images = getattr(images, "dataset", None)
+    return None
+
+
+def _refuse_pipelines(images: Any, augment: Any) -> None:
+    """Refuse what would move pixels and leave the label where it is."""
+    if _attribute(images, "transforms") is not None or (isinstance(images, DatasetFolder) and images.transform):
+        raise LabelError(
+            "the data set has a transform of its own, and its labels know nothing of what that moves: make it without, "
+            "and give augment=Traced(transform), of tokenlabel.torchvision_bridge or tokenlabel.timm_bridge"
+        )
+    if not callable(augment) or isinstance(augment, v1.Compose | nn.Module):
+        raise LabelError(
+            f"augment must be Crops(…), Traced(…), or a function (picture, generator) -> (pixels, view), not a "
+            f"{type(augment).__name__}; a pipeline as it is does not say what it moves: give Traced(pipeline), of "
+            "tokenlabel.torchvision_bridge or tokenlabel.timm_bridge"
+        )
+
+
+def _shown(result: Any) -> tuple[torch.Tensor, View | Warp]:
+    if isinstance(result, tuple) and len(result) == 2:
+        pixels, view = result
+        if isinstance(pixels, torch.Tensor) and isinstance(view, View | Warp):
+            return pixels, view
+    raise LabelError(f"augment must give (pixels, view), a tensor and a View or a Warp, not {result!r:.80}")
 
 
 def _refuse_other_picture(index: int, picture: Image.Image, size: Sequence[int]) -> None:

@@ -23,17 +23,30 @@ _MOST = 2**16  # classes for which a number each is kept without asking how many
 _NO_LOGIT = 1e300
 
 
-def cropped_targets(
-    labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int, *, softmax_over: int = 0
-) -> SparseTargets:
+def cropped_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int) -> SparseTargets:
     """The targets of b crops.
 
     Args:
-        labels: of b pictures, [b, h, w, k], labelled.
+        labels: of b pictures, [b, h, w, k], labelled, probabilities.
         views, tokens, keep: as `tokenlabel.sparse.sparse_targets` has them.
-        softmax_over: 0 where the scores are probabilities; where they are logits, how many classes the softmax is over
-            that follows the averaging, in which every class that a token does not meet has the logit 0.
     """
+    return _targets(labels, views, tokens, keep, softmax_over=0)
+
+
+def published_targets(
+    labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int, *, class_count: int
+) -> SparseTargets:
+    """The same of logits, as the published recipe has it: see `tokenlabel.paper`.
+
+    Points are `torchvision.ops.roi_align`'s: of the whole token, those less than half a cell beyond the map as at its
+    edge, and 0 further out. A softmax over all classes follows, in which each that a token does not meet has logit 0.
+    """
+    return _targets(labels, views, tokens, keep, softmax_over=class_count)
+
+
+def _targets(
+    labels: LabelMap, views: Sequence[View], tokens: tuple[int, int], keep: int, *, softmax_over: int
+) -> SparseTargets:
     count, (h, w) = len(views), labels.grid
     seen = np.array([view.box.edges for view in views], np.float64).reshape(count, 4)
     turned = np.array([(view.mirrored, view.flipped) for view in views], np.bool_).reshape(count, 2)
@@ -95,8 +108,12 @@ def _align(  # type: ignore[no-untyped-def]
     for n in range(count):
         of_picture, shares = labels[n].reshape(h * w * k), scores[n].reshape(h * w * k)
         top, left, bottom, right = regions[n]
-        _axis(top, bottom, reach[n, 0], reach[n, 2], down, row_ends, row_cover)
-        _axis(left, right, reach[n, 1], reach[n, 3], across, column_ends, column_cover)
+        if softmax_over:
+            _published_axis(top, bottom, down, row_ends, row_cover)
+            _published_axis(left, right, across, column_ends, column_cover)
+        else:
+            _axis(top, bottom, reach[n, 0], reach[n, 2], down, row_ends, row_cover)
+            _axis(left, right, reach[n, 1], reach[n, 3], across, column_ends, column_cover)
         for i in range(rows):
             for j in range(columns):
                 place = (rows - 1 - i if turned[n, 1] else i) * columns + (columns - 1 - j if turned[n, 0] else j)
@@ -168,6 +185,29 @@ def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-un
         first, last = cells, 0
         for sample in range(samples):
             at = min(max(low + (high - low) * (sample + 0.5) / samples - 0.5, 0.0), cells - 1.0)
+            below = int(at)
+            above = min(below + 1, cells - 1)
+            weights[token, below] += (1 - (at - below)) / samples
+            weights[token, above] += (at - below) / samples
+            first, last = min(first, below), max(last, above + 1)
+        ends[token, 0], ends[token, 1] = first, last
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _published_axis(start, stop, weights, ends, cover):  # type: ignore[no-untyped-def]
+    """The same as roi_align has it; every token counts, whatever it sees."""
+    tokens, cells = weights.shape
+    length = (stop - start) / tokens
+    samples = max(1, int(np.ceil(length - ROUNDING)))
+    for token in range(tokens):
+        weights[token] = 0
+        cover[token] = 1
+        first, last = cells, 0
+        for sample in range(samples):
+            at = start + length * (token + (sample + 0.5) / samples) - 0.5
+            if at < -1 or at > cells:
+                continue
+            at = min(max(at, 0.0), cells - 1.0)
             below = int(at)
             above = min(below + 1, cells - 1)
             weights[token, below] += (1 - (at - below)) / samples

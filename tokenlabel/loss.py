@@ -132,6 +132,11 @@ def token_label_loss(
             f"the model gave logits for {b} pictures of {t} tokens, the targets are for {targets.classes.shape[0]} of "
             f"{targets.classes.shape[1] - 1}; ask for targets with the model's own token grid"
         )
+    if picture_logits.shape != (b, token_logits.shape[2]):
+        raise LabelError(
+            f"the logits of the pictures must be [{b}, {token_logits.shape[2]}], as those of their tokens are, not "
+            f"{list(picture_logits.shape)}"
+        )
     if not b:
         return (
             picture_logits.float().sum() + token_logits.float().sum()
@@ -167,6 +172,7 @@ def _label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.
                 f"a soft label of {len(logits)} pictures is classes [{len(logits)}, m] and probabilities of the same "
                 f"shape, not {list(classes.shape)} and {list(probabilities.shape)}"
             )
+        _refuse_classes(classes[probabilities > 0] if not classes.is_cuda else classes, logits.shape[-1])
         return soft_cross_entropy(logits, classes, probabilities).mean()
     if label.shape != logits.shape[:1] or label.is_floating_point():
         raise LabelError(
@@ -174,9 +180,14 @@ def _label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.
             f"{list(label.shape)}. Where mixup has made a dense one of it, it has not mixed the targets of the tokens; "
             "mix with tokenlabel.mixing, and give its (classes, probabilities)"
         )
-    if not label.is_cuda and not 0 <= int(label.min()) <= int(label.max()) < logits.shape[-1]:
+    _refuse_classes(label, logits.shape[-1])
+    return F.cross_entropy(logits.float(), label.long())
+
+
+def _refuse_classes(label: torch.Tensor, class_count: int) -> None:
+    """Not asked on a GPU, where the question would wait for all work before it."""
+    if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
         raise LabelError(
-            f"label holds classes {int(label.min())} to {int(label.max())}, of {logits.shape[-1]} that the model has; "
+            f"label holds classes {int(label.min())} to {int(label.max())}, of {class_count} that the model has; "
             "pictures without a class have to be left out, or all be taught by the annotator alone (label=None)"
         )
-    return F.cross_entropy(logits.float(), label.long())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from storage import Box
 from tokenlabel.errors import LabelError
 from tokenlabel.loss import SoftLabel
 from tokenlabel.mix import NOTHING, Mix, Part
+from tokenlabel.sparse import refuse_grid
 from tokenlabel.targets import TokenTargets
 
 Mode = Literal["batch", "pair", "element"]
@@ -64,8 +65,14 @@ class Mixer:
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""
+        refuse_grid(self.grid, self.class_count)
+        if self.mode not in get_args(Mode) or self.partners not in get_args(Partners):
+            raise LabelError(
+                f"mode must be one of {get_args(Mode)} and partners one of {get_args(Partners)}, not {self.mode!r} and "
+                f"{self.partners!r}"
+            )
         alphas = self.mixup, self.cutmix, self.mixtoken
-        if min(alphas) < 0 or not any(alphas):
+        if not (min(alphas) >= 0 and any(alphas) and math.isfinite(sum(alphas))):
             raise LabelError(f"mixup, cutmix and mixtoken must be at least 0 and one of them above, not {alphas}")
         if not (0 <= self.switch <= 1 and 0 <= self.probability <= 1):
             raise LabelError(f"switch and probability must be in [0, 1], not {self.switch} and {self.probability}")

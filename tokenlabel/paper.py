@@ -29,7 +29,7 @@ from torchvision.ops import roi_align
 from storage import Box, LabelMap, Status
 from storage.labelmap import no_class
 from storage.scores import STEPS
-from tokenlabel.align import BEYOND, ROUNDING
+from tokenlabel.align import BEYOND, ROUNDING, refuse_nowhere
 from tokenlabel.errors import LabelError
 from tokenlabel.sparse import COMPILED, refuse_grid
 from tokenlabel.targets import TokenTargets
@@ -41,6 +41,7 @@ Geometry = Literal["box", "center"]
 
 # A remainder below half a step of its code rests as 0.
 _LEAST_REMAINDER = (0.5 / STEPS) ** 2
+PAPER_KEEP = 64  # classes that a token of five logits a cell may meet, and seldom does
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,7 @@ class Paper:
 
     Its targets are sparse. A softmax gives all classes that a token does not meet one and the same probability, and so
     does the remainder of `TokenTargets`: they are those of `paper_targets` without smoothing, wherever `keep` holds all
-    classes that a token meets (64 do for five logits a cell). Only where a crop reaches half a cell beyond its map are
-    tokens marked as outside. Smooth them with `TokenTargets.smoothed`, the sum of which is 1.
+    classes that a token meets. Smooth them with `TokenTargets.smoothed`, the sum of which is 1.
     """
 
     axes: Axes = "right"
@@ -75,9 +75,9 @@ class Paper:
         tokens: tuple[int, int],
         *,
         class_count: int,
-        keep: int = 8,
+        keep: int = PAPER_KEEP,
     ) -> TokenTargets:
-        """The targets of training pictures that were cut from labelled source pictures.
+        """The targets of training pictures that were cut from labelled source pictures; none of them is outside.
 
         Raises:
             LabelError: as `paper_targets` does, and where the tokens form no grid.
@@ -96,18 +96,18 @@ class Paper:
         regions = [self._region(labels[n], _crop(view)) for n, view in enumerate(views)]
         # What is read of a map is said in its own coordinates, as if it were one of the whole picture.
         maps = replace(labels, boxes=np.tile(np.array(Box.whole().edges, np.float32), (len(views), 1)))
-        found = kernel.cropped_targets(maps, regions, tokens, keep, softmax_over=class_count)
+        found = kernel.published_targets(maps, regions, tokens, keep, class_count=class_count)
         return TokenTargets(*map(torch.from_numpy, found))
 
     def _region(self, label: LabelMap, view: View) -> View:
         """The part of a map that is read for a crop: the view that takes the crop's place, in the map's coordinates."""
         box = label.box.locate(_seen(label, view, self.geometry))
+        box = box.mirrored() if view.mirrored else box  # the recipe turns the map about before it crops it
         if self.axes == "swapped":
-            # The recipe turns the map about before it crops it.
-            box = box.mirrored() if view.mirrored else box
             box = Box(box.left, box.top, box.right, box.bottom)
-            box = box.mirrored() if view.mirrored else box
-        return View(box, view.mirrored)
+        h, w = label.grid  # its crops are one cell long at least
+        box = Box(box.top, box.left, max(box.bottom, box.top + 1 / h), max(box.right, box.left + 1 / w))
+        return View(box.mirrored() if view.mirrored else box, view.mirrored)
 
 
 def paper_targets(
@@ -210,6 +210,7 @@ def _as_logits(labels: LabelMap, views: Sequence[View | Warp], class_count: int)
     if (unlabelled := np.flatnonzero(labels.status != Status.LABELLED)).size:
         word = Status(int(labels.status[unlabelled[0]])).word
         raise LabelError(f"picture {unlabelled[0]} has no label: its status is {word}")
+    refuse_nowhere(labels)
     named = labels.classes[labels.classes != no_class(labels.classes.dtype)]
     if named.max(initial=0) >= class_count:
         raise LabelError(f"the labels name class {named.max()}, of {class_count} that there are")

@@ -126,11 +126,12 @@ class LabeledCompose(v2.Compose):  # type: ignore[misc]
 
 def _refuse_other_picture(sample: Any) -> None:
     leaves, _ = tree_flatten(sample)
-    picture_of(leaves, when="before the first transform")
+    picture = picture_of(leaves, when="before the first transform")
     for label in leaves:
-        if isinstance(label, LabelMap) and not (label.watched or any(leaf is label.picture for leaf in leaves)):
+        if isinstance(label, LabelMap) and not (label.watched or picture is label.picture):
             raise LabelError(
                 "a label map must have been made for the very picture that it comes with, LabelMap(label, picture), "
+                "the first of the sample, "
                 f"but this one {'was made for another' if label.picture is not None else 'names none'}: a step before "
                 "this LabeledCompose may have moved the picture and left the label behind. Put all steps into it"
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,14 +62,15 @@ def sparse_targets(
     return (_by_kernel if COMPILED else _by_numpy)(labels, views, tokens, keep)
 
 
-def refuse_grid(tokens: object, keep: object) -> None:
+def refuse_grid(tokens: Any, keep: Any) -> None:
     """Refuse tokens that are no grid, and a number of classes that is none.
 
     Raises:
         LabelError: not (rows, columns), each a whole number of at least 1, or not such a number of classes.
     """
     sides = tokens if isinstance(tokens, tuple | list) else ()
-    if len(sides) != 2 or not all(isinstance(each, int | np.integer) and each >= 1 for each in (*sides, keep)):
+    whole = (isinstance(each, int | np.integer) and not isinstance(each, bool) for each in (*sides, keep))
+    if len(sides) != 2 or not all(whole) or min(*sides, keep) < 1:
         raise LabelError(
             f"tokens must be (rows, columns) and keep a number of classes, whole and at least 1, not {tokens!r} and "
             f"{keep!r}"
@@ -106,7 +107,9 @@ def from_boxes(
             f"box {first} is {edges[first].tolist()}; it must be top, left, bottom, right inside [0, 1], in parts of "
             "the source picture's height and width and not in pixels"
         )
-    mirrored = np.zeros(len(labels), bool) if flips is None else np.asarray(flips, bool)
+    mirrored = np.zeros(len(labels), bool) if flips is None else np.asarray(flips)
+    if mirrored.shape != (len(labels),) or mirrored.dtype != bool:
+        raise LabelError(f"flips must be bool [{len(labels)}], not {mirrored.dtype} {list(mirrored.shape)}")
     views = [View(Box.from_edges(box), bool(flip)) for box, flip in zip(edges, mirrored, strict=True)]
     return sparse_targets(labels, views, tokens, keep=keep)
 

@@ -73,7 +73,11 @@ class TokenTargets:
         Args:
             class_count: C.
             distinct: of these targets, where it is at hand, so that it is not found again.
+
+        Raises:
+            LabelError: the targets name a class beyond C; not asked on a GPU, which would have to be waited for.
         """
+        self._refuse_beyond(class_count)
         others = class_count - (self.distinct if distinct is None else distinct).sum(-1)
         return torch.where(others > 0, self.remainder / others.clamp(min=1), 0)
 
@@ -116,6 +120,7 @@ class TokenTargets:
         """
         if not 0 <= smoothing <= 1:
             raise LabelError(f"smoothing is the part that all classes share, in [0, 1], not {smoothing}")
+        self._refuse_beyond(class_count)
         even = self.distinct * (smoothing / class_count)
         return TokenTargets(self.classes, (1 - smoothing) * self.probabilities + even, self.outside)
 
@@ -223,6 +228,16 @@ class TokenTargets:
         """For each entry, what all entries of its place that name its class have together."""
         same = self.classes[..., :, None] == self.classes[..., None, :]
         return (same * self.probabilities[..., None, :]).sum(-1)
+
+    def _refuse_beyond(self, class_count: int) -> None:
+        if self.classes.is_cuda or torch.compiler.is_compiling() or not self.classes.numel():
+            return
+        largest = int(self.classes.max())
+        if largest >= class_count and bool((self.probabilities[self.classes >= class_count] > 0).any()):
+            raise LabelError(
+                f"the targets name class {largest}, of {class_count} that there are said to be; give the class_count "
+                "of the store that they come from"
+            )
 
     def _checked(self, label: torch.Tensor, class_count: int = 1 << 31) -> torch.Tensor:
         pictures = self.outside.shape[:-1]

@@ -177,6 +177,18 @@ def test_a_crop_that_was_padded_and_erased_is_read_as_a_crop_wherever_it_shows_w
     assert padded.scores[8:] == pytest.approx(plain.scores, abs=1e-6)
 
 
+@pytest.mark.parametrize("change", [Warp().mirrored(), Warp().flipped(), Warp()])
+def test_erasing_a_corner_changes_no_label_elsewhere_whatever_the_label_covers(change: Warp) -> None:
+    """Of a map of the picture's middle, too, whose edges cut tokens in two."""
+    label = replace(MAPS[18, 18], boxes=np.array([0, 0.125, 1, 0.875], np.float32))
+    plain, erased = align(label, change, (16, 14)), align(label, change.erased(Box(0.95, 0.95, 1, 1)), (16, 14))
+    far = np.ones((16, 14), bool)
+    far[-1, -1] = False
+    assert (plain.outside[far] == erased.outside[far]).all()
+    assert erased.scores[far] == pytest.approx(plain.scores[far], abs=1e-6)
+    assert erased.outside[-1, -1]
+
+
 def test_a_picture_that_stands_on_its_head_has_its_tokens_there() -> None:
     crop = View(Box(0.2, 0.1, 0.83, 0.71))
     upright, flipped = align(MAPS[6, 5], crop, (5, 3)), align(MAPS[6, 5], Warp.of(crop).flipped(), (5, 3))

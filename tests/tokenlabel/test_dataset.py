@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision import transforms as v1
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from storage import KeyNotFoundError, Schema, create_store, open_store
 from tests.labels import random_labels
@@ -250,3 +252,41 @@ def test_a_label_that_does_not_say_where_it_is_is_refused() -> None:
     nowhere.boxes[:] = np.nan
     with pytest.raises(LabelError, match="does not say which part of its picture"):
         sparse_targets(nowhere, [View.whole()], (2, 2))
+
+
+def test_classes_in_another_order_are_refused(images: ImageFolder, finished: Path) -> None:
+    arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10, "keys": folder_keys(images)}
+    images.classes = images.classes[::-1]
+    for pictures in (images, torch.utils.data.Subset(images, range(30))):
+        with pytest.raises(LabelError, match="but in another order: class 0 is '9' in the one and '0' in the other"):
+            LabeledImages(pictures, finished, **arguments)
+
+
+def test_what_would_move_pixels_unseen_is_refused_at_once(images: ImageFolder, finished: Path) -> None:
+    arguments = {"tokens": (8, 8), "class_count": 10}
+    for pipeline in (v1.Compose([v1.RandomHorizontalFlip()]), v2.Compose([v2.RandomHorizontalFlip()]), None):
+        with pytest.raises(LabelError, match="augment must be Crops.* does not say what it moves: give Traced"):
+            LabeledImages(images, finished, augment=pipeline, **arguments)
+    moved = ImageFolder(images.root, transform=v1.RandomHorizontalFlip(1.0))
+    for pictures in (moved, torch.utils.data.Subset(moved, range(30))):
+        with pytest.raises(LabelError, match="has a transform of its own"):
+            LabeledImages(pictures, finished, augment=Crops((64, 64)), keys=folder_keys(images), **arguments)
+    nothing = LabeledImages(images, finished, augment=lambda picture, rng: (torch.zeros(3), None), **arguments)
+    with pytest.raises(LabelError, match=r"augment must give \(pixels, view\), a tensor and a View or a Warp, not"):
+        nothing[0]
+    with pytest.raises(LabelError, match=r"the size of crops must be \(height, width\)"):
+        Crops(64)
+
+
+def test_labels_of_no_part_of_their_picture_are_refused_at_once(images: ImageFolder, tmp_path: Path) -> None:
+    arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10}
+    for n, box in enumerate(([np.nan] * 4, [0.5, 0, 0.5, 1], [5, 5, 6, 6])):
+        schema = Schema(grid=(6, 5), k=3, class_count=10, rows_per_shard=30)
+        store = create_store(tmp_path / f"{n}.zarr", schema, folder_keys(images))
+        labels = random_labels(np.random.default_rng(0), 30, class_count=10)
+        labels.boxes[4] = box
+        store.write(range(30), labels)
+        with pytest.raises(
+            LabelError, match="which part of its pictures 1 labels cover, the first .*00011"
+        ):
+            LabeledImages(images, store, **arguments)

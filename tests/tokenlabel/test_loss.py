@@ -276,3 +276,14 @@ def test_a_class_that_the_model_does_not_have_is_refused(
     wrong = torch.tensor([0, 1, label, 3, 4])
     with pytest.raises(LabelError, match=f"label holds classes .*{label}.* of {CLASSES} that the model has; pictures"):
         token_label_loss(*logits, targets, label=wrong)
+    soft = wrong[:, None], torch.ones(5, 1)
+    with pytest.raises(LabelError, match=f"of {CLASSES} that the model has"):
+        token_label_loss(*logits, targets, label=soft)
+
+
+def test_logits_of_other_pictures_or_classes_are_refused(
+    targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    for picture in (torch.zeros(5, CLASSES - 1), torch.zeros(1, CLASSES), torch.zeros(5)):
+        with pytest.raises(LabelError, match=rf"must be \[5, {CLASSES}\], as those of their tokens are"):
+            token_label_loss(picture, logits[1], targets)

@@ -188,3 +188,26 @@ def test_of_no_pictures_nothing_is_mixed(options: dict) -> None:
     assert mix.pixels(torch.zeros(0, 3, 32, 32)).shape == (0, 3, 32, 32)
     assert mix.targets(targets, class_count=10).classes.shape == (0, 17, 6)
     assert mix.label(torch.zeros(0, dtype=torch.int64))[0].shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"grid": (8.5, 8)}, "tokens must be"),
+        ({"class_count": 0}, "keep a number of classes"),
+        ({"mode": "bogus"}, "mode must be one of"),
+        ({"partners": "bogus"}, "partners one of"),
+        ({"mixup": float("nan")}, "must be at least 0"),
+    ],
+)
+def test_options_that_there_are_not_are_refused(options: dict, words: str) -> None:
+    with pytest.raises(LabelError, match=words):
+        Mixer(**{"grid": GRID, "class_count": 2, **options})
+
+
+def test_fewer_classes_than_the_targets_name_are_refused() -> None:
+    targets = TokenTargets(torch.full((2, 17, 1), 7, dtype=torch.int32), torch.ones(2, 17, 1), torch.zeros(2, 17) > 0)
+    with pytest.raises(LabelError, match="the targets name class 7, of 2 that there are said to be"):
+        mixer().draw(2, SIZE, epoch=0, index=0).targets(targets, class_count=2)
+    with pytest.raises(LabelError, match="the targets name class 7"):
+        targets.smoothed(0.1, class_count=2)
