@@ -4,13 +4,16 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test trainers bench check format clean
+.PHONY: help demo test faults trainers bench check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## label real pictures, look at the labels, train on them: 4 to 5 minutes on 2 cores
 	$(BIN)/python -m demo
+
+faults: $(INSTALLED)  ## kill, fill and cut off real jobs in all ways that docs/reliability.md lists
+	FAULTS=all $(BIN)/python -m pytest tests/test_faults.py
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,7 @@ More settings, as options or in the file: --model-kwarg KEY=VALUE, --batch-size,
 --exif ignore|apply. docs/annotators.md says what they do."""
 
 
+_NOT_SETTINGS = {"config", "as_json", "part", "failures", "assume"}  # they are of one call
 # What is written in a way of its own: the types that it can have in a file, and how it is written, for a person.
 _WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
     "input_sizes": ((int, str), "a number of pixels, 224, or height and width, 192x256"),
@@ -143,7 +147,7 @@ def _settings(command: click.Command) -> dict[str, click.Option]:
         name.removeprefix("--"): option
         for option in command.params
         for name in option.opts
-        if isinstance(option, click.Option) and name.startswith("--") and option.name not in ("config", "as_json")
+        if isinstance(option, click.Option) and name.startswith("--") and option.name not in _NOT_SETTINGS
     }
 
 
@@ -168,7 +172,7 @@ def _expected(option: click.Option) -> tuple[tuple[type, ...], str]:
         return (str,), f"one of {', '.join(map(json.dumps, kind.choices))}"
     if isinstance(kind, click.IntRange):
         return (int,), f"a whole number, {kind.min} or more"
-    return ((int, float), "a number") if kind is click.FLOAT else ((str,), "text")
+    return ((int, float), "a number") if isinstance(kind, click.FloatRange) or kind is click.FLOAT else ((str,), "text")
 
 
 def _recipe_options(command: Any) -> Any:
@@ -230,25 +234,65 @@ def _recipe_options(command: Any) -> Any:
     return command
 
 
-@main.command(epilog=_MORE)
+_MORE_OF_RUN = """\b
+On clusters (docs/cluster.md): --ray-address ADDRESS|auto, --gpus-per-worker N,
+--cpus-per-worker N, --shards A-B for a part, --local without Ray, --failures FILE."""
+
+
+def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) -> range | None:
+    """The numbers of "0-311", or of "7"."""
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+        raise click.BadParameter(f"give the first and the last shard, as in 0-311; not {text!r}")
+    return range(int(first), int(last or first) + 1)
+
+
+def _labelling_options(command: Any) -> Any:
+    """What `run` and `plan` take beside the recipe."""
+    for option in reversed(
+        [
+            click.option("--temperature", type=float, default=1.0, metavar="T", help="From `annotate calibrate`."),
+            click.option(
+                "-k", "--top-k", "k", type=click.IntRange(min=1), default=5, help="Classes kept at each location: 5."
+            ),
+            click.option("--workers", type=click.IntRange(min=1), help="By default one for each GPU or core."),
+            click.option("--rows-per-shard", type=click.IntRange(min=1), hidden=True),
+            click.option("--compile/--no-compile", "compiled", default=None, hidden=True),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@main.command(epilog=f"{_MORE}\n\n{_MORE_OF_RUN}")
 @click.argument("images")
 @_STORE
 @_recipe_options
-@click.option("--temperature", type=float, default=1.0, metavar="T", help="From `annotate calibrate`.")
-@click.option("-k", "--top-k", "k", type=click.IntRange(min=1), default=5, help="Classes kept at each location: 5.")
-@click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default one for each GPU or core.")
-@click.option("--rows-per-shard", type=click.IntRange(min=1), hidden=True)
-@click.option("--compile/--no-compile", "compiled", default=None, hidden=True)
+@_labelling_options
+@click.option("--ray-address", default="local", hidden=True)
+@click.option("--gpus-per-worker", type=click.FloatRange(min=0), hidden=True)
+@click.option("--cpus-per-worker", type=click.FloatRange(min=0), hidden=True)
+@click.option("--local", is_flag=True, hidden=True)
+@click.option("--shards", "part", callback=_shards, hidden=True)
+@click.option("--failures", type=click.Path(path_type=Path), hidden=True)
 @_JSON
 def run(
     images: str,
     store: str,
     k: int,
-    workers: int | None,
     batch_size: int,
     rows_per_shard: int | None,
     compiled: bool | None,
+    part: range | None,
+    failures: Path | None,
     as_json: bool,
+    workers: int | None,
+    ray_address: str,
+    gpus_per_worker: float | None,
+    cpus_per_worker: float | None,
+    local: bool,
     **settings: Any,
 ) -> None:
     """Label every picture of IMAGES into STORE; run it again to go on.
@@ -256,35 +300,132 @@ def run(
     IMAGES is a folder, tar files, a list of paths, or a data set on disk (docs/sources.md). STORE becomes a Zarr
     group; where it is there and was made with the same settings, only what is missing is labelled.
     """
-    from tqdm import tqdm
-
     from annotate.images import open_images
+    from annotate.progress import reporting
     from annotate.run import default_precision
     from annotate.run import run as label
-    from annotate.workers import RayWorkers
 
+    at_work = _workers(local, workers, ray_address, gpus_per_worker, cpus_per_worker)
     source = open_images(images)
     precision = settings.pop("precision")
     recipe = _recipe(**settings, precision=default_precision(store) if precision == "auto" else precision)
-    with tqdm(total=len(source.keys), unit=" images", desc="labelling", smoothing=0.1) as bar:
+    # Ray prints what it has to say of dead workers, and stdout is for the answer.
+    with (
+        _ended_by_sigterm(),
+        redirect_stdout(sys.stderr),
+        reporting("labelling", workers=lambda: at_work.count) as reporter,
+    ):
         summary = label(
             source,
             store,
             recipe,
-            RayWorkers(workers),
+            at_work,
             k=k,
             rows_per_shard=rows_per_shard,
             batch_size=batch_size,
             compiled=compiled,
-            report=_reporter(bar),
-            say=lambda sentence: bar.write(sentence, file=sys.stderr),
+            part=part,
+            report=reporter.report,
+            say=reporter.say,
         )
+    listed = _write_failures(summary, store, failures)
     if as_json:
         click.echo(json.dumps(summary.to_json()))
     else:
         click.echo(summary.describe())
+        if listed:
+            click.echo(f"all that could not be labelled: {listed}")
         click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
     sys.exit(DONE if summary.complete else UNFINISHED)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """What a batch system sends first is taken as Ctrl-C is."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _workers(local: bool, count: int | None, address: str, gpus: float | None, cpus: float | None) -> Any:
+    """Who does the work."""
+    if local:
+        if count not in (None, 1) or address != "local" or gpus is not None or cpus is not None:
+            raise click.UsageError(
+                "--local works in this process alone: leave out --workers, --ray-address, --gpus-per-worker and "
+                "--cpus-per-worker, or start more of it, each with its own --shards"
+            )
+        from annotate.workers import LocalWorkers
+
+        return LocalWorkers()
+    from annotate.ray_workers import RayWorkers
+
+    return RayWorkers(count, gpus_per_worker=gpus, cpus_per_worker=cpus, address=address)
+
+
+def _write_failures(summary: Any, store: str, path: Path | None) -> Path | None:
+    """Write key, status and reason of each picture without a label, if there is any and a place for it."""
+    if path is None:
+        if not summary.failures or "://" in store:
+            return None
+        path = Path(f"{store.rstrip('/')}-failures.csv")
+    import csv
+
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("key", "status", "reason"), *summary.failures])
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+@main.command(epilog=_MORE)
+@click.argument("images")
+@_recipe_options
+@_labelling_options
+@click.option("--assume", type=click.IntRange(min=1), metavar="N", help="Reckon with N pictures: 1281167 for ImageNet.")
+@_JSON
+def plan(
+    images: str,
+    k: int,
+    batch_size: int,
+    rows_per_shard: int | None,
+    compiled: bool | None,
+    workers: int | None,
+    assume: int | None,
+    as_json: bool,
+    precision: str,
+    **settings: Any,
+) -> None:
+    """Say what `annotate run` on IMAGES will take: shards, bytes, and hours, from a probe of some pictures here."""
+    import os
+
+    import torch
+    from tqdm import tqdm
+
+    from annotate.images import open_images
+    from annotate.plan import PROBED
+    from annotate.plan import plan as reckon
+
+    source = open_images(images)
+    gpus = torch.cuda.device_count()
+    automatic = "bfloat16" if gpus else "float32"
+    recipe = _recipe(**settings, precision=automatic if precision == "auto" else precision)
+    with tqdm(total=PROBED, unit=" images", desc="probing") as bar:
+        found = reckon(
+            source,
+            recipe,
+            k=k,
+            rows_per_shard=rows_per_shard,
+            batch_size=batch_size,
+            compiled=compiled,
+            pictures=assume,
+            workers=workers or gpus or os.cpu_count() or 1,
+            report=bar.update,
+        )
+    click.echo(json.dumps(found.to_json()) if as_json else found.describe())
 
 
 def _recipe(
@@ -369,32 +510,28 @@ def calibrate(
 
 @main.command()
 @_STORE
+@click.option("--watch", is_flag=True, help="Say it again every few seconds, until all is done.")
+@click.option("--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds, with --watch.")
 @_JSON
-def status(store: str, as_json: bool) -> None:
-    """Say how far STORE is, from the store alone."""
+def status(store: str, watch: bool, every: float, as_json: bool) -> None:
+    """Say how far STORE is, from the store alone: from any machine, while others are at work on it."""
+    import time
+
+    from annotate.standing import Watch
     from storage import open_store
 
-    opened = open_store(store)
-    shards = list(opened.records())
-    records = [record for _, record in shards if record]
-    pending = [rows for rows, record in shards if record is None]
-    answer = {
-        "store": store,
-        "pictures": len(opened),
-        "labelled": sum(record.labelled for record in records),
-        "failed": sum(len(record.failures) for record in records),
-        "pending": sum(map(len, pending)),
-        "shards": len(shards),
-        "shards_pending": len(pending),
-    }
-    if as_json:
-        click.echo(json.dumps(answer))
-        return
-    click.echo(
-        f"{answer['labelled']:,} of {answer['pictures']:,} pictures labelled, {answer['failed']:,} could not be, "
-        f"{answer['pending']:,} pending"
-    )
-    click.echo(f"{len(shards) - len(pending):,} of {len(shards):,} shards finished")
+    seen = Watch(open_store(store))
+    while True:
+        now = seen.look()
+        if as_json:
+            click.echo(json.dumps({"store": store, **now.to_json()}))
+        else:
+            if watch and sys.stdout.isatty():
+                click.clear()
+            click.echo(now.describe())
+        if not watch or not now.pending:
+            return
+        time.sleep(every)
 
 
 @main.command()
@@ -511,13 +648,13 @@ def convert(
     SOURCE is a tree of other tools' .pt files, kept to the bit as logits; with --to, TARGET becomes such a tree, for
     trainers that read nothing else.
     """
-    from tqdm import tqdm
+    from annotate.progress import reporting
 
     if layout and tree:
         raise click.UsageError("give --from or --to, not both; convert to a store in between")
     if layout and (images is None or geometry is None):
         raise click.UsageError("--from needs --images and --geometry: the tree's files record neither")
-    with tqdm(unit=" images", desc="converting", smoothing=0.1) as bar:
+    with reporting("converting") as reporter:
         if layout and images:
             from annotate.images import FolderImages
             from annotate.legacy import import_tree
@@ -530,36 +667,19 @@ def convert(
                 layout=layout,
                 geometry=geometry,
                 class_count=classes,
-                report=_reporter(bar),
+                report=reporter.report,
             )
         elif tree:
             from annotate.legacy import export_tree
             from storage import open_store
 
-            summary = export_tree(open_store(source), Path(target), report=_reporter(bar))
+            summary = export_tree(open_store(source), Path(target), report=reporter.report)
         else:
             from storage import copy, open_store
 
-            summary = copy(open_store(source), target, report=_reporter(bar))
+            summary = copy(open_store(source), target, report=reporter.report)
     click.echo(json.dumps(summary.to_json()) if as_json else summary.describe())
     sys.exit(DONE if summary.complete else UNFINISHED)
-
-
-def _reporter(bar: Any) -> Any:
-    """What moves a bar by the progress of a run."""
-    told = False
-
-    def report(progress: Any) -> None:
-        nonlocal told
-        if not told:  # what an earlier run did is no speed of this one
-            bar.total, bar.initial, bar.n = progress.total, progress.done, progress.done
-            bar.refresh()
-            told = True
-        bar.update(progress.done - bar.n)
-        if progress.failed:
-            bar.set_postfix(failed=progress.failed)
-
-    return report
 
 
 _PUBLICATION = [

@@ -20,3 +20,7 @@ class PictureError(Exception):
     def __reduce__(self) -> tuple[type[PictureError], tuple[Status, str]]:
         """Both arguments travel between processes."""
         return type(self), (self.status, self.reason)
+
+
+class SourceGoneError(AnnotateError):
+    """The collection of pictures is gone as a whole. No picture is to blame, and no other shard would fare better."""

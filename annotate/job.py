@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -20,17 +17,10 @@ from annotate.annotator import Annotator, Prepared
 from annotate.decode import decode
 from annotate.errors import AnnotateError, PictureError
 from annotate.images.source import PictureReader
+from annotate.patience import PatientReader
 from annotate.recipe import Recipe
+from annotate.shard import Shard, finish
 from storage import LabelMap, Record, Status, open_store
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One task: the rows of a shard, what the source's reader reads each by, and which attempt this is."""
-
-    rows: range
-    handles: Sequence[Any]
-    attempt: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +37,7 @@ class LabelJob:
     k: int
     batch_size: int = 32
     compiled: bool = False
+    run: str = ""
 
     def start(self) -> Callable[[Shard], Record]:
         """Open the store and load the networks, once; the function that labels a shard and writes it."""
@@ -68,23 +59,16 @@ class LabelJob:
                 f"the model answers with {annotator.class_count} classes on a {annotator.grid} grid, the store "
                 f"{self.address} was made for {store.schema.class_count} on {store.schema.grid}"
             )
+        reader = PatientReader(self.reader)
         decoders = ThreadPoolExecutor(_decoders(device), "decoder", torch.set_num_threads, (1,))
 
-        def label(shard: Shard) -> Record:
-            started = time.monotonic()
-            with one_thread():
-                labels, reasons = label_shard(annotator, self.reader, shard, self.batch_size, decoders)
-            run = {
-                "attempt": shard.attempt,
-                "seconds": round(time.monotonic() - started, 3),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "worker": f"{platform.node()}:{os.getpid()}",
-                "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-                "compiled": self.compiled,
-            }
-            return store.write(shard.rows, labels, reasons=reasons, run=run)
+        about = {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "compiled": self.compiled}
 
-        return label
+        def make(shard: Shard) -> tuple[LabelMap, dict[int, str]]:
+            with one_thread():
+                return label_shard(annotator, reader, shard, self.batch_size, decoders)
+
+        return lambda shard: finish(store, shard, make, run=self.run, about=about)
 
     def _refuse_differences(self, annotator: Annotator, expected: Any) -> None:
         """The weights that timm downloads may change; a store's labels are all of the same."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -13,11 +15,13 @@ import torch
 
 from annotate.annotator import Annotator
 from annotate.compilation import pays
+from annotate.duration import in_words
 from annotate.errors import AnnotateError
 from annotate.images.source import ImageSource
-from annotate.job import LabelJob, Shard, one_thread
+from annotate.job import LabelJob, one_thread
 from annotate.printable import printable
 from annotate.recipe import Precision, Recipe
+from annotate.shard import Shard
 from annotate.workers import Workers
 from storage import LabelStore, MismatchError, Progress, Schema, create_store, find_store
 from storage.backends import absolute
@@ -30,11 +34,14 @@ from storage.store import refuse_differences
 class Summary:
     """How a run went.
 
-    pictures:    of the whole collection
+    pictures:    of the whole collection, or of the part that the run was asked for
     labelled:    of them, those that have a label now
-    failures:    key, status and reason of each picture that could not be labelled, in this run or an earlier one
+    failures:    key, status and reason of each of them that could not be labelled, in this run or an earlier one
     given_up:    rows and reason of each shard that failed in every attempt; running again tries it again
     labelled_now, seconds: what this run did, and in how long
+    joined:      pictures that another run labelled meanwhile, which this run had meant to
+    retried:     shards that this run finished, but not in their first attempt
+    work:        seconds that workers were at shards that this run finished, by device
     left_out:    files that are no pictures by their name
     head:        "exact", or how far the dense head is from the network's own answer
     """
@@ -47,6 +54,9 @@ class Summary:
     seconds: float
     left_out: int
     head: str
+    joined: int = 0
+    retried: int = 0
+    work: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -57,9 +67,14 @@ class Summary:
         """What the run did, for a person; of the failures no more than `shown`."""
         if self.labelled_now:
             speed = self.labelled_now / max(self.seconds, 1e-9)
-            lines = [f"labelled {self.labelled_now:,} pictures in {self.seconds:.1f} s, {speed:,.1f} a second"]
+            lines = [f"labelled {self.labelled_now:,} pictures in {in_words(self.seconds)}, {speed:,.1f} a second"]
+            lines += [f"  {_hours(device, seconds)}" for device, seconds in self.work.items()]
         else:
             lines = ["nothing was labelled" if self.given_up else "there was nothing left to label"]
+        if self.joined:
+            lines.append(f"another run labelled {self.joined:,} more meanwhile")
+        if self.retried:
+            lines.append(f"{self.retried:,} shards were finished in a second or third attempt")
         if self.head != "exact":
             lines.append(f"the dense head is {self.head}: so far is its mean from the network's own answer")
         lines.append(f"{self.labelled:,} of {self.pictures:,} pictures are labelled")
@@ -69,7 +84,7 @@ class Summary:
             lines.append(f"{len(self.failures):,} pictures could not be labelled:")
             lines += [f"  {printable(key)}: {word}, {printable(why)}" for key, word, why in self.failures[:shown]]
         if len(self.failures) > shown:
-            lines.append(f"  … and {len(self.failures) - shown:,} more; --json lists all")
+            lines.append(f"  … and {len(self.failures) - shown:,} more")
         for rows, why in self.given_up:
             lines.append(
                 f"rows {rows.start} to {rows.stop} were given up: {printable(why)}; run the command again to try them"
@@ -85,9 +100,18 @@ class Summary:
             "given_up": [{"rows": [rows.start, rows.stop], "reason": why} for rows, why in self.given_up],
             "labelled_now": self.labelled_now,
             "seconds": round(self.seconds, 3),
+            "joined": self.joined,
+            "retried": self.retried,
+            "worker_hours": {device: round(seconds / 3600, 6) for device, seconds in self.work.items()},
             "left_out": self.left_out,
             "head": self.head,
         }
+
+
+def _hours(device: str, seconds: float) -> str:
+    return f"{seconds / 3600:,.3f} {'core' if device == 'cpu' else 'GPU'}-hours" + (
+        "" if device == "cpu" else f" on {device}"
+    )
 
 
 def run(
@@ -100,10 +124,14 @@ def run(
     rows_per_shard: int | None = None,
     batch_size: int = 32,
     compiled: bool | None = None,
+    part: range | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
     """Label every picture of the source into the store at the address; go on where an earlier run ended.
+
+    Any number of runs may be at one store at once, with the same part or different ones, on any machines: each begins
+    at another place, and leaves out what it finds done. Where two do the same shard, they write the same bytes.
 
     Args:
         source: the pictures.
@@ -116,6 +144,7 @@ def run(
         batch_size: pictures that the network sees at once.
         compiled: whether to compile the networks; by default where it pays, and as before where the store is there,
             which takes nothing else.
+        part: the numbers of the shards to label; all by default.
         report: called when the run begins and after each shard.
         say: called with what a person should know before the work begins.
 
@@ -123,7 +152,8 @@ def run(
         MismatchError: the store there was made differently, or of pictures with other targets; said before any network
             is loaded.
         StoreError: the address cannot be used.
-        AnnotateError: the network cannot be made or has no faithful dense answer.
+        AnnotateError: the network cannot be made or has no faithful dense answer, there are no such shards, or the
+            pictures are gone.
     """
     started = time.monotonic()
     job = LabelJob(
@@ -133,40 +163,81 @@ def run(
         k=k,
         batch_size=batch_size,
     )
-    store = _open(source, job, rows_per_shard, compiled, say)
+    store, new = _open(source, job, rows_per_shard, compiled, say)
     job = replace(
         job,
         address=absolute(store.address),  # a worker may live in another folder
         compiled=_is_compiled(store),
+        run=secrets.token_hex(8),
     )
-    pending = store.pending()
-    waiting = sum(map(len, pending))
-    shards = [Shard(rows, source.handles[rows.start : rows.stop]) for rows in pending]
-    before = len(store) - waiting
-    labelled_now, progress = 0, Progress(before, len(store), 0)
+    numbers = _part(store, part)
+    committed = store.committed()
+    pending = [number for number in numbers if number not in committed]
+    if pending and not new:  # another run may be at it: begin somewhere else, so that both meet late
+        first = secrets.randbelow(len(pending))
+        pending = pending[first:] + pending[:first]
+    total = sum(len(store.rows_of(number)) for number in numbers)
+    progress = Progress(total - sum(len(store.rows_of(number)) for number in pending), total, 0)
     report(progress)
+    if pending:
+        say(workers.about)
+    rows = map(store.rows_of, pending)
+    shards = (Shard(each, source.handles[each.start : each.stop]) for each in rows)
     given_up = []
+    labelled_now = joined = retried = failed = 0
+    work: defaultdict[str, float] = defaultdict(float)
     for outcome in workers.map(job, shards):
-        if outcome.record is None:
+        if (record := outcome.record) is None:
             given_up.append((outcome.shard.rows, outcome.error))
             continue
-        labelled_now += outcome.record.labelled
-        progress = Progress(
-            progress.done + len(outcome.shard.rows), progress.total, progress.failed + len(outcome.record.failures)
-        )
+        failed += len(record.failures)
+        if record.run.get("run") == job.run:
+            labelled_now += record.labelled
+            retried += outcome.shard.attempt > 1
+            work[str(record.run.get("device"))] += float(record.run.get("seconds", 0))
+        else:
+            joined += record.labelled
+        progress = Progress(progress.done + len(outcome.shard.rows), total, failed)
         report(progress)
-    records = [record for _, record in store.records() if record]
-    failures = [failure for record in records for failure in record.failures]
+    failures: list[tuple[str, str, str]] = []
+    labelled = unfinished = 0
+    for number in numbers:
+        if (found := store.record(number)) is None:
+            unfinished += 1
+            continue
+        labelled += found.labelled
+        failures += [(source.keys[each.row], each.status.word, each.reason) for each in found.failures]
+    if not unfinished and len(numbers) == store.shard_count:
+        store.tidy()
     return Summary(
-        pictures=len(store),
-        labelled=sum(record.labelled for record in records),
-        failures=tuple((store.keys[failure.row], failure.status.word, failure.reason) for failure in failures),
+        pictures=total,
+        labelled=labelled,
+        failures=tuple(failures),
         given_up=tuple(given_up),
         labelled_now=labelled_now,
         seconds=time.monotonic() - started,
+        joined=joined,
+        retried=retried,
+        work=dict(work),
         left_out=source.left_out,
         head=str(store.schema.provenance.get("head", "of unknown faith")),
     )
+
+
+def _part(store: LabelStore, part: range | None) -> range:
+    """The numbers of the shards that are asked for.
+
+    Raises:
+        AnnotateError: there are no such shards.
+    """
+    if part is None:
+        return range(store.shard_count)
+    if not part or part.start < 0 or part.stop > store.shard_count:
+        raise AnnotateError(
+            f"shards {part.start} to {part.stop - 1} were asked for, but {store.address} has the shards 0 to "
+            f"{store.shard_count - 1}, of {store.schema.rows_per_shard:,} pictures each"
+        )
+    return part
 
 
 def default_precision(address: str) -> Precision:
@@ -184,8 +255,8 @@ def _open(
     rows_per_shard: int | None,
     compiled: bool | None,
     say: Callable[[str], None],
-) -> LabelStore:
-    """The store to write into. What can be refused is refused before a network is loaded."""
+) -> tuple[LabelStore, bool]:
+    """The store to write into, and whether it is new. What can be refused is refused before a network is loaded."""
     check_keys(source.keys)
     there = find_store(job.address)
     if there is not None:
@@ -199,7 +270,7 @@ def _open(
         refuse_differences(there, wanted, source.keys)
         if others := [*_other_targets(there, source), *_other_code(there, compiled)]:
             raise MismatchError(there.address, others)
-        return there
+        return there, False
     with one_thread():  # as in the workers
         annotator = Annotator(job.recipe, k=job.k)
         if compiled is None:
@@ -225,7 +296,7 @@ def _open(
             "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},
         },
     )
-    return create_store(job.address, schema, source.keys, source.targets)
+    return create_store(job.address, schema, source.keys, source.targets), True
 
 
 def _other_targets(store: LabelStore, source: ImageSource) -> Iterator[str]:

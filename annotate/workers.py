@@ -1,19 +1,17 @@
-"""Who does the work? Actors of a Ray cluster, or this process itself, under one contract. Only this file knows Ray."""
+"""Who does the work? Any number of workers, or this process itself, under one contract."""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from annotate.errors import AnnotateError
-from annotate.job import Shard
+from annotate.errors import SourceGoneError
+from annotate.shard import Shard
 from storage import Record, StoreError
 
 ATTEMPTS = 3  # of one shard, before it is given up and the others go on
+HOPELESS = (StoreError, SourceGoneError)  # where one shard cannot, after all its attempts, the others cannot
 
 
 class Job(Protocol):
@@ -36,150 +34,47 @@ class Outcome:
 class Workers(Protocol):
     """Hands shards to workers. A shard is tried up to ATTEMPTS times, each time from its beginning."""
 
-    def map(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
+    def map(self, job: Job, shards: Iterable[Shard]) -> Iterator[Outcome]:
         """Give every shard one outcome, in the order in which they are finished.
+
+        Shards are asked for one by one, when there is somebody to do them.
 
         Raises:
             Exception: what `job.start` raised; a job that cannot start has no use for another worker.
-            StoreError: a shard could not be written in its last attempt; where one cannot, the others cannot.
+            StoreError, SourceGoneError: a shard could not be written, or no picture be read, in its last attempt.
+            KeyboardInterrupt: the process was told to end. Shards at work are abandoned, which harms nothing.
         """
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many are at work."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """Where the work is done, in a sentence for the log."""
         ...
 
 
 class LocalWorkers:
-    """This process itself: for tests, debuggers and profilers."""
+    """This process itself: for array jobs, tests, debuggers and profilers."""
 
-    def map(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
+    count = 1
+    about = "this process does all the work"
+
+    def map(self, job: Job, shards: Iterable[Shard]) -> Iterator[Outcome]:
         """One shard after the other."""
-        if not shards:
-            return
-        do = job.start()
+        do: Callable[[Shard], Record] | None = None
         for shard in shards:
+            do = do or job.start()
             for attempt in range(1, ATTEMPTS + 1):
                 tried = replace(shard, attempt=attempt)
                 try:
                     outcome = Outcome(tried, do(tried))
                     break
                 except Exception as error:  # whatever else it is, the other shards go on
-                    if isinstance(error, StoreError) and attempt == ATTEMPTS:
+                    if isinstance(error, HOPELESS) and attempt == ATTEMPTS:
                         raise
                     outcome = Outcome(tried, error=f"{type(error).__name__}: {error}")
             yield outcome
-
-
-class RayWorkers:
-    """Actors of a Ray cluster, which is this machine unless an address is given.
-
-    Ray restarts nothing by itself here: the driver hands out every attempt, and counts them. A worker has one shard at
-    a time, so that it is known which shard a dead worker was at.
-
-    Args:
-        count: workers; by default one for each CPU core or, where there are GPUs, for each GPU.
-        gpus_per_worker: by default 1 where there are GPUs.
-        address: of a running cluster; "local" starts one for this job that ends with it.
-    """
-
-    def __init__(self, count: int | None = None, *, gpus_per_worker: float | None = None, address: str = "local"):
-        self._count = count
-        self._gpus_per_worker = gpus_per_worker
-        self._address = address
-
-    def map(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
-        """All shards over all workers."""
-        if not shards:
-            return
-        # Before the import: Ray reads them then.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        ours = not ray.is_initialized()
-        if ours:
-            local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 * 2**20}
-            ray.init(
-                address=self._address,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                **(local if self._address == "local" else {}),
-            )
-        try:
-            yield from self._drive(job, deque(shards))
-        finally:
-            if ours:
-                ray.shutdown()
-
-    def _drive(self, job: Job, waiting: deque[Shard]) -> Iterator[Outcome]:
-        import ray
-
-        resources = ray.cluster_resources()
-        gpus = resources.get("GPU", 0)
-        gpus_per_worker = self._gpus_per_worker if self._gpus_per_worker is not None else float(gpus > 0)
-        count = self._count or int(gpus / gpus_per_worker if gpus_per_worker else resources["CPU"])
-        # One CPU each, whatever the machine has: asking for more workers than cores must not wait for ever.
-        cpus = min(1.0, resources["CPU"] / count)
-        make = ray.remote(num_cpus=cpus, num_gpus=gpus_per_worker, max_restarts=0, max_task_retries=0)(_Worker)
-        handed_job = ray.put(job)
-        busy: dict[Any, tuple[Any, Shard]] = {}
-        idle: list[Any] = []
-        started, fatal = False, set()
-        try:
-            while waiting or busy:
-                while waiting and len(busy) < count:
-                    worker = idle.pop() if idle else make.remote(handed_job)
-                    shard = waiting.popleft()
-                    busy[worker.do.remote(shard)] = worker, shard
-                done, _ = ray.wait(list(busy), num_returns=1)
-                worker, shard = busy.pop(done[0])
-                try:
-                    record = ray.get(done[0])
-                except ray.exceptions.RayTaskError as error:
-                    cause = error.cause
-                    if isinstance(cause, _CannotStartError):
-                        raise cause.reason from None
-                    if isinstance(cause, StoreError) and shard.attempt == ATTEMPTS:
-                        raise cause from None
-                    idle.append(worker)
-                    outcome = Outcome(shard, error=f"{type(cause).__name__}: {cause}")
-                except ray.exceptions.RayActorError as error:
-                    fatal.add(shard.rows)
-                    if not started and len(fatal) >= ATTEMPTS:  # one alone may be poisoned; so many are not
-                        raise AnnotateError(
-                            f"workers died at each of {len(fatal)} shards, and none was labelled: {error}"
-                        ) from error
-                    outcome = Outcome(shard, error="the worker died")
-                else:
-                    started = True
-                    idle.append(worker)
-                    outcome = Outcome(shard, record)
-                if outcome.record is None and shard.attempt < ATTEMPTS:
-                    waiting.append(replace(shard, attempt=shard.attempt + 1))
-                else:
-                    yield outcome
-        finally:
-            for worker in [*idle, *(worker for worker, _ in busy.values())]:
-                ray.kill(worker)
-
-
-class _CannotStartError(Exception):
-    """Carries what `job.start` raised from a worker to the driver."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class _Worker:
-    """The actor: starts the job with its first shard, so that the reason of a failure reaches the driver."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._do: Callable[[Shard], Record] | None = None
-
-    def do(self, shard: Shard) -> Record:
-        """Label one shard."""
-        if self._do is None:
-            try:
-                self._do = self._job.start()
-            except Exception as error:  # whatever it is, the driver raises it
-                raise _CannotStartError(error) from error
-        return self._do(shard)

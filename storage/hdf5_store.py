@@ -33,7 +33,7 @@ from storage.key_index import Blocks, KeyIndex
 from storage.mapping import Mapping as FileMapping
 from storage.record import Failure, Record
 from storage.store import LabelStore, RowArray, cannot_write
-from storage.whole_file import PARTIAL, sweep, write_whole
+from storage.whole_file import PARTIAL, tidy, write_whole
 
 
 @final
@@ -126,7 +126,6 @@ class Hdf5Store(LabelStore):
         )
         try:
             write_whole(path, shard_file(self.schema, arrays, record.to_text()))
-            sweep(path)
         except OSError as error:
             raise cannot_write(self.address, rows, str(error)) from error
         self._files.forget()
@@ -183,6 +182,11 @@ class Hdf5Store(LabelStore):
         self._refuse_reading_only()
         (self._folder / name).unlink(missing_ok=True)
         self._files.forget()
+
+    def tidy(self) -> None:
+        """Remove what killed writers left half written."""
+        self._refuse_reading_only()
+        tidy(self._folder)
 
     def consolidate(self) -> None:
         """Nothing to do: one file already has all that opening needs."""

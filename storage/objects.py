@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from zarr.storage import LocalStore
 
 from storage.errors import StoreError
 from storage.keys import is_key
-from storage.whole_file import PARTIAL, sweep
+from storage.whole_file import PARTIAL, tidy, write_whole
 
 _client_lives_in: int | None = None  # the process that first used a bucket
 
@@ -62,8 +62,12 @@ class Objects:
 
     def set(self, name: str, data: bytes, *, new: bool = False) -> None:
         """Write an object whole; with `new`, only where there is none yet."""
-        buffer = default_buffer_prototype().buffer.from_bytes(data)
         with self.told("write", name):
+            if self.folder is not None:
+                with suppress(*[FileExistsError] * new):
+                    write_whole(self.folder / name, data, new=new)
+                return
+            buffer = default_buffer_prototype().buffer.from_bytes(data)
             sync((self.zarr.set_if_not_exists if new else self.zarr.set)(name, buffer))
 
     def delete(self, name: str) -> None:
@@ -101,10 +105,11 @@ class Objects:
         with self.told("list", "the objects"):
             return sorted(name for name in _all(self.zarr.list) if not name.endswith(PARTIAL))
 
-    def sweep(self, name: str) -> None:
-        """Remove what killed writers of this object left beside it. Buckets keep no halves."""
+    def tidy(self) -> None:
+        """Remove what killed writers left half written. Buckets keep no halves."""
         if self.folder is not None:
-            sweep(self.folder / name)
+            with self.told("tidy", "the objects"):
+                tidy(self.folder)
 
     @contextmanager
     def told(self, what: str, name: str) -> Iterator[None]:

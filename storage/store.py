@@ -145,6 +145,10 @@ class LabelStore(ABC):
         """Remove an object, if it is there."""
 
     @abstractmethod
+    def tidy(self) -> None:
+        """Remove what killed writers left half written. Nobody may be writing."""
+
+    @abstractmethod
     def consolidate(self) -> None:
         """Make opening quick for others, now that nothing changes any more."""
 
@@ -196,6 +200,12 @@ class LabelStore(ABC):
     def shards(self) -> list[range]:
         """The rows of each shard."""
         return self.schema.shards(len(self))
+
+    @property
+    @final
+    def shard_count(self) -> int:
+        """How many shards there are."""
+        return -(-len(self) // self.schema.rows_per_shard)
 
     @final
     def rows_of(self, shard: int) -> range:

@@ -147,8 +147,6 @@ class ZarrStore(LabelStore):
             self._objects.set(f"{RECORDS}/c/{shard}", string_object(record.to_text()))
             if (reader := self._reader) is not None:
                 reader.forget(shard)
-            for name in (*self._object_names(shard), f"{RECORDS}/c/{shard}"):
-                self._objects.sweep(name)
         except StoreError as error:
             raise cannot_write(self.address, rows, in_short(error.__cause__ or error)) from error
         return record
@@ -196,6 +194,11 @@ class ZarrStore(LabelStore):
         """Remove an object, if it is there."""
         self._refuse_reading_only()
         self._objects.delete(name)
+
+    def tidy(self) -> None:
+        """Remove what killed writers left half written."""
+        self._refuse_reading_only()
+        self._objects.tidy()
 
     def consolidate(self) -> None:
         """Put a copy of all metadata into the root, so that others open the store with one request."""

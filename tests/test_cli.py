@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -20,10 +19,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-import annotate.workers
+import annotate.ray_workers
+from annotate.progress import reporting
 from annotate.workers import LocalWorkers
 from cli import main
-from storage import Schema, Status, open_store
+from storage import Progress, Schema, Status, open_store
 from tests import s3
 from tests.conftest import MODEL_KWARGS, contents
 from tokenlabel import Crops, LabeledImages, folder_keys
@@ -36,7 +36,7 @@ MODEL += [word for key, value in MODEL_KWARGS.items() for word in ("--model-kwar
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch):
     """The command in this process, with LocalWorkers: what Ray adds is tested in test_run.py."""
-    monkeypatch.setattr(annotate.workers, "RayWorkers", lambda count: LocalWorkers())
+    monkeypatch.setattr(annotate.ray_workers, "RayWorkers", lambda *_, **__: LocalWorkers())
 
     def call(*words: object) -> Result:
         return CliRunner().invoke(main, [str(word) for word in words])
@@ -107,25 +107,23 @@ def test_a_whole_run_is_done_and_shows_its_speed(command, scene_folder: Path, ch
     result = command("run", scene_folder / "images" / "val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint)
     assert result.exit_code == 0, result.output
     assert "labelled 30 pictures in" in result.stdout
-    assert "images/s" in result.stderr
-    assert "images/s" not in result.stdout
+    assert '"per_second"' in result.stderr
+    assert "per_second" not in result.stdout
 
 
 def test_status_tells_how_far_a_store_is(command, store: Path) -> None:
     (store / "shards/record/c/1").unlink()
     result = command("status", store)
     assert result.exit_code == 0
-    assert result.stdout == "22 of 30 pictures labelled, 0 could not be, 8 pending\n3 of 4 shards finished\n"
+    assert result.stdout.startswith(
+        "22 of 30 pictures labelled, 0 could not be, 8 pending (73.3 % done)\n3 of 4 shards"
+    )
+    assert re.search(r"22 pictures, .* a second", result.stdout)  # of the one worker
     answer = json.loads(command("status", store, "--json").stdout)
-    assert answer == {
-        "store": str(store),
-        "pictures": 30,
-        "labelled": 22,
-        "failed": 0,
-        "pending": 8,
-        "shards": 4,
-        "shards_pending": 1,
-    }
+    known = {"pictures": 30, "labelled": 22, "failed": 0, "pending": 8, "shards": 4, "shards_pending": 1, "retried": 0}
+    assert answer.items() >= {"store": str(store), **known}.items()
+    ((_, worker),) = answer["workers"].items()
+    assert worker["pictures"] == 22
 
 
 def test_verify_tells_damage_by_shard_and_exit_code(command, store: Path) -> None:
@@ -196,11 +194,14 @@ def test_damage_is_mended_as_verify_says(
 
 def test_the_bar_counts_this_runs_pictures(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
-    fresh = command(*words)
-    assert "30/30" in fresh.stderr
-    assert re.search(r"\d images/s|\ds/ images", fresh.stderr.split("30/30")[-1]), fresh.stderr
+    lines = [json.loads(line) for line in command(*words).stderr.splitlines()]
+    assert "this process does all the work" in [line.get("message") for line in lines]
+    first, *_, last = [line for line in lines if "done" in line]
+    assert (first["done"], first["total"], last["done"], last["seconds_left"]) == (0, 30, 30, 0)
+    assert last["per_second"] > 0
     (tmp_path / "s.zarr/shards/record/c/0").unlink()
-    assert "labelling:  97%" in command(*words).stderr  # 29 of 30 were there
+    again = [json.loads(line) for line in command(*words).stderr.splitlines()]
+    assert [line["done"] for line in again if "done" in line] == [29, 30]
 
 
 def test_a_bucket_that_cannot_be_reached_is_one_message_and_no_folder_of_its_name(
@@ -403,25 +404,86 @@ def test_help_documents_the_exit_codes(command) -> None:
         assert command(name, "--help").exit_code == 0
 
 
-def test_an_interrupt_ends_with_130_and_the_store_goes_on(
+def test_what_could_not_be_labelled_is_listed_in_a_file(
     command, scene_folder: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """Ctrl-C at a terminal: SIGINT to the command and to everything that it started."""
-    words = ["run", str(scene_folder / "images/train"), str(tmp_path / "s.zarr"), *MODEL, "--rows-per-shard", "1"]
-    words += ["--checkpoint", str(checkpoint)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    records = tmp_path / "s.zarr" / "shards/record/c"
-    while process.poll() is None and (not records.is_dir() or len(list(records.iterdir())) < 3):
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "goes on where this one ended" in errors
-    assert "Traceback" not in errors
-    assert 3 <= 120 - sum(map(len, open_store(tmp_path / "s.zarr").pending())) < 120
-    assert command(*words).exit_code == 0
+    images = Path(shutil.copytree(scene_folder / "images/val", tmp_path / "images"))
+    broken = sorted(images.rglob("*.jpg"))[3]
+    broken.write_bytes(b"no picture")
+    words = ["run", images, tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
+    result = command(*words)
+    assert result.exit_code == 3
+    assert f"all that could not be labelled: {tmp_path / 's.zarr-failures.csv'}" in result.stdout
+    lines = (tmp_path / "s.zarr-failures.csv").read_text().splitlines()
+    assert lines[0] == "key,status,reason"
+    assert lines[1].startswith(f"{broken.relative_to(images).as_posix()},undecodable,")
+    assert command(*words, "--failures", tmp_path / "f.csv").exit_code == 3
+    assert (tmp_path / "f.csv").read_text().splitlines() == lines
+    result = command(*words, "--failures", tmp_path / "nowhere" / "f.csv")
+    assert (result.exit_code, "cannot write" in result.stderr) == (1, True)
+
+
+def test_a_part_is_labelled_alone(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint, "--local"]
+    words += ["--rows-per-shard", "8"]
+    result = command(*words, "--shards", "1-2", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["pictures"]) == (0, 16)
+    assert open_store(tmp_path / "s.zarr").pending() == [range(8), range(24, 30)]
+    result = command(*words, "--shards", "3-4")
+    assert (result.exit_code, "has the shards 0 to 3, of 8 pictures each" in result.stderr) == (1, True)
+    for wrong in ("b", "3-1", "-1", "1-"):
+        assert "as in 0-311" in command(*words, f"--shards={wrong}").stderr or wrong == "1-"
+    result = command(*words, "--workers", "2")
+    assert (result.exit_code, "--local works in this process alone" in result.stderr) == (2, True)
+
+
+def test_a_plan_says_what_a_job_will_take(command, scene_folder: Path, checkpoint: Path) -> None:
+    words = ["plan", scene_folder / "images/val", *MODEL, "--checkpoint", checkpoint]
+    answer = json.loads(command(*words, "--json", "--assume", "1281167").stdout)
+    assert (answer["pictures"], answer["shards"], answer["probed"], answer["unreadable"]) == (1281167, 1252, 112, 0)
+    assert answer["per_second"]["low"] <= answer["per_second"]["mid"] <= answer["per_second"]["high"]
+    about = answer["pictures"] / answer["per_second"]["mid"] / 3600
+    assert answer["worker_hours"]["mid"] == pytest.approx(about, rel=0.01)
+    text = command(*words).stdout
+    assert "30 pictures in 30 shards" in text
+    assert "core-hours" in text
+
+
+def test_a_plans_bytes_are_those_of_the_store(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    words = [scene_folder / "images/train", *MODEL, "--checkpoint", checkpoint]
+    planned = json.loads(command("plan", *words, "--json").stdout)["bytes_each"] * 120
+    store = tmp_path / "s.zarr"
+    assert command("run", words[0], store, *words[1:], "--rows-per-shard", 120).exit_code == 0
+    written = sum((store / name).stat().st_size for name in open_store(store).record(0).objects)
+    assert planned == pytest.approx(written, rel=0.15)
+
+
+def test_status_watches_until_all_is_done(command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = store / "shards/record/c/1"
+    kept = record.read_bytes()
+    record.unlink()
+    monkeypatch.setattr(time, "sleep", lambda seconds: record.write_bytes(kept))
+    lines = command("status", store, "--watch", "--json").stdout.splitlines()
+    assert [json.loads(line)["pending"] for line in lines] == [8, 0]
+
+
+def test_a_terminal_gets_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with reporting("labelling", workers=lambda: 3) as reporter:
+        reporter.report(Progress(29, 30, 0))
+        reporter.say("a sentence")
+        reporter.report(Progress(30, 30, 1))
+    text = terminal.getvalue()
+    assert "97%" in text
+    assert "30/30" in text
+    assert "workers=3" in text
+    assert "failed=1" in text
+    assert "a sentence" in text
 
 
 def test_a_store_is_finalized_checked_by_others_and_described(command, store: Path) -> None:
@@ -451,7 +513,7 @@ def test_a_pending_store_is_not_finalized(command, store: Path) -> None:
 def test_labels_move_between_backends_and_trees(command, store: Path, scene_folder: Path, tmp_path: Path) -> None:
     assert command("convert", store, tmp_path / "labels.h5").exit_code == 0
     result = command("convert", tmp_path / "labels.h5", tmp_path / "back.zarr")
-    assert (result.exit_code, "30/30" in result.stderr) == (0, True), result.output
+    assert (result.exit_code, '"done": 30, "total": 30' in result.stderr) == (0, True), result.output
     assert contents(tmp_path / "back.zarr") == contents(store)
     again = command("convert", tmp_path / "labels.h5", tmp_path / "back.zarr", "--json")
     assert json.loads(again.stdout)["copied_now"] == 0

@@ -34,6 +34,11 @@ class Hdf5Reader:
         default_factory=Opened, init=False, repr=False, compare=False
     )
 
+    @property
+    def root(self) -> Path:
+        """The file."""
+        return self.path
+
     def read(self, handle: int, /) -> Picture:
         """The picture in this row: the bytes of its file, or its pixels uint8 [H, W, 3] or [H, W].
 

@@ -24,6 +24,11 @@ _UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, pa.A
 class Table(Protocol):
     """Rows of named columns, small and picklable."""
 
+    @property
+    def root(self) -> Path:
+        """The folder that its files lie in."""
+        ...
+
     def __len__(self) -> int: ...
 
     @property
@@ -46,6 +51,11 @@ class HubReader:
 
     table: Table
     column: str
+
+    @property
+    def root(self) -> Path:
+        """The folder of the data set's files."""
+        return self.table.root
 
     def read(self, handle: int, /) -> bytes:
         """The bytes of the picture in this row.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -17,6 +18,11 @@ class PictureReader(Protocol):
 
     It opens its file when it is first asked, in each process anew, also after a fork. Threads may share it.
     """
+
+    @property
+    def root(self) -> Path:
+        """The folder or file that all pictures lie in: while it is away, no picture is missing."""
+        ...
 
     def read(self, handle: Any, /) -> Picture:
         """One picture, as it is stored.

@@ -286,7 +286,5 @@ def test_labels_of_no_part_of_their_picture_are_refused_at_once(images: ImageFol
         labels = random_labels(np.random.default_rng(0), 30, class_count=10)
         labels.boxes[4] = box
         store.write(range(30), labels)
-        with pytest.raises(
-            LabelError, match="which part of its pictures 1 labels cover, the first .*00011"
-        ):
+        with pytest.raises(LabelError, match="which part of its pictures 1 labels cover, the first .*00011"):
             LabeledImages(images, store, **arguments)

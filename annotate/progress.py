@@ -1,0 +1,93 @@
+"""How does a person, or a log, see how far a run is? As one bar on a terminal, and else as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from storage import Progress
+
+_EVERY = 10.0  # seconds between two lines
+
+
+class Reporter(Protocol):
+    """Tells how far a run is."""
+
+    def report(self, progress: Progress) -> None:
+        """How far it is now; the first call says where it began."""
+        ...
+
+    def say(self, sentence: str) -> None:
+        """What a person should know."""
+        ...
+
+
+@contextmanager
+def reporting(what: str, *, workers: Callable[[], int] = lambda: 0) -> Iterator[Reporter]:
+    """A bar where stderr is a terminal, and lines of JSON where it is not.
+
+    Args:
+        what: is done, for the bar.
+        workers: how many are at work.
+    """
+    if not sys.stderr.isatty():
+        yield _Lines(workers)
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit=" images", desc=what, smoothing=0.1) as bar:
+        yield _Bar(bar, workers)
+
+
+class _Bar:
+    def __init__(self, bar: Any, workers: Callable[[], int]) -> None:
+        self._bar, self._workers, self._told = bar, workers, False
+
+    def report(self, progress: Progress) -> None:
+        bar = self._bar
+        if not self._told:  # what an earlier run did is no speed of this one
+            bar.total, bar.initial, bar.n = progress.total, progress.done, progress.done
+            bar.refresh()
+            self._told = True
+        known = {"workers": self._workers(), "failed": progress.failed}
+        bar.set_postfix({name: count for name, count in known.items() if count}, refresh=False)
+        bar.update(progress.done - bar.n)
+
+    def say(self, sentence: str) -> None:
+        self._bar.write(sentence, file=sys.stderr)
+
+
+class _Lines:
+    def __init__(self, workers: Callable[[], int]) -> None:
+        self._workers = workers
+        self._first: tuple[float, int] | None = None
+        self._last = -_EVERY
+
+    def report(self, progress: Progress) -> None:
+        now = time.monotonic()
+        began, before = self._first = self._first or (now, progress.done)
+        if now - self._last < _EVERY and progress.done < progress.total:
+            return
+        self._last = now
+        speed = (progress.done - before) / (now - began) if now > began else 0.0
+        self._write(
+            done=progress.done,
+            total=progress.total,
+            failed=progress.failed,
+            workers=self._workers(),
+            per_second=round(speed, 2),
+            seconds_left=round((progress.total - progress.done) / speed) if speed else None,
+        )
+
+    def say(self, sentence: str) -> None:
+        self._write(message=sentence)
+
+    def _write(self, **values: Any) -> None:
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **values}
+        sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stderr.flush()

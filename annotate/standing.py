@@ -1,0 +1,161 @@
+"""How far is a store, and how quickly does it grow? From its commit records alone, on whatever machine."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from annotate.duration import in_words
+from annotate.printable import printable
+from storage import DamageError, LabelStore
+
+_WINDOW = 600.0  # seconds; what was finished longer ago says nothing about now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far a store is.
+
+    pictures, labelled, failed, pending: rows
+    shards, shards_pending, retried, damaged: of the last two, those with a later attempt than the first, and those
+             whose record cannot be read
+    reasons: how many pictures failed with each status
+    speed:   pictures a second in the last ten minutes, or None where nothing was finished then
+    workers: pictures, and pictures a second of its own time, of each worker that finished a shard
+    """
+
+    pictures: int
+    labelled: int
+    failed: int
+    pending: int
+    shards: int
+    shards_pending: int
+    retried: int
+    damaged: int
+    reasons: dict[str, int]
+    speed: float | None
+    workers: dict[str, tuple[int, float]]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this speed; None where nothing is known of it."""
+        return self.pending / self.speed if self.speed else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        left = self.seconds_left
+        return {
+            "pictures": self.pictures,
+            "labelled": self.labelled,
+            "failed": self.failed,
+            "pending": self.pending,
+            "shards": self.shards,
+            "shards_pending": self.shards_pending,
+            "retried": self.retried,
+            "damaged": self.damaged,
+            "reasons": self.reasons,
+            "per_second": None if self.speed is None else round(self.speed, 2),
+            "seconds_left": None if left is None else round(left),
+            "workers": {
+                name: {"pictures": count, "per_second": round(speed, 2)}
+                for name, (count, speed) in self.workers.items()
+            },
+        }
+
+    def describe(self, *, shown: int = 8) -> str:
+        """A few lines for a person."""
+        part = 100 * (self.pictures - self.pending) / self.pictures if self.pictures else 100
+        lines = [
+            f"{self.labelled:,} of {self.pictures:,} pictures labelled, {self.failed:,} could not be, "
+            f"{self.pending:,} pending ({part:.1f} % done)",
+            f"{self.shards - self.shards_pending:,} of {self.shards:,} shards finished"
+            + (f", {self.retried:,} of them in a second or third attempt" if self.retried else ""),
+        ]
+        if self.reasons:
+            lines.append("without a label: " + ", ".join(f"{count:,} {word}" for word, count in self.reasons.items()))
+        if self.damaged:
+            lines.append(f"{self.damaged:,} commit records cannot be read; `annotate verify` tells more")
+        if self.pending and self.speed and self.seconds_left is not None:
+            lines.append(f"{self.speed:,.1f} pictures a second in the last minutes, {in_words(self.seconds_left)} left")
+        elif self.pending:
+            lines.append("nothing was finished in the last minutes")
+        lines += [
+            f"  {printable(name)}: {count:,} pictures, {speed:,.1f} a second"
+            for name, (count, speed) in [*self.workers.items()][:shown]
+        ]
+        if len(self.workers) > shown:
+            lines.append(f"  … and {len(self.workers) - shown:,} more workers")
+        return "\n".join(lines)
+
+
+class Watch:
+    """Looks at a store again and again; what it has seen finished it does not read again, nor hold.
+
+    Args:
+        store: any store of labels.
+    """
+
+    def __init__(self, store: LabelStore) -> None:
+        self._store = store
+        self._seen: set[int] = set()
+        self._labelled = self._failed = self._accounted = self._retried = self._damaged = 0
+        self._reasons: Counter[str] = Counter()
+        self._workers: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+        self._recent: deque[tuple[float, int]] = deque()  # when, and how many pictures
+
+    def look(self) -> Standing:
+        """How far it is now."""
+        now = datetime.now(UTC).timestamp()
+        for shard in sorted(self._store.committed() - self._seen):
+            self._take(shard, now)
+        self._recent = deque(each for each in self._recent if each[0] > now - _WINDOW)
+        finished = sum(count for _, count in self._recent)
+        # A run that began within the window has not had all of it.
+        since = min((when for when, _ in self._recent), default=now)
+        elapsed = min(_WINDOW, max(now - since, 1.0))
+        rows = len(self._store)
+        return Standing(
+            pictures=rows,
+            labelled=self._labelled,
+            failed=self._failed,
+            pending=rows - self._accounted,
+            shards=self._store.shard_count,
+            shards_pending=self._store.shard_count - len(self._seen),
+            retried=self._retried,
+            damaged=self._damaged,
+            reasons=dict(self._reasons.most_common()),
+            speed=finished / elapsed if finished else None,
+            workers={
+                name: (int(count), count / seconds if seconds else 0.0)
+                for name, (count, seconds) in sorted(self._workers.items(), key=lambda each: -each[1][0])
+            },
+        )
+
+    def _take(self, shard: int, now: float) -> None:
+        rows = len(self._store.rows_of(shard))
+        self._seen.add(shard)
+        self._accounted += rows
+        try:
+            record = self._store.record(shard)
+        except DamageError:
+            self._damaged += 1
+            return
+        if record is None:
+            return
+        self._labelled += record.labelled
+        self._failed += len(record.failures)
+        self._reasons.update(failure.status.word for failure in record.failures)
+        self._retried += record.run.get("attempt", 1) > 1
+        worker, seconds = record.run.get("worker"), record.run.get("seconds")
+        if isinstance(worker, str) and isinstance(seconds, int | float):
+            total = self._workers[worker]
+            total[0] += rows
+            total[1] += seconds
+        try:
+            finished = datetime.fromisoformat(str(record.run.get("finished"))).timestamp()
+        except ValueError:
+            return
+        if now - _WINDOW < finished <= now + _WINDOW:
+            self._recent.append((finished, rows))
