@@ -15,7 +15,7 @@ from storage.coding import CodedLabels
 from storage.errors import DamageError, KeyNotFoundError, MismatchError, NotLabelledError, StoreError
 from storage.header import Header, hash_targets
 from storage.key_index import KeyIndex
-from storage.keys import hash_keys, key_differences
+from storage.keys import hash_keys, hash_sound_keys, key_differences
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record
 from storage.schema import Schema
@@ -351,11 +351,14 @@ def cannot_write(address: str, rows: range, why: str) -> StoreError:
 
 
 def refuse_differences(store: LabelStore, schema: Schema, keys: Sequence[str]) -> None:
-    """Compare a store with what a run is about to write into it.
+    """Compare a store with what a run is about to write into it. Its keys are loaded only to say how they differ.
 
     Raises:
         MismatchError: naming each field that differs.
+        StoreError: the keys are no keys.
     """
-    differences = store.schema.differences(schema) + key_differences(store.keys, keys)
+    header, differences = store.header, store.schema.differences(schema)
+    if len(keys) != header.rows or hash_sound_keys(keys) != header.keys_sha256:
+        differences += key_differences(store.keys, keys)
     if differences:
         raise MismatchError(store.address, differences)
