@@ -27,7 +27,7 @@ from storage.mapping import Mapping
 
 EMPTY = 2**32 - 1
 BLOCK = 2**20  # entries of one object of each array
-_PART_BITS = 4
+_PART_BITS = 6
 
 
 def slot_count(rows: int) -> int:

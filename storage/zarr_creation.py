@@ -72,10 +72,12 @@ def _lay_down(objects: Objects, schema: Schema, keys: Sequence[str], targets: Se
     for name, data in documents(header).items():
         objects.set(name, data)
     columns = arrays(header, objects.zarr)
+    # One chunk after the other: of an array that it is given whole, zarr-python makes as many bytes again.
     for number, block in enumerate(blocks(keys, COLUMN_CHUNK)):
         start = number * COLUMN_CHUNK
         columns["keys"][start : start + len(block)] = np.array(block, np.dtypes.StringDType())
-    columns["targets"][:] = own
-    columns[DIGESTS][:] = digests
-    columns[SLOTS][:] = slots
+    for name, values in (("targets", own), (DIGESTS, digests), (SLOTS, slots)):
+        (step,) = columns[name].chunks
+        for start in range(0, len(values), step):
+            columns[name][start : start + step] = values[start : start + step]
     objects.set(ROOT, as_text(root_document(header)))

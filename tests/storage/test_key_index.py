@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import DamageError, KeyNotFoundError, Schema, create_store, key_index, open_store
+from storage import DamageError, KeyNotFoundError, Schema, StoreError, create_store, key_index, open_store
 from storage.key_index import EMPTY, Blocks, KeyIndex
 
 names = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1), unique=True, max_size=60)
@@ -38,6 +38,25 @@ def test_slots_that_run_over_the_end_go_on_at_the_start(monkeypatch: pytest.Monk
     assert slots[-1] != EMPTY
     assert slots[0] != EMPTY
     assert [index_of(keys).find(key) for key in keys] == list(range(7))
+
+
+@pytest.mark.parametrize("count", [1, 30, 3000])
+def test_the_table_is_filled_in_the_order_of_the_digests_each_from_its_home_on(count: int) -> None:
+    _, digests, slots = key_index.build([f"{n}.jpg" for n in range(count)])
+    expected = [EMPTY] * (2 * count)
+    for row in np.argsort(digests).tolist():
+        slot = (int(digests[row]) >> 32) * len(expected) >> 32
+        while expected[slot] != EMPTY:
+            slot = (slot + 1) % len(expected)
+        expected[slot] = row
+    assert slots.tolist() == expected
+
+
+def test_a_key_that_comes_twice_is_refused_whatever_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = key_index._blake2b
+    monkeypatch.setattr(key_index, "_blake2b", lambda salt: original(salt) if salt else lambda key: b"\7" * 8)
+    with pytest.raises(StoreError, match="row 2 has the key 'b' again"):
+        key_index.build(["a", "b", "b"])
 
 
 def test_two_keys_with_one_digest_are_told_apart_by_another_salt(monkeypatch: pytest.MonkeyPatch) -> None:
