@@ -40,3 +40,15 @@ def private() -> Private:
     _, *lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     kilobytes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
     return Private(kilobytes["Private_Dirty"] * 1024 / 1e6, kilobytes["Private_Clean"] * 1024 / 1e6)
+
+
+def peak() -> float:
+    """MB: the most memory that this process has had at once, shared or not.
+
+    Unlike getrusage's, it does not begin with what the process had that started this one.
+
+    Raises:
+        OSError: this is not Linux.
+    """
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024 / 1e6

@@ -19,7 +19,8 @@ def create_store(
     Args:
         address: a local folder, of HDF5 files if its name ends with .h5 or .hdf5, and else a Zarr v3 group.
         schema: what all label maps share.
-        keys: the key of each row.
+        keys: the key of each row. It may make them when it is asked: what is asked for are slices of a few tens of
+            thousands, one after the other, three or four times over.
         targets: the data set's own class of each row, or -1.
 
     Raises:

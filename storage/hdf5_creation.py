@@ -10,7 +10,7 @@ from storage.errors import StoreError, not_empty
 from storage.hdf5_layout import SHARDS, STORE, read_header, store_file
 from storage.hdf5_store import Hdf5Store
 from storage.header import Header, targets_at_rest
-from storage.keys import check_keys
+from storage.keys import hash_sound_keys
 from storage.schema import Schema
 from storage.store import refuse_differences
 from storage.whole_file import PARTIAL, sweep, write_whole
@@ -27,17 +27,17 @@ def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[
         NotAStoreError: something else is there.
         StoreError: the keys are no keys, or the place is not writable.
     """
-    check_keys(keys)
     folder = Path(address)
     try:
-        store = find(address)
+        store, mine = find(address), None
         if store is None:
-            _lay_down(folder / STORE, schema, keys, targets)
+            mine = _lay_down(folder / STORE, schema, keys, targets)
             store = Hdf5Store(address, writable=True)
         (folder / SHARDS).mkdir(exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write the store {address}: {error}") from error
-    refuse_differences(store, schema, keys)
+    if store.header != mine:  # it was there, or another process was first
+        refuse_differences(store, schema, keys)
     return store
 
 
@@ -60,13 +60,16 @@ def find(address: str) -> Hdf5Store | None:
     return None
 
 
-def _lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None) -> None:
+def _lay_down(path: Path, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None) -> Header:
     own = targets_at_rest(targets, len(keys))
+    keys_sha256 = hash_sound_keys(keys)
     salt, digests, slots = key_index.build(keys)
-    data = store_file(Header.of(schema, keys, own, salt), keys, own, (digests, slots))
+    header = Header.of(schema, keys_sha256, own, salt)
+    data = store_file(header, keys, own, (digests, slots))
     try:
         write_whole(path, data, new=True)
         sweep(path)  # whoever is still at it comes too late
     except OSError:
         if not path.exists():  # else another was first, and may have swept
             raise
+    return header

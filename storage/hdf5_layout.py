@@ -24,6 +24,7 @@ from storage import scores
 from storage.coding import layouts
 from storage.errors import DamageError, StoreError, a_file, another
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
+from storage.keys import blocks
 from storage.schema import Schema
 
 STORE, SHARDS = "store.h5", "shards"
@@ -71,11 +72,12 @@ def store_file(header: Header, keys: Sequence[str], targets: NDArray[np.int32], 
         _column(file, "targets", header.rows, "<i4")[:] = targets
         # Strings of one length, with zeros at their end: HDF5 has no checksum for those of any length, packs them not,
         # and may never come back from reading damaged ones.
-        coded = [key.encode() for key in keys]
-        text = h5py.string_dtype(length=max(map(len, coded), default=1))
+        longest = max((len(key.encode()) for block in blocks(keys) for key in block), default=1)
+        text = h5py.string_dtype(length=longest)
         column = _column(file, "keys", header.rows, text)
-        for start in range(0, header.rows, COLUMN_CHUNK):
-            column[start : start + COLUMN_CHUNK] = np.array(coded[start : start + COLUMN_CHUNK], text)
+        for number, block in enumerate(blocks(keys, COLUMN_CHUNK)):
+            start = number * COLUMN_CHUNK
+            column[start : start + len(block)] = np.array(list(map(str.encode, block)), text)
         for name, array, dtype in zip((DIGESTS, SLOTS), index, ("<u8", "<u4"), strict=True):
             file.create_dataset(name, data=array, dtype=dtype)  # contiguous: it is read in place
         _join(file, header)

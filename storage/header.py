@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import DamageError, FormatError, StoreError
-from storage.keys import hash_keys
 from storage.schema import Schema
 
 FORMAT = 1
@@ -70,12 +69,12 @@ class Header:
             raise FormatError(f"cannot read the store {address}: its header is not valid ({error!r})") from error
 
     @classmethod
-    def of(cls, schema: Schema, keys: Sequence[str], targets: NDArray[np.int32], key_salt: int) -> Self:
-        """The header of a new store."""
+    def of(cls, schema: Schema, keys_sha256: str, targets: NDArray[np.int32], key_salt: int) -> Self:
+        """The header of a new store, which has a target for each row."""
         return cls(
             schema=schema,
-            rows=len(keys),
-            keys_sha256=hash_keys(keys),
+            rows=len(targets),
+            keys_sha256=keys_sha256,
             key_salt=key_salt,
             targets_sha256=hash_targets(targets),
         )
@@ -95,7 +94,7 @@ def targets_at_rest(targets: Sequence[int] | None, rows: int) -> NDArray[np.int3
 
 def hash_targets(targets: NDArray[np.int32]) -> str:
     """SHA-256 over the targets as little-endian int32."""
-    return hashlib.sha256(targets.astype("<i4").tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(targets, "<i4").data).hexdigest()
 
 
 def seal_of(values: Mapping[str, Any]) -> str:

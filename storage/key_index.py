@@ -13,7 +13,7 @@ tried until none do.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,16 +22,12 @@ from numpy.typing import NDArray
 
 from storage.checksum import CRC_BYTES
 from storage.errors import DamageError
+from storage.keys import blocks, refuse_repeats
 from storage.mapping import Mapping
 
 EMPTY = 2**32 - 1
 BLOCK = 2**20  # entries of one object of each array
-
-
-def digest(key: str, salt: int) -> int:
-    """64 bits of BLAKE2b over the key in UTF-8, little-endian; the salt is its parameter of that name."""
-    # No key of a store is beyond UTF-8, but what is looked up may be.
-    return int.from_bytes(_blake2b(key.encode(errors="surrogatepass"), salt), "little")
+_PART_BITS = 6
 
 
 def slot_count(rows: int) -> int:
@@ -40,22 +36,58 @@ def slot_count(rows: int) -> int:
 
 
 def build(keys: Sequence[str], *, salt: int = 0) -> tuple[int, NDArray[np.uint64], NDArray[np.uint32]]:
-    """The salt, the digests uint64 [rows], and the table uint32 [slot_count] of these keys, none of them twice."""
-    digests = np.frombuffer(b"".join(_blake2b(key.encode(), salt) for key in keys), "<u8").astype(np.uint64)
-    order = np.argsort(digests, kind="stable")
-    if (digests[order[1:]] == digests[order[:-1]]).any():
+    """The salt, the digests uint64 [rows], and the table uint32 [slot_count] of these keys.
+
+    Raises:
+        StoreError: a key comes twice.
+    """
+    digests = _digests(keys, salt)
+    slots = _table(digests)
+    if slots is None:
+        refuse_repeats(keys, digests)
         return build(keys, salt=salt + 1)
-    count = slot_count(len(keys))
-    home = ((digests[order] >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)
-    # In the order of their homes, each goes to its home or to the first slot after its predecessor.
-    steps = np.arange(len(order))
-    place = np.maximum.accumulate(home.astype(np.int64) - steps) + steps
-    slots = np.full(count, EMPTY, np.uint32)
-    inside = place < count
-    slots[place[inside]] = order[inside]
-    free = np.flatnonzero(slots == EMPTY)
-    slots[free[: (~inside).sum()]] = order[~inside]
     return salt, digests, slots
+
+
+def _digests(keys: Sequence[str], salt: int) -> NDArray[np.uint64]:
+    """The digest of every key."""
+    digest, found, start = _blake2b(salt), np.empty(len(keys), np.uint64), 0
+    for block in blocks(keys):
+        stop = start + len(block)
+        found[start:stop] = np.frombuffer(b"".join(map(digest, map(str.encode, block))), "<u8")
+        start = stop
+    return found
+
+
+def _table(digests: NDArray[np.uint64]) -> NDArray[np.uint32] | None:
+    """The slots of these digests, or None where two are equal."""
+    count = slot_count(len(digests))
+    slots = np.full(count, EMPTY, np.uint32)
+    over: list[int] = []  # rows beyond the last slot, in order
+    last = -1
+    # By the first bits of the digests, so that what sorting needs is needed for a part of them only.
+    parts = np.empty(len(digests), np.uint8)
+    np.right_shift(digests, np.uint64(64 - _PART_BITS), out=parts, casting="unsafe")
+    for part in range(2**_PART_BITS):
+        rows = np.flatnonzero(parts == part)
+        rows = rows[np.argsort(digests[rows])]
+        ordered = digests[rows]
+        if (ordered[1:] == ordered[:-1]).any():
+            return None
+        home = (((ordered >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)).astype(np.int64)
+        # In the order of their homes, each goes to its home or to the first slot after its predecessor.
+        steps = np.arange(len(rows))
+        place = np.maximum(np.maximum.accumulate(home - steps), last + 1) + steps
+        last = int(place[-1]) if len(place) else last
+        inside = place < count
+        slots[place[inside]] = rows[inside]
+        over += rows[~inside].tolist()
+    slot = 0
+    for row in over:
+        while slots[slot] != EMPTY:
+            slot += 1
+        slots[slot] = row
+    return slots
 
 
 class Blocks:
@@ -102,11 +134,12 @@ class KeyIndex:
         self._slots = slots.views
         self._count = slot_count(rows)
         self._rows = rows
-        self._salt = salt
+        self._digest = _blake2b(salt)
 
     def find(self, key: str) -> int | None:
         """The row of a key, or None."""
-        wanted = digest(key, self._salt)
+        # No key of a store is beyond UTF-8, but what is looked up may be.
+        wanted = int.from_bytes(self._digest(key.encode(errors="surrogatepass")), "little")
         slot = (wanted >> 32) * self._count >> 32
         for _ in range(self._count):
             row: int = self._slots[slot // BLOCK][slot % BLOCK]
@@ -118,5 +151,13 @@ class KeyIndex:
         return None
 
 
-def _blake2b(key: bytes, salt: int) -> bytes:
-    return hashlib.blake2b(key, digest_size=8, salt=salt.to_bytes(16, "little")).digest()
+def _blake2b(salt: int) -> Callable[[bytes], bytes]:
+    """What gives 64 bits of BLAKE2b over a key in UTF-8; the salt is its parameter of that name."""
+    begun = hashlib.blake2b(digest_size=8, salt=salt.to_bytes(16, "little")).copy  # quicker than to begin each time
+
+    def digest(key: bytes) -> bytes:
+        state = begun()
+        state.update(key)
+        return state.digest()
+
+    return digest

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Literal, final
 
@@ -15,13 +17,14 @@ from storage.coding import CodedLabels
 from storage.errors import DamageError, KeyNotFoundError, MismatchError, NotLabelledError, StoreError
 from storage.header import Header, hash_targets
 from storage.key_index import KeyIndex
-from storage.keys import hash_keys, key_differences
+from storage.keys import hash_keys, hash_sound_keys, key_differences
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record
 from storage.schema import Schema
 from storage.status import Status
 
 RowArray = Literal["boxes", "sizes", "status"]
+_AHEAD = 32  # commit records that are asked for at once where they are far away
 
 
 class LabelStore(ABC):
@@ -36,12 +39,15 @@ class LabelStore(ABC):
     What a backend gives comes first; what is made of it, the same for all, follows.
     """
 
-    def __init__(self, address: str, header: Header) -> None:
-        """Args: the address, as errors name it, and the header that was found there."""
+    def __init__(self, address: str, header: Header, *, far: bool = False) -> None:
+        """Args: the address, as errors name it, the header that was found there, and whether each object is far away:
+        quicker to have many at once than one after the other.
+        """
         self.address = address
         self.header = header
         self.schema: Schema = header.schema
         self._known: frozenset[int] = frozenset()  # shards seen committed
+        self._far = far
 
     @abstractmethod
     def load_keys(self) -> Sequence[str]:
@@ -226,8 +232,17 @@ class LabelStore(ABC):
         Raises:
             DamageError: at a record that cannot be read.
         """
-        for shard, rows in enumerate(self.shards()):
-            yield rows, self.record(shard)
+        if not self._far:
+            yield from ((rows, self.record(shard)) for shard, rows in enumerate(self.shards()))
+            return
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            asked: deque[tuple[range, Future[Record | None]]] = deque()
+            for shard, rows in enumerate(self.shards()):
+                if len(asked) == _AHEAD:
+                    first, answer = asked.popleft()
+                    yield first, answer.result()
+                asked.append((rows, pool.submit(self.record, shard)))
+            yield from ((first, answer.result()) for first, answer in asked)
 
     @final
     def __getitem__(self, row: int) -> LabelMap:
@@ -361,11 +376,14 @@ def cannot_write(address: str, rows: range, why: str) -> StoreError:
 
 
 def refuse_differences(store: LabelStore, schema: Schema, keys: Sequence[str]) -> None:
-    """Compare a store with what a run is about to write into it.
+    """Compare a store with what a run is about to write into it. Its keys are loaded only to say how they differ.
 
     Raises:
         MismatchError: naming each field that differs.
+        StoreError: the keys are no keys.
     """
-    differences = store.schema.differences(schema) + key_differences(store.keys, keys)
+    header, differences = store.header, store.schema.differences(schema)
+    if len(keys) != header.rows or hash_sound_keys(keys) != header.keys_sha256:
+        differences += key_differences(store.keys, keys)
     if differences:
         raise MismatchError(store.address, differences)

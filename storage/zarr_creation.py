@@ -9,11 +9,11 @@ import numpy as np
 from storage import key_index
 from storage.errors import NotAStoreError, StoreError, not_empty
 from storage.header import Header, targets_at_rest
-from storage.keys import check_keys
+from storage.keys import blocks, hash_sound_keys
 from storage.objects import Objects, in_short
 from storage.schema import Schema
 from storage.store import refuse_differences
-from storage.zarr_layout import DIGESTS, ROOT, SLOTS, arrays, as_text, documents, read_root, root_document
+from storage.zarr_layout import COLUMN_CHUNK, DIGESTS, ROOT, SLOTS, arrays, as_text, documents, read_root, root_document
 from storage.zarr_store import ZarrStore
 
 
@@ -28,17 +28,15 @@ def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[
         NotAStoreError: something else is there.
         StoreError: the keys are no keys, or the place is not writable.
     """
-    check_keys(keys)
     objects = Objects(address, writable=True)
     try:
-        store = find(address)
-        if store is None:
-            _lay_down(objects, schema, keys, targets)
-            store = ZarrStore(address, writable=True)
+        if (store := find(address)) is not None:
+            refuse_differences(store, schema, keys)
+            return store
+        _lay_down(objects, schema, keys, targets)
+        return ZarrStore(address, writable=True)
     except objects.errors as error:
         raise StoreError(f"cannot write the store {address}: {in_short(error)}") from error
-    refuse_differences(store, schema, keys)
-    return store
 
 
 def find(address: str) -> ZarrStore | None:
@@ -59,8 +57,9 @@ def find(address: str) -> ZarrStore | None:
 
 def _lay_down(objects: Objects, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None) -> None:
     own = targets_at_rest(targets, len(keys))
+    keys_sha256 = hash_sound_keys(keys)
     salt, digests, slots = key_index.build(keys)
-    mine = Header.of(schema, keys, own, salt)
+    mine = Header.of(schema, keys_sha256, own, salt)
     objects.set(ROOT, as_text(root_document(mine, creating=True)), new=True)
     claimed = read_root(objects)
     # Another may have been first. Its header differs from this one in nothing but the provenance, or wins.
@@ -73,8 +72,12 @@ def _lay_down(objects: Objects, schema: Schema, keys: Sequence[str], targets: Se
     for name, data in documents(header).items():
         objects.set(name, data)
     columns = arrays(header, objects.zarr)
-    columns["keys"][:] = np.array(keys, np.dtypes.StringDType())
-    columns["targets"][:] = own
-    columns[DIGESTS][:] = digests
-    columns[SLOTS][:] = slots
+    # One chunk after the other: of an array that it is given whole, zarr-python makes as many bytes again.
+    for number, block in enumerate(blocks(keys, COLUMN_CHUNK)):
+        start = number * COLUMN_CHUNK
+        columns["keys"][start : start + len(block)] = np.array(block, np.dtypes.StringDType())
+    for name, values in (("targets", own), (DIGESTS, digests), (SLOTS, slots)):
+        (step,) = columns[name].chunks
+        for start in range(0, len(values), step):
+            columns[name][start : start + step] = values[start : start + step]
     objects.set(ROOT, as_text(root_document(header)))

@@ -33,7 +33,7 @@ CONVENTION = {
 }
 # Zarr leaves out chunks that hold only fill, unless told so each time; but a commit record says that all lie there.
 WRITE_FILL: Any = {"write_empty_chunks": True}
-_COLUMN_CHUNK = 65_536
+COLUMN_CHUNK = 65_536
 _PACKED = [ZstdCodec(level=9, checksum=True)]  # above level 9, reading slows down
 _PLAIN = [Crc32cCodec()]  # read in place
 
@@ -160,8 +160,8 @@ def _describe(header: Header) -> tuple[MemoryStore, dict[str, zarr.Array[Any]]]:
         )
     slots, shards = slot_count(header.rows), len(schema.shards(header.rows))
     columns: tuple[tuple[str, str, int, int, Any, Any, Any], ...] = (
-        ("keys", "image", header.rows, _COLUMN_CHUNK, str, "", _PACKED),
-        ("targets", "image", header.rows, _COLUMN_CHUNK, np.int32, -1, _PACKED),
+        ("keys", "image", header.rows, COLUMN_CHUNK, str, "", _PACKED),
+        ("targets", "image", header.rows, COLUMN_CHUNK, np.int32, -1, _PACKED),
         (DIGESTS, "image", header.rows, BLOCK, np.uint64, 0, _PLAIN),
         (SLOTS, "slot", slots, BLOCK, np.uint32, EMPTY, _PLAIN),
         (RECORDS, "shard", shards, 1, str, "", _PLAIN),

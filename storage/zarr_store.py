@@ -60,7 +60,7 @@ class ZarrStore(LabelStore):
         header, creating = found
         if creating:
             raise NotAStoreError(f"the store {address} was not laid down to the end; run `annotate run` for it again")
-        super().__init__(address, header)
+        super().__init__(address, header, far=self._objects.folder is None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What travels to another process is the address: handles are opened there."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import __main__, entropy, geometry, keys, labelling, reads, size, training
+from benchmarks import __main__, entropy, geometry, keys, labelling, reads, scale, size, training
 from benchmarks.fidelity import Fidelity, divergence
 from benchmarks.names import FOLDERS, absent_key, key
 from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
@@ -168,6 +168,21 @@ def test_keys_are_distinct_and_absent_ones_are_absent() -> None:
     assert len({name.partition("/")[0] for name in names}) == FOLDERS
     assert key(0, rows).startswith("n01440764/n01440764_")
     assert not names & {absent_key(row, rows) for row in range(rows)}
+
+
+def test_every_step_of_every_size_finds_what_it_must(tmp_path: Path) -> None:
+    found = scale.measure(tmp_path, rows=(3000, 300_000))
+    assert [(one.rows, one.shards) for one in found.sizes] == [(3000, 3), (300_000, 293)]
+    assert all(one.steps.keys() == scale.STEPS.keys() for one in found.sizes)
+    assert all(step.peak > 10 for one in found.sizes for step in one.steps.values())
+    assert found.describe().count("| 300,000 |") == 2
+    assert len(json.loads(json.dumps(found.to_json()))["sizes"]) == 2
+
+
+def test_made_keys_are_the_same_alone_and_together() -> None:
+    keys = scale.Keys(2500)
+    assert keys[900:1100] == [keys[row] for row in range(900, 1100)]
+    assert len(set(keys)) == 2500
 
 
 def test_a_filled_store_is_as_if_written(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
@@ -41,6 +42,7 @@ from storage import (
     repair,
     verify,
 )
+from storage.keys import BLOCK
 from storage.manifest import MANIFEST
 from tests.labels import random_labels
 
@@ -49,6 +51,46 @@ SCHEMA = Schema(
 )
 KEYS = [f"class {n % 3}/é {n}.v1.jpg" for n in range(10)]
 SHARDS = [range(4), range(4, 8), range(8, 10)]
+
+
+class Alive:
+    """How many keys there are now, and the most there were."""
+
+    now = most = 0
+
+
+class MadeKey(str):
+    """A key that is counted as long as it lives."""
+
+    def __new__(cls, text: str, alive: Alive) -> MadeKey:
+        key = super().__new__(cls, text)
+        key.alive = alive
+        alive.now += 1
+        alive.most = max(alive.most, alive.now)
+        return key
+
+    def __del__(self) -> None:
+        self.alive.now -= 1
+
+
+class MadeKeys(Sequence[str]):
+    """The keys 0.jpg, 1.jpg, … but for some, each made when it is asked for, and not to be had all at once."""
+
+    def __init__(self, rows: int, others: Mapping[int, str] = {}) -> None:
+        self.rows, self.others, self.alive = rows, others, Alive()
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, row: Any) -> Any:
+        if not isinstance(row, slice):
+            return MadeKey(self.others.get(row, f"{row}.jpg"), self.alive)
+        rows = range(self.rows)[row]
+        assert len(rows) <= BLOCK
+        return [self[row] for row in rows]
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("the keys were iterated over")
 
 
 class StoreContract:
@@ -218,6 +260,48 @@ class StoreContract:
     def test_a_key_may_not_come_twice(self, address: str) -> None:
         with pytest.raises(StoreError, match="row 2 has the key 'a.jpg' again"):
             create_store(address, SCHEMA, ["a.jpg", "b.jpg", "a.jpg"])
+
+    def test_repeated_keys_far_apart_are_found(self, address: str) -> None:
+        keys = MadeKeys(BLOCK + 20, {BLOCK + 10: "3.jpg", BLOCK + 15: "1.jpg"})
+        with pytest.raises(
+            StoreError, match=f"row {BLOCK + 10} has the key '3.jpg' again; every key must name one pic"
+        ):
+            create_store(address, SCHEMA, keys)
+        assert find_store(address) is None
+
+    def test_keys_are_made_when_they_are_asked_for_and_held_a_block_at_a_time(self, address: str) -> None:
+        keys = MadeKeys(3 * BLOCK + 1)
+        store = create_store(address, replace(SCHEMA, rows_per_shard=BLOCK), keys)
+        assert keys.alive.most <= 2 * BLOCK  # a block is dropped when the next one has been made
+        expected = [f"{row}.jpg" for row in range(len(keys))]
+        text = "".join(f"{key}\0" for key in expected)
+        assert store.header.keys_sha256 == hashlib.sha256(text.encode()).hexdigest()
+        assert list(open_store(address).keys) == expected
+        assert [store.find(expected[row]) for row in (0, BLOCK, 3 * BLOCK)] == [0, BLOCK, 3 * BLOCK]
+
+    def test_going_on_with_equal_keys_does_not_load_those_that_are_stored(
+        self, full: LabelStore, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(type(full), "load_keys", lambda self: pytest.fail("the stored keys were loaded"))
+        assert create_store(address, SCHEMA, tuple(KEYS)).pending() == []
+
+    @pytest.mark.parametrize(
+        ("keys", "sentence"),
+        [
+            (
+                KEYS[:-1],
+                f"has 10, this run has 9; 1 are in only one of them, the first, {KEYS[9]!r}, in the store",
+            ),
+            ([*KEYS, "a.jpg"], "has 10, this run has 11; 1 are in only one of them, the first, 'a.jpg', in this run"),
+            ([*KEYS, KEYS[0]], "has 10, this run has 11"),
+        ],
+    )
+    def test_another_number_of_keys_is_told_with_the_first_that_only_one_has(
+        self, store: LabelStore, address: str, keys: list[str], sentence: str
+    ) -> None:
+        with pytest.raises(MismatchError) as caught:
+            create_store(address, SCHEMA, keys)
+        assert caught.value.differences == (f"keys: the store {sentence}",)
 
     def test_a_store_travels_by_its_address(self, full: LabelStore) -> None:
         full.read([0])

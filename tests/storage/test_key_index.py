@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import DamageError, KeyNotFoundError, Schema, create_store, key_index, open_store
+from storage import DamageError, KeyNotFoundError, Schema, StoreError, create_store, key_index, open_store
 from storage.key_index import EMPTY, Blocks, KeyIndex
 
 names = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1), unique=True, max_size=60)
@@ -31,9 +31,7 @@ def test_every_key_has_its_row_and_no_other_has_any(keys: list[str], others: lis
 
 def test_slots_that_run_over_the_end_go_on_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Digests that all want the last slot: the table is a ring."""
-    monkeypatch.setattr(
-        key_index, "_blake2b", lambda key, salt: (2**64 - 1 - int(key)).to_bytes(8, "little") if key else b"\0" * 8
-    )
+    monkeypatch.setattr(key_index, "_blake2b", lambda salt: lambda key: (2**64 - 1 - int(key)).to_bytes(8, "little"))
     keys = [str(n) for n in range(7)]
     _, _, slots = key_index.build(keys)
     assert (slots != EMPTY).sum() == 7
@@ -42,9 +40,28 @@ def test_slots_that_run_over_the_end_go_on_at_the_start(monkeypatch: pytest.Monk
     assert [index_of(keys).find(key) for key in keys] == list(range(7))
 
 
+@pytest.mark.parametrize("count", [1, 30, 3000])
+def test_the_table_is_filled_in_the_order_of_the_digests_each_from_its_home_on(count: int) -> None:
+    _, digests, slots = key_index.build([f"{n}.jpg" for n in range(count)])
+    expected = [EMPTY] * (2 * count)
+    for row in np.argsort(digests).tolist():
+        slot = (int(digests[row]) >> 32) * len(expected) >> 32
+        while expected[slot] != EMPTY:
+            slot = (slot + 1) % len(expected)
+        expected[slot] = row
+    assert slots.tolist() == expected
+
+
+def test_a_key_that_comes_twice_is_refused_whatever_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = key_index._blake2b
+    monkeypatch.setattr(key_index, "_blake2b", lambda salt: original(salt) if salt else lambda key: b"\7" * 8)
+    with pytest.raises(StoreError, match="row 2 has the key 'b' again"):
+        key_index.build(["a", "b", "b"])
+
+
 def test_two_keys_with_one_digest_are_told_apart_by_another_salt(monkeypatch: pytest.MonkeyPatch) -> None:
     original = key_index._blake2b
-    monkeypatch.setattr(key_index, "_blake2b", lambda key, salt: b"\7" * 8 if not salt else original(key, salt))
+    monkeypatch.setattr(key_index, "_blake2b", lambda salt: original(salt) if salt else lambda key: b"\7" * 8)
     salt, _, _ = key_index.build(["a", "b"])
     assert salt == 1
     assert [index_of(["a", "b"]).find(key) for key in "ab"] == [0, 1]

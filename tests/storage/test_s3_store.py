@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from obstore.store import S3Store
 from zarr.storage import ObjectStore
 
 from storage import DamageError, LabelStore, StoreError, create_store, open_store, verify
+from storage.record import Record
 from tests import s3
 from tests.labels import random_labels
 from tests.storage.contract import KEYS, SCHEMA, SHARDS, StoreContract, one_of_each_kind
@@ -143,3 +146,29 @@ class TestS3Store(StoreContract):
             if not name.startswith("shards/record/c/"):
                 assert full.read_object(name) == local.read_object(name), name
         assert [full.record(n).objects for n in range(3)] == [local.record(n).objects for n in range(3)]
+
+    def test_records_are_asked_for_at_once_and_come_in_order(
+        self, full: LabelStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        together, record = Barrier(len(SHARDS), timeout=20), type(full).record
+
+        def answer(store: LabelStore, shard: int) -> Record | None:
+            together.wait()
+            time.sleep(0.2 - 0.1 * shard)  # the first comes last
+            return record(store, shard)
+
+        expected = [record(full, shard) for shard in range(len(SHARDS))]
+        monkeypatch.setattr(type(full), "record", answer)
+        assert list(full.records()) == list(zip(SHARDS, expected, strict=True))
+
+    def test_no_more_records_are_asked_for_than_a_few_ahead(
+        self, full: LabelStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[int] = []
+        monkeypatch.setattr("storage.store._AHEAD", 2)
+        monkeypatch.setattr(type(full), "record", lambda store, shard: asked.append(shard) or shard)
+        records = full.records()
+        next(records)
+        records.close()
+        assert sorted(asked) == [0, 1]
+        assert list(full.records()) == list(zip(SHARDS, range(3), strict=True))
