@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -156,6 +157,7 @@ def _connect(address: str) -> None:
     import ray
 
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 * 2**20}
+    _refuse_unreachable(address)
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -166,13 +168,32 @@ def _connect(address: str) -> None:
             **(here if address == "local" else {}),
         )
     except (ConnectionError, ValueError) as error:
-        raise AnnotateError(
-            f"cannot reach the Ray cluster at {address!r}: {error}. Start one with `ray start --head`, or leave "
-            "--ray-address out to work on this machine alone"
-        ) from error
+        raise _unreachable(address, error) from error
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ask whether anybody answers at HOST:PORT: Ray itself would ask for minutes.
+
+    Raises:
+        AnnotateError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> AnnotateError:
+    return AnnotateError(
+        f"cannot reach the Ray cluster at {address!r}: {error}. Start one with `ray start --head`, or leave "
+        "--ray-address out to work on this machine alone"
+    )
 
 
 class _MachineLostError(Exception):
@@ -185,6 +206,12 @@ class _WorkerDiedError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__("the worker died")
         self.reason = reason
+
+
+def _detail(error: Exception) -> str:
+    """What Ray knows of a death, without its advice."""
+    _, _, detail = str(error).rpartition("Worker exit detail: ")
+    return detail.partition(". Some common causes")[0].partition("\n")[0][:200]
 
 
 def _in_words(error: Exception) -> str:
@@ -265,8 +292,8 @@ class _Actors:
             self._stillborn += 1
             if self._stillborn >= (LOSSES if self._machine else ATTEMPTS):
                 raise AnnotateError(
-                    f"{self._stillborn} workers in a row died before they were ready: {error}. Is there memory enough "
-                    "for the network? --workers or --gpus-per-worker make them fewer"
+                    f"{self._stillborn} workers in a row died before they were ready ({_detail(error)}). Is there "
+                    "memory enough for the network? --workers or --gpus-per-worker make them fewer"
                 ) from error
         else:
             self._stillborn = 0
@@ -279,7 +306,7 @@ class _Actors:
         # Of a machine that is lost, Ray knows for half a minute only that nobody answers there.
         unreachable = isinstance(error, ray.exceptions.ActorUnavailableError)
         alive = any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self._machine[actor])
-        return _WorkerDiedError(str(error)) if alive and not unreachable else _MachineLostError()
+        return _WorkerDiedError(_detail(error)) if alive and not unreachable else _MachineLostError()
 
 
 class _Worker:

@@ -75,6 +75,8 @@ def copy(source: LabelStore, address: str, *, report: Callable[[Progress], None]
         target.put(shard, labels, failures=record.failures, run=record.run)
         done += len(rows)
         report(Progress(done, len(source), 0))
+    if done == len(source):
+        target.tidy()
     return Copied(address=address, pictures=len(source), copied_now=done - before, pending=len(source) - done)
 
 

@@ -168,6 +168,7 @@ def import_tree(
         report(progress)
     records = [record for _, record in store.records() if record]
     failures = [failure for record in records for failure in record.failures]
+    store.tidy()
     return Imported(
         pictures=len(store),
         labelled=sum(record.labelled for record in records),

@@ -208,6 +208,8 @@ class FaultyWorkers:
     at: int
     attempts: int
     die: bool = False
+    count = 1
+    about = "workers with faults"
 
     def map(self, job: Job, shards: Sequence[Shard]):
         yield from self.workers.map(Faulty(job, self.at, self.attempts, self.die), shards)
