@@ -25,7 +25,7 @@ from annotate.shard import Shard
 from annotate.workers import Workers
 from storage import LabelStore, MismatchError, Progress, Schema, create_store, find_store
 from storage.backends import absolute
-from storage.header import targets_at_rest
+from storage.header import hash_targets, targets_at_rest
 from storage.keys import check_keys
 from storage.store import refuse_differences
 
@@ -257,7 +257,6 @@ def _open(
     say: Callable[[str], None],
 ) -> tuple[LabelStore, bool]:
     """The store to write into, and whether it is new. What can be refused is refused before a network is loaded."""
-    check_keys(source.keys)
     there = find_store(job.address)
     if there is not None:
         wanted = replace(
@@ -271,6 +270,7 @@ def _open(
         if others := [*_other_targets(there, source), *_other_code(there, compiled)]:
             raise MismatchError(there.address, others)
         return there, False
+    check_keys(source.keys)  # before a network is loaded; those of a store that is there were looked at when it was made
     with one_thread():  # as in the workers
         annotator = Annotator(job.recipe, k=job.k)
         if compiled is None:
@@ -302,6 +302,8 @@ def _open(
 def _other_targets(store: LabelStore, source: ImageSource) -> Iterator[str]:
     """At most one sentence: how the targets of pictures with equal keys differ from those of the store."""
     targets = targets_at_rest(source.targets, len(store))
+    if hash_targets(targets) == store.header.targets_sha256:
+        return
     rows = np.flatnonzero(store.targets != targets)
     if len(rows):
         row = int(rows[0])
