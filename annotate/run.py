@@ -109,7 +109,7 @@ class Summary:
 
 
 def _hours(device: str, seconds: float) -> str:
-    return f"{seconds / 3600:,.3f} {'core' if device == 'cpu' else 'GPU'}-hours" + (
+    return f"{seconds / 3600:,.4f} {'core' if device == 'cpu' else 'GPU'}-hours" + (
         "" if device == "cpu" else f" on {device}"
     )
 
@@ -270,7 +270,7 @@ def _open(
         if others := [*_other_targets(there, source), *_other_code(there, compiled)]:
             raise MismatchError(there.address, others)
         return there, False
-    check_keys(source.keys)  # before a network is loaded; those of a store that is there were looked at when it was made
+    check_keys(source.keys)  # before a network is loaded; where a store is there, they were looked at when it was made
     with one_thread():  # as in the workers
         annotator = Annotator(job.recipe, k=job.k)
         if compiled is None:
