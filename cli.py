@@ -64,10 +64,10 @@ def main() -> None:
 _MORE = """\b
 More settings, as options or in the file: --model-kwarg KEY=VALUE, --batch-size,
 --rows-per-shard, --precision auto|float32|bfloat16, --compile / --no-compile,
---exif ignore|apply. docs/annotators.md says what they do."""
+--exif ignore|apply, --names FILE. docs/annotators.md says what they do."""
 
 
-_NOT_SETTINGS = {"config", "as_json", "part", "failures", "assume"}  # they are of one call
+_NOT_SETTINGS = {"config", "as_json", "part", "failures", "names", "assume"}  # they are of one call
 # What is written in a way of its own: the types that it can have in a file, and how it is written, for a person.
 _WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
     "input_sizes": ((int, str), "a number of pixels, 224, or height and width, 192x256"),
@@ -277,6 +277,7 @@ def _labelling_options(command: Any) -> Any:
 @click.option("--local", is_flag=True, hidden=True)
 @click.option("--shards", "part", callback=_shards, hidden=True)
 @click.option("--failures", type=click.Path(path_type=Path), hidden=True)
+@click.option("--names", type=click.Path(path_type=Path), hidden=True)
 @_JSON
 def run(
     images: str,
@@ -287,6 +288,7 @@ def run(
     compiled: bool | None,
     part: range | None,
     failures: Path | None,
+    names: Path | None,
     as_json: bool,
     workers: int | None,
     ray_address: str,
@@ -301,6 +303,7 @@ def run(
     group; where it is there and was made with the same settings, only what is missing is labelled.
     """
     from annotate.images import open_images
+    from annotate.inspect.names import read_names
     from annotate.progress import reporting
     from annotate.run import default_precision
     from annotate.run import run as label
@@ -325,6 +328,7 @@ def run(
             batch_size=batch_size,
             compiled=compiled,
             part=part,
+            names=None if names is None else read_names(names),
             report=reporter.report,
             say=reporter.say,
         )
@@ -582,36 +586,233 @@ def _resume(store: Any) -> str:
     return f"`annotate run IMAGES {store.address} {options} …` again, with the same options"
 
 
+_NAMES = click.option(
+    "--names", type=click.Path(path_type=Path), help="The classes' names, a line for each; by default the store's."
+)
+
+
 @main.command()
 @_STORE
-@click.option("--images", help="The pictures that were labelled; needed for a sheet.")
+@click.option("--images", help="The pictures that were labelled; needed to show them.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a contact sheet to this PNG file.")
-@click.option("--count", type=click.IntRange(1, 200), default=12, show_default=True, help="Pictures on the sheet.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of the pictures.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a report to this file, for any browser.")
+@click.option("--count", type=click.IntRange(1, 5000), help="Pictures: 12 on a sheet, 500 in a report.")
+@click.option("--key", "keys", multiple=True, help="Show this picture; may be repeated.")
+@click.option("--class", "class_name", metavar="NAME", help="Show pictures in which this class is best somewhere.")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["random", "entropy", "confidence", "disagreement"]),
+    default="random",
+    help="Show first: the least certain, the surest, or those whose label speaks against their class.",
+)
+@click.option("--rank", type=click.IntRange(min=1), default=1, help="On a sheet: 2 for the second best classes.")
+@click.option("--seed", type=int, default=0, help="Of what is drawn at random.")
+@_NAMES
 @_JSON
-def inspect(store: str, images: str | None, output: Path | None, count: int, seed: int, as_json: bool) -> None:
-    """Show what is in STORE: a text summary, or with -o a sheet of pictures with their labels."""
+def inspect(
+    store: str,
+    images: str | None,
+    output: Path | None,
+    html: Path | None,
+    count: int | None,
+    keys: tuple[str, ...],
+    class_name: str | None,
+    order: Any,
+    rank: int,
+    seed: int,
+    names: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what is in STORE: a text summary, a sheet of pictures (-o), a report for a browser (--html).
+
+    With --images, a few pictures are shown in the terminal, too. docs/inspect.md explains every figure.
+    """
     from annotate.images import by_key
-    from annotate.inspect import choose_rows, contact_sheet, describe, statistics
+    from annotate.inspect import (
+        Names,
+        can_show,
+        choose_rows,
+        contact_sheet,
+        describe,
+        half_blocks,
+        report,
+        statistics,
+    )
     from storage import open_store
 
     opened = open_store(store)
-    if output is None:
-        figures = statistics(opened)
-        click.echo(json.dumps(figures.to_json()) if as_json else describe(opened, figures))
-        return
-    if images is None:
+    called = Names.of(opened, names)
+    read = by_key(images) if images is not None else None
+    if output is not None and read is None:
         raise click.UsageError("a contact sheet needs --images, the pictures that were labelled")
-    read = by_key(images)
-    rows = choose_rows(opened, count, seed)
+    wanted: dict[str, Any] = {
+        "seed": seed,
+        "order": order,
+        "keys": keys,
+        "number": None if class_name is None else called.number(class_name),
+    }
+    written: dict[str, Any] = {}
+    if output is not None and read is not None:
+        rows = _some_rows(choose_rows(opened, count or 12, **wanted), store)
+        sheet = contact_sheet(opened, read, rows, names=called, rank=rank)
+        _save(output, lambda: sheet.save(output, format="PNG"))
+        written |= {"sheet": str(output), "rows": rows}
+    if html is not None or output is None:
+        found = _surveyed(opened)
+    if html is not None:
+        from tqdm import tqdm
+
+        rows = _some_rows(choose_rows(opened, count or 500, found=found, **wanted), store)
+        with tqdm(total=len(rows), unit=" pictures", desc="writing the report", disable=None) as bar:
+            text = report(opened, found, rows, read, names=called, told=bar.update)
+        _save(html, lambda: html.write_text(text, encoding="utf-8"))
+        written |= {"report": str(html), "rows": rows}
+    if written:
+        told = [
+            f"wrote {written[what]}: {len(written['rows'])} pictures" for what in ("sheet", "report") if what in written
+        ]
+        click.echo(json.dumps(written) if as_json else "\n".join(told))
+        return
+    figures = statistics(opened, found, called)
+    click.echo(json.dumps(figures.to_json()) if as_json else describe(opened, figures))
+    if read is not None and not as_json and can_show() and figures.labelled:
+        rows = choose_rows(opened, count or 3, found=found, **wanted)
+        click.echo(half_blocks(contact_sheet(opened, read, rows[:12], names=called, rank=rank, side=96)))
+
+
+def _surveyed(store: Any) -> Any:
+    """A survey of a store, with a bar while it takes long."""
+    from tqdm import tqdm
+
+    from annotate.inspect import survey
+
+    with tqdm(total=len(store), unit=" rows", desc="reading", disable=None, delay=2, leave=False) as bar:
+        return survey(store, report=bar.update)
+
+
+def _some_rows(rows: list[int], store: str) -> list[int]:
     if not rows:
-        raise click.ClickException(f"the store {store} has no labelled picture yet")
-    sheet = contact_sheet(opened, read, rows)
+        raise click.ClickException(f"the store {store} has no labelled picture to show")
+    return rows
+
+
+def _save(path: Path, write: Any) -> None:
     try:
-        sheet.save(output, format="PNG", optimize=True)
+        write()
     except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
-    click.echo(json.dumps({"sheet": str(output), "rows": rows}) if as_json else f"wrote {output}: {len(rows)} pictures")
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+
+
+@main.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--images", help="The pictures that were labelled; needed for a sheet or a report.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the pictures that differ most to this PNG."
+)
+@click.option("--html", type=click.Path(path_type=Path), help="Write them and the figures to this file, for a browser.")
+@click.option("--count", type=click.IntRange(1, 200), default=8, show_default=True, help="Pictures to show.")
+@_NAMES
+@_JSON
+def compare(
+    first: str,
+    second: str,
+    images: str | None,
+    output: Path | None,
+    html: Path | None,
+    count: int,
+    names: Path | None,
+    as_json: bool,
+) -> None:
+    """Hold the labels of two stores of the same pictures against each other: FIRST and SECOND."""
+    from tqdm import tqdm
+
+    from annotate.images import by_key
+    from annotate.inspect import Names, comparison_page, comparison_sheet
+    from annotate.inspect import compare as hold
+    from storage import open_store
+
+    if (output or html) and images is None:
+        raise click.UsageError("a sheet or a report needs --images, the pictures that were labelled")
+    mine, theirs = open_store(first), open_store(second)
+    called = Names.of(mine, names)
+    with tqdm(total=len(mine), unit=" rows", desc="comparing", disable=None, delay=2, leave=False) as bar:
+        found = hold(mine, theirs, names=called, most=max(count, 20), report=bar.update)
+    if output or html:
+        keys = [key for key, *_ in found.most[:count]]
+        sheet = comparison_sheet(mine, theirs, by_key(str(images)), keys, names=called)
+        if output is not None:
+            _save(output, lambda: sheet.save(output, format="PNG"))
+        if html is not None:
+            page = comparison_page(found, sheet, first, second)
+            _save(html, lambda: html.write_text(page, encoding="utf-8"))
+    click.echo(json.dumps(found.to_json()) if as_json else found.describe())
+    for path in (output, html):
+        if path is not None and not as_json:
+            click.echo(f"wrote {path}")
+
+
+@main.command()
+@_STORE
+@click.option("--class", "class_name", required=True, metavar="NAME", help="The class.")
+@click.option("--min-area", type=click.FloatRange(0, 1), default=0.0, help="The least part of a picture that is of it.")
+@_NAMES
+@_JSON
+def query(store: str, class_name: str, min_area: float, names: Path | None, as_json: bool) -> None:
+    """List the keys of pictures in which a class is best somewhere, those with most of it first."""
+    import numpy as np
+
+    from annotate.inspect import Names, areas
+    from annotate.printable import printable
+    from storage import open_store
+
+    opened = open_store(store)
+    area = areas(opened, Names.of(opened, names).number(class_name))
+    rows = np.flatnonzero((area > 0) & (area >= min_area))
+    found = [(opened.keys[row], float(area[row])) for row in rows[np.argsort(-area[rows], kind="stable")].tolist()]
+    if as_json:
+        click.echo(json.dumps([{"key": key, "area": round(part, 4)} for key, part in found]))
+        return
+    for key, part in found:
+        click.echo(f"{part:.3f}\t{printable(key)}")
+
+
+@main.command()
+@_STORE
+@click.option("--part", type=click.FloatRange(0, 1), default=0.04, show_default=True, help="Of the pictures to list.")
+@_NAMES
+@_JSON
+def audit(store: str, part: float, names: Path | None, as_json: bool) -> None:
+    """List pictures whose own class is probably wrong, by their labels, and classes that no label is sure of."""
+    from annotate.inspect import Names
+    from annotate.inspect import audit as judge
+    from storage import open_store
+
+    opened = open_store(store)
+    found = judge(opened, _surveyed(opened), Names.of(opened, names), part=part)
+    click.echo(json.dumps(found.to_json()) if as_json else found.describe())
+
+
+@main.command()
+@_STORE
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--to", "layout", type=click.Choice(["png", "coco", "fiftyone"]), required=True, help="What to write.")
+@_NAMES
+@_JSON
+def export(store: str, target: Path, layout: Any, names: Path | None, as_json: bool) -> None:
+    """Write the best class of each location of STORE as masks into the folder TARGET, for other tools."""
+    from tqdm import tqdm
+
+    from annotate.inspect import Names
+    from annotate.inspect import export as write
+    from storage import open_store
+
+    opened = open_store(store)
+    with tqdm(total=len(opened), unit=" rows", desc="exporting", disable=None) as bar:
+        count = write(opened, target, layout, names=Names.of(opened, names), report=bar.update)
+    answer = {"target": str(target), "pictures": count}
+    click.echo(json.dumps(answer) if as_json else f"wrote the masks of {count:,} pictures to {target}")
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
@@ -125,6 +125,7 @@ def run(
     batch_size: int = 32,
     compiled: bool | None = None,
     part: range | None = None,
+    names: Sequence[str] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
@@ -145,6 +146,7 @@ def run(
         compiled: whether to compile the networks; by default where it pays, and as before where the store is there,
             which takes nothing else.
         part: the numbers of the shards to label; all by default.
+        names: of the networks' classes, which the store keeps; by default those that come with the weights.
         report: called when the run begins and after each shard.
         say: called with what a person should know before the work begins.
 
@@ -163,7 +165,7 @@ def run(
         k=k,
         batch_size=batch_size,
     )
-    store, new = _open(source, job, rows_per_shard, compiled, say)
+    store, new = _open(source, job, rows_per_shard, compiled, names, say)
     job = replace(
         job,
         address=absolute(store.address),  # a worker may live in another folder
@@ -254,6 +256,7 @@ def _open(
     job: LabelJob,
     rows_per_shard: int | None,
     compiled: bool | None,
+    names: Sequence[str] | None,
     say: Callable[[str], None],
 ) -> tuple[LabelStore, bool]:
     """The store to write into, and whether it is new. What can be refused is refused before a network is loaded."""
@@ -265,6 +268,7 @@ def _open(
             k=job.k,
             rows_per_shard=rows_per_shard or there.schema.rows_per_shard,
             target_names=source.target_names,
+            class_names=tuple(names) if names is not None else there.schema.class_names,
         )
         refuse_differences(there, wanted, source.keys)
         if others := [*_other_targets(there, source), *_other_code(there, compiled)]:
@@ -276,7 +280,9 @@ def _open(
         if compiled is None:
             compiled, why = pays(len(source.keys), annotator.seconds)
             say(why)
-    names = job.recipe.class_names()
+    if names is not None and len(names) != annotator.class_count:
+        raise AnnotateError(f"{len(names)} class names were given, but the model has {annotator.class_count} classes")
+    names = names if names is not None else job.recipe.class_names()
     if names is not None and len(names) != annotator.class_count:
         raise AnnotateError(
             f"{len(names)} class names come with the weights, but the model has {annotator.class_count} classes"
@@ -285,7 +291,7 @@ def _open(
         grid=annotator.grid,
         k=job.k,
         class_count=annotator.class_count,
-        class_names=names,
+        class_names=None if names is None else tuple(names),
         target_names=source.target_names,
         rows_per_shard=rows_per_shard or min(1024, max(1, len(source.keys) // 16)),
         recipe=job.recipe.to_json(),

@@ -53,7 +53,8 @@ def main() -> None:
 
     say("4. A look at them")
     annotate("inspect", stores["val"])
-    annotate("inspect", stores["val"], "--images", images / "val", "-o", sheet)
+    annotate("inspect", stores["val"], "--images", images / "val", "-o", sheet, "--count", 8)
+    annotate("inspect", stores["val"], "--images", images / "val", "--html", OUT / "report.html")
     right, cells = label_truth(open_store(stores["val"]), OUT / "truth" / "val")
 
     say("5. Two students: the same start, pictures, crops, order and steps; without token labels and with them")

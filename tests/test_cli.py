@@ -554,3 +554,60 @@ def test_a_bucket_is_an_address_like_any_other(
         theirs = LabeledImages(pictures, finished, **arguments)[3].targets
         assert torch.equal(mine.probabilities, theirs.probabilities)
         assert "a-secret-of-the-tests" not in result.stdout + result.stderr + str(open_store(address).record(0))
+
+
+def test_a_report_is_written_for_those_that_are_asked_for(
+    command, store: Path, scene_folder: Path, tmp_path: Path
+) -> None:
+    words = ["inspect", store, "--images", scene_folder / "images/val", "--html", tmp_path / "r.html", "--count", 7]
+    result = command(*words, "--sort", "entropy", "-o", tmp_path / "s.png")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        f"wrote {tmp_path / 's.png'}: 7 pictures",
+        f"wrote {tmp_path / 'r.html'}: 7 pictures",
+    ]
+    assert "7 of 30 labelled pictures" in (tmp_path / "r.html").read_text()
+    assert command(*words[:-2], "--class", "dog").exit_code == 1
+    assert "there is no class 'dog' among the 10" in command(*words[:-2], "--class", "dog").stderr
+    key = open_store(store).keys[4]
+    assert json.loads(command(*words[:-2], "--key", key, "--json").stdout)["rows"] == [4]
+
+
+def test_stores_are_audited_queried_compared_and_exported(
+    command, store: Path, scene_folder: Path, tmp_path: Path
+) -> None:
+    audit = json.loads(command("audit", store, "--part", 0.2, "--json").stdout)
+    assert (audit["pictures"], len(audit["suspects"])) == (30, 6)
+    assert "of 30 pictures, the 1 whose label" in command("audit", store).stdout
+    found = json.loads(command("query", store, "--class", "3", "--json").stdout)
+    assert [one["area"] for one in found] == sorted((one["area"] for one in found), reverse=True)
+    assert len(command("query", store, "--class", "3", "--min-area", 0.2).stdout.splitlines()) == sum(
+        one["area"] >= 0.2 for one in found
+    )
+    images = scene_folder / "images/val"
+    outputs = ["-o", tmp_path / "c.png", "--html", tmp_path / "c.html"]
+    result = command("compare", store, store, "--images", images, *outputs)
+    assert result.exit_code == 0, result.output
+    assert "30 pictures are labelled in both" in result.stdout
+    assert (tmp_path / "c.png").is_file()
+    assert (tmp_path / "c.html").is_file()
+    assert json.loads(command("compare", store, store, "--json").stdout)["agreement"] == 1
+    assert command("compare", store, store, "-o", tmp_path / "c.png").exit_code == 2
+    assert "30 pictures" in command("export", store, tmp_path / "masks", "--to", "png").stdout
+    assert command("export", store, tmp_path / "masks", "--to", "png").exit_code == 1
+
+
+def test_names_are_kept_in_the_store(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"digit {n}\n" for n in range(10)))
+    words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
+    assert command(*words, "--names", names).exit_code == 0
+    assert open_store(tmp_path / "s.zarr").schema.class_names[3] == "digit 3"
+    assert "digit 3" in command("inspect", tmp_path / "s.zarr").stdout
+    assert command(*words).exit_code == 0
+    names.write_text("".join(f"other {n}\n" for n in range(10)))
+    result = command(*words, "--names", names)
+    assert (result.exit_code, "class_names" in result.stderr) == (1, True)
+    names.write_text("one\n")
+    result = command(*words[:2], tmp_path / "t.zarr", *words[3:], "--names", names)
+    assert (result.exit_code, "1 class names were given, but the model has 10 classes" in result.stderr) == (1, True)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from annotate.decode import decode
-from annotate.errors import PictureError
+from annotate.errors import AnnotateError, PictureError
 from annotate.images.source import Picture
-from annotate.inspect.statistics import class_name, refuse_logits
+from annotate.inspect.names import Names
+from annotate.inspect.survey import refuse_logits
 from annotate.printable import printable
 from annotate.recipe import annotator_of
 from storage import Box, LabelMap, LabelStore, Status
@@ -32,17 +33,16 @@ _OPACITY = 0.62
 _GAP, _SEAM = 10, 4
 
 
-def choose_rows(store: LabelStore, count: int, seed: int = 0) -> list[int]:
-    """Some labelled rows, drawn at random, always the same for the same store and seed."""
-    labelled = np.flatnonzero(store.column("status") == Status.LABELLED)
-    chosen = np.random.default_rng(seed).permutation(labelled)[:count]
-    return sorted(chosen.tolist())
-
-
 def contact_sheet(
-    store: LabelStore, read: Callable[[str], Picture], rows: Sequence[int], *, side: int = 176
+    store: LabelStore,
+    read: Callable[[str], Picture],
+    rows: Sequence[int],
+    *,
+    names: Names | None = None,
+    rank: int = 1,
+    side: int = 176,
 ) -> Image.Image:
-    """Three panels for each row of the store: the picture, its best classes laid over it, and their probability.
+    """Four panels for each row of the store: the picture, a class of each location, its probability, the remainder.
 
     Each panel lays the label over the part of the picture that its box names, so that an error of geometry shows.
 
@@ -50,23 +50,30 @@ def contact_sheet(
         store: the labels.
         read: gives a picture that was labelled by its key; see `annotate.images.by_key`.
         rows: of the store, labelled ones.
+        names: of the classes; by default those of the store.
+        rank: 1 shows the best class of each location, 2 the second, and so on.
         side: of a panel, pixels.
+
+    Raises:
+        AnnotateError: the scores are logits, or there is no such rank.
     """
     refuse_logits(store)
+    if not 1 <= rank <= store.schema.k:
+        raise AnnotateError(f"rank {rank} was asked for, of the {store.schema.k} classes that each location has")
     labels = store.read(rows)
-    colours, names = _colours(store, labels)
-    columns = 2 if len(rows) > 3 else 1
+    colours, legend_lines = _colours(names or Names.of(store), labels, rank - 1)
+    columns = 2 if len(rows) > 2 else 1
     exif = store.schema.recipe.get("exif", "ignore")
     strips = [
-        _strip(store.keys[row], lambda key: decode(read(key), exif=exif), labels[n], colours, side)
+        strip(store.keys[row], lambda key: decode(read(key), exif=exif), labels[n], colours, side, rank - 1)
         for n, row in enumerate(rows)
     ]
     lines = [strips[start : start + columns] for start in range(0, len(strips), columns)]
     strip_width = strips[0].width
     width = columns * strip_width + (columns - 1) * 3 * _GAP
-    legend = _legend(names, width=width)
+    colour_key = legend(legend_lines, width=width)
     head = 56
-    height = head + sum(max(strip.height for strip in line) + _GAP for line in lines) + legend.height
+    height = head + sum(max(panel.height for panel in line) + _GAP for line in lines) + colour_key.height
     sheet = Image.new("RGB", (width + 2 * _GAP, height + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
     (h, w), model = store.schema.grid, annotator_of(store.schema.recipe)
@@ -74,48 +81,55 @@ def contact_sheet(
         (_GAP, 8), _fitting(f"{model}, {h} x {w} locations, {len(rows)} pictures", width, 15), _INK, font=_font(15)
     )
     for column in range(columns):
-        for m, title in enumerate(("picture", "best class, as opaque as sure", "probability of it")):
+        for m, title in enumerate(
+            ("picture", f"{_ordinal(rank)} class, as opaque as sure", "its probability", "remainder")
+        ):
             x = _GAP + column * (strip_width + 3 * _GAP) + m * (side + _SEAM)
             draw.text((x, 33), _fitting(title, side, 12), _FAINT, font=_font(12))
     y = head
     for line in lines:
-        for column, strip in enumerate(line):
-            sheet.paste(strip, (_GAP + column * (strip_width + 3 * _GAP), y))
-        y += max(strip.height for strip in line) + _GAP
-    sheet.paste(legend, (_GAP, y))
+        for column, panel in enumerate(line):
+            sheet.paste(panel, (_GAP + column * (strip_width + 3 * _GAP), y))
+        y += max(panel.height for panel in line) + _GAP
+    sheet.paste(colour_key, (_GAP, y))
     return sheet
 
 
-def _strip(
+def _ordinal(rank: int) -> str:
+    return {1: "best", 2: "second", 3: "third"}.get(rank, f"{rank}th")
+
+
+def strip(
     key: str,
     pixels: Callable[[str], NDArray[np.uint8]],
     label: LabelMap,
     colours: dict[int, tuple[int, int, int]],
     side: int,
+    rank: int = 0,
 ) -> Image.Image:
-    """The three panels of one picture, and its key below them; or why there is no picture."""
-    width, caption = 3 * side + 2 * _SEAM, 18
+    """The four panels of one picture, and its key below them; or why there is no picture."""
+    width, caption = 4 * side + 3 * _SEAM, 18
     try:
         picture = Image.fromarray(pixels(key))
         if (picture.height, picture.width) != tuple(label.sizes.tolist()):
             raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
     except PictureError as error:
-        strip = Image.new("RGB", (width, caption), _PAPER)
-        ImageDraw.Draw(strip).text((0, 1), _fitting(f"{key}: {error.reason}", width, 12), _INK, font=_font(12))
-        return strip
-    panels = _panels(picture, label, colours, side)
-    strip = Image.new("RGB", (width, panels[0].height + caption), _PAPER)
+        found = Image.new("RGB", (width, caption), _PAPER)
+        ImageDraw.Draw(found).text((0, 1), _fitting(f"{key}: {error.reason}", width, 12), _INK, font=_font(12))
+        return found
+    panels = _panels(picture, label, colours, side, rank)
+    found = Image.new("RGB", (width, panels[0].height + caption), _PAPER)
     for m, panel in enumerate(panels):
-        strip.paste(panel, (m * (side + _SEAM), 0))
-    ImageDraw.Draw(strip).text((0, panels[0].height + 1), _fitting(key, width, 12), _FAINT, font=_font(12))
-    return strip
+        found.paste(panel, (m * (side + _SEAM), 0))
+    ImageDraw.Draw(found).text((0, panels[0].height + 1), _fitting(key, width, 12), _FAINT, font=_font(12))
+    return found
 
 
 def _colours(
-    store: LabelStore, labels: LabelMap
+    names: Names, labels: LabelMap, rank: int
 ) -> tuple[dict[int, tuple[int, int, int]], list[tuple[str, tuple[int, int, int]]]]:
     """The colour of each class on this sheet, its number's own while that is free, and the lines of the legend."""
-    best = labels.classes[..., 0]
+    best = labels.classes[..., rank]
     counts = Counter(best[best != no_class(best.dtype)].tolist())
     colours: dict[int, tuple[int, int, int]] = {}
     free = list(range(len(PALETTE)))
@@ -124,20 +138,20 @@ def _colours(
         slot = slot if slot in free else free[0]
         free.remove(slot)
         colours[number] = PALETTE[slot]
-    names = [(class_name(store, number), colour) for number, colour in sorted(colours.items())]
+    lines = [(names[number], colour) for number, colour in sorted(colours.items())]
     if len(counts) > len(colours):
-        names.append((f"{len(counts) - len(colours)} more classes", _OTHER))
-    return colours, names
+        lines.append((f"{len(counts) - len(colours)} more classes", _OTHER))
+    return colours, lines
 
 
 def _panels(
-    picture: Image.Image, label: LabelMap, colours: dict[int, tuple[int, int, int]], side: int
-) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """The picture; the best classes over it, the surer the more opaque; and the confidence. None larger than side."""
+    picture: Image.Image, label: LabelMap, colours: dict[int, tuple[int, int, int]], side: int, rank: int
+) -> tuple[Image.Image, ...]:
+    """The picture; classes over it, the surer the more opaque; their probability; the remainder. None beyond side."""
     scale = side / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     big = picture.resize(size, Image.Resampling.BICUBIC)
-    best, confidence = label.classes[..., 0], label.scores[..., 0]
+    best, confidence = label.classes[..., rank], label.scores[..., rank]
     paint = np.full((*label.grid, 3), _OTHER, np.uint8)
     for number, colour in colours.items():
         paint[best == number] = colour
@@ -145,9 +159,12 @@ def _panels(
     opacity = np.where(known, _OPACITY * (0.25 + 0.75 * confidence), 0)
     laid = big.copy()
     _lay(laid, label.box, paint, (opacity * 255).astype(np.uint8))
-    heat = Image.new("RGB", big.size, (228, 228, 231))
-    _lay(heat, label.box, _viridis(confidence), np.full(label.grid, 255, np.uint8))
-    return big, laid, heat
+    heats = []
+    for values in (confidence, label.remainder):
+        heat = Image.new("RGB", big.size, (228, 228, 231))
+        _lay(heat, label.box, viridis(values), np.full(label.grid, 255, np.uint8))
+        heats.append(heat)
+    return big, laid, *heats
 
 
 def _lay(canvas: Image.Image, box: Box, cells: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
@@ -169,33 +186,33 @@ def _grown(cells: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(halves).resize(size, Image.Resampling.NEAREST)
 
 
-def _viridis(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+def viridis(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Colours uint8 [h, w, 3] of values [h, w] in [0, 1], dark to light."""
     stops = np.array(_VIRIDIS, float)
     place = np.linspace(0, 1, len(stops))
     return np.stack([np.interp(values, place, stops[:, channel]) for channel in range(3)], -1).astype(np.uint8)
 
 
-def _legend(names: list[tuple[str, tuple[int, int, int]]], *, width: int) -> Image.Image:
+def legend(names: list[tuple[str, tuple[int, int, int]]], *, width: int) -> Image.Image:
     """The classes with their colours, and the scale of confidence."""
     font = _font(13)
     entries = [(_fitting(name, 220, 13), colour) for name, colour in names]
     step = max([round(font.getlength(name)) for name, _ in entries], default=0) + 34
     per_line = max(1, (width - 230) // step)
     lines = max(1, -(-len(entries) // per_line))
-    legend = Image.new("RGB", (width, lines * 22 + 8), _PAPER)
-    draw = ImageDraw.Draw(legend)
+    found = Image.new("RGB", (width, lines * 22 + 8), _PAPER)
+    draw = ImageDraw.Draw(found)
     for n, (name, colour) in enumerate(entries):
         x, y = (n % per_line) * step, (n // per_line) * 22 + 4
         draw.rounded_rectangle((x, y, x + 14, y + 14), 3, fill=colour)
         draw.text((x + 20, y - 1), name, _INK, font=font)
-    ramp = Image.fromarray(_viridis(np.linspace(0, 1, 110, dtype=np.float32)[None].repeat(14, 0)))
+    ramp = Image.fromarray(viridis(np.linspace(0, 1, 110, dtype=np.float32)[None].repeat(14, 0)))
     x = width - 150
-    legend.paste(ramp, (x, 4))
-    draw.text((x - 84, 3), "confidence", _INK, font=font)
+    found.paste(ramp, (x, 4))
+    draw.text((x - 84, 3), "probability", _INK, font=font)
     draw.text((x - 12, 3), "0", _FAINT, font=font)
     draw.text((x + 115, 3), "1", _FAINT, font=font)
-    return legend
+    return found
 
 
 def _fitting(text: str, width: int, size: int) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from annotate.errors import AnnotateError
+from annotate.inspect.names import Names
+from annotate.inspect.survey import Survey
 from annotate.printable import printable
 from annotate.recipe import annotator_of
 from storage import LabelStore, Status
+
+_SHOWN = 5  # pictures without a label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +26,28 @@ class Statistics:
     pictures:   rows of the store
     labelled:   rows with a label
     unlabelled: how many other rows there are of each status, "pending" among them
+    covered:    the mean part of a picture that its label covers
     confidence: mean probability of the best class of a location
     remainder:  mean probability that the k classes leave
     entropy:    mean entropy of a location over its k classes and the remainder, nats
     agreement:  how often the class with the most probability over all locations is the data set's own, or None where
                 the two do not share class names
+    confused:   the data set's own class, the label's, and how many pictures, where they differ most often
     top_classes: the classes that are best at most locations, with their part of all locations
+    failures:   the first pictures without a label: key, status, reason
     """
 
     pictures: int
     labelled: int
     unlabelled: dict[str, int]
+    covered: float
     confidence: float
     remainder: float
     entropy: float
     agreement: float | None
+    confused: tuple[tuple[str, str, int], ...]
     top_classes: tuple[tuple[str, float], ...]
+    failures: tuple[tuple[str, str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -45,89 +55,47 @@ class Statistics:
             "pictures": self.pictures,
             "labelled": self.labelled,
             "unlabelled": self.unlabelled,
+            "covered": self.covered,
             "confidence": self.confidence,
             "remainder": self.remainder,
             "entropy": self.entropy,
             "agreement": self.agreement,
+            "confused": [{"own": own, "label": label, "pictures": count} for own, label, count in self.confused],
             "top_classes": [{"class": name, "part": part} for name, part in self.top_classes],
+            "failures": [{"key": key, "status": status, "reason": why} for key, status, why in self.failures],
         }
 
 
-def class_name(store: LabelStore, number: int) -> str:
-    """The name of a class, or its number where the store has no names."""
-    names = store.schema.class_names
-    return names[number] if names is not None else str(number)
+def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
+    """The figures of a survey."""
+    cells = int(found.cells.sum())
 
+    def mean(values: NDArray[np.float32]) -> float:
+        return float(values[found.labelled].mean(dtype=np.float64)) if found.labelled.any() else 0.0
 
-def refuse_logits(store: LabelStore) -> None:
-    """Refuse a store whose scores are no probabilities, for what is shown are probabilities.
-
-    Raises:
-        AnnotateError: they are logits.
-    """
-    if store.schema.scores != "probability":
-        raise AnnotateError(
-            f"cannot show {store.address}: its scores are logits, as another tool wrote them, and say nothing of the "
-            "classes beyond the k; status, verify and convert work on it"
-        )
-
-
-def statistics(store: LabelStore) -> Statistics:
-    """Read every committed shard once; memory does not grow with the store.
-
-    Raises:
-        AnnotateError: the scores are no probabilities.
-        DamageError: a shard is not what was written.
-    """
-    refuse_logits(store)
-    schema = store.schema
-    comparable = schema.class_names is not None and schema.class_names == schema.target_names
-    targets = store.targets if comparable else None
-    statuses: Counter[int] = Counter()
-    best: Counter[int] = Counter()
-    cells = agreed = judged = 0
-    confidence = remainder = entropy = 0.0
-    for rows, record in store.records():
-        if record is None:
-            statuses[Status.PENDING] += len(rows)
-            continue
-        labels = store.read(np.arange(rows.start, rows.stop))
-        statuses.update(labels.status.tolist())
-        kept = labels.status == Status.LABELLED
-        labels = labels[kept]
-        if not len(labels):
-            continue
-        parts = np.concatenate([labels.scores, labels.remainder[..., None]], axis=-1).astype(np.float64)
-        cells += parts[..., 0].size
-        confidence += parts[..., 0].sum()
-        remainder += parts[..., -1].sum()
-        entropy -= (parts * np.log(parts, where=parts > 0, out=np.zeros_like(parts))).sum()
-        counts = np.bincount(labels.classes[..., 0].ravel(), minlength=schema.class_count)[: schema.class_count]
-        best.update({int(number): int(counts[number]) for number in np.flatnonzero(counts)})
-        if targets is not None:
-            own = targets[rows.start : rows.stop][kept]
-            agreed += int((_picture_class(labels.classes, labels.scores, schema.class_count) == own)[own >= 0].sum())
-            judged += int((own >= 0).sum())
     return Statistics(
         pictures=len(store),
-        labelled=statuses[Status.LABELLED],
-        unlabelled={Status(code).word: n for code, n in sorted(statuses.items()) if code != Status.LABELLED},
-        confidence=confidence / max(cells, 1),
-        remainder=remainder / max(cells, 1),
-        entropy=entropy / max(cells, 1),
-        agreement=agreed / judged if judged else None,
-        top_classes=tuple((class_name(store, number), n / cells) for number, n in best.most_common(10)),
+        labelled=found.statuses[Status.LABELLED],
+        unlabelled={Status(code).word: n for code, n in sorted(found.statuses.items()) if code != Status.LABELLED},
+        covered=found.covered,
+        confidence=mean(found.confidence),
+        remainder=mean(found.remainder),
+        entropy=mean(found.entropy),
+        agreement=found.agreement,
+        confused=tuple((names[a], names[b], count) for (a, b), count in found.confused.most_common(5)),
+        top_classes=tuple(
+            (names[number], found.cells[number] / cells)
+            for number in np.argsort(-found.cells, kind="stable")[:10].tolist()
+            if found.cells[number]
+        ),
+        failures=tuple(islice(_failures(store), _SHOWN)),
     )
 
 
-def _picture_class(classes: np.ndarray, scores: np.ndarray, class_count: int) -> np.ndarray:
-    """The class with the most probability over all locations of each picture: int [n]."""
-    n = len(classes)
-    known = classes < class_count
-    flat = (np.arange(n)[:, None, None, None] * class_count + np.where(known, classes, 0)).ravel()
-    mass = np.bincount(flat, (scores * known).ravel(), minlength=n * class_count)
-    picture: np.ndarray = mass.reshape(n, class_count).argmax(1)
-    return picture
+def _failures(store: LabelStore) -> Iterator[tuple[str, str, str]]:
+    for _, record in store.records():
+        for failure in record.failures if record else ():
+            yield store.keys[failure.row], failure.status.word, failure.reason
 
 
 def describe(store: LabelStore, figures: Statistics) -> str:
@@ -142,6 +110,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
         ),
         *_annotators(store),
         ("looks at", _looks_at(recipe)),
+        *([("", f"{100 * figures.covered:.0f} % of a picture is covered by its label")] if figures.labelled else []),
         ("dense head", f"{schema.provenance.get('head', 'not recorded')}: mean over locations against its own answer"),
     ]
     if figures.labelled:
@@ -157,11 +126,18 @@ def describe(store: LabelStore, figures: Statistics) -> str:
                     f"{figures.agreement:.3f}   of pictures: the likeliest class overall is the data set's own",
                 )
             )
+        for n, (own, label, count) in enumerate(figures.confused):
+            text = f"{count:,} pictures of {printable(own)} are labelled {printable(label)} for the most part"
+            rows.append(("confused" if n == 0 else "", text))
         width = max(len(printable(name)) for name, _ in figures.top_classes)
         longest = figures.top_classes[0][1]
         for n, (name, part) in enumerate(figures.top_classes):
             bar = "█" * max(1, round(24 * part / longest))
             rows.append(("best at" if n == 0 else "", f"{printable(name):{width}}  {100 * part:5.1f} %  {bar}"))
+    for n, (key, word, why) in enumerate(figures.failures):
+        rows.append(("no label" if n == 0 else "", f"{printable(key)}: {word}, {printable(why)}"))
+    if figures.unlabelled.get("pending"):
+        rows.append(("unfinished", "these are the figures of what is finished; `annotate run` goes on"))
     return "\n".join(f"{name:11} {text}" for name, text in rows)
 
 

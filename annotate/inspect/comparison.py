@@ -1,0 +1,238 @@
+"""How do two stores differ on the same pictures? Two annotators, two scales, before and after."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import html
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from annotate.errors import AnnotateError
+from annotate.images.source import Picture
+from annotate.inspect.names import Names
+from annotate.inspect.sheet import contact_sheet
+from annotate.inspect.survey import labelled_batches, refuse_logits
+from annotate.printable import printable
+from storage import KeyNotFoundError, LabelMap, LabelStore
+
+_LEAST = 1e-6  # a probability that is coded as none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How labels of B differ from those of A, over the pictures that both have.
+
+    pictures, missing: that both have, and that only A has
+    agreement:  part of locations where both have the same best class
+    within:     for each rank r, the part of locations where A's best class is among B's r best
+    divergence: mean Kullback-Leibler divergence of B's distribution from A's at a location, nats; classes that neither
+                names are one
+    by_class:   name, agreement and locations, of the classes of A that B agrees with least
+    most:       pictures that differ most: key, divergence, agreement
+    """
+
+    pictures: int
+    missing: int
+    agreement: float
+    within: tuple[float, ...]
+    divergence: float
+    by_class: tuple[tuple[str, float, int], ...]
+    most: tuple[tuple[str, float, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "pictures": self.pictures,
+            "missing": self.missing,
+            "agreement": self.agreement,
+            "within": list(self.within),
+            "divergence": self.divergence,
+            "by_class": [{"class": n, "agreement": a, "locations": c} for n, a, c in self.by_class],
+            "most": [{"key": k, "divergence": d, "agreement": a} for k, d, a in self.most],
+        }
+
+    def describe(self, shown: int = 10) -> str:
+        """The figures, for a person."""
+        lines = [
+            f"{self.pictures:,} pictures are labelled in both"
+            + (f", {self.missing:,} in the first alone" * bool(self.missing))
+        ]
+        lines.append(f"agreement    {self.agreement:.3f}   of locations have the same best class")
+        lines += [
+            f"{'' if rank > 2 else 'within':13}{value:.3f}   have the first's best among the second's {rank} best"
+            for rank, value in enumerate(self.within[1:], 2)
+        ]
+        lines.append(f"divergence   {self.divergence:.4f}  nats, of the second from the first, mean over locations")
+        for n, (name, value, count) in enumerate(self.by_class[:shown]):
+            lines.append(f"{'' if n else 'least agreed':13}{value:.3f}   {printable(name)}, over {count:,} locations")
+        for n, (key, value, same) in enumerate(self.most[:shown]):
+            lines.append(
+                f"{'' if n else 'differ most':13}{value:.3f}   nats, {100 * same:.0f} % agree: {printable(key)}"
+            )
+        return "\n".join(lines)
+
+
+def compare(
+    first: LabelStore,
+    second: LabelStore,
+    *,
+    names: Names | None = None,
+    most: int = 20,
+    report: Callable[[int], object] = lambda rows: None,
+) -> Comparison:
+    """Hold the labels of two stores against each other, location by location of the first one's grid.
+
+    Where the second has another grid, or covers another part of the picture, its nearest location answers.
+
+    Args:
+        first, second: of the same classes.
+        names: of the classes; by default those of the first.
+        most: how many of the pictures that differ most are kept.
+        report: called after each shard of the first with its rows.
+
+    Raises:
+        AnnotateError: they are of other classes, or share no picture.
+    """
+    refuse_logits(first)
+    refuse_logits(second)
+    _refuse_other_classes(first, second)
+    count, ranks = first.schema.class_count, min(first.schema.k, second.schema.k)
+    cells = agreed = pictures = missing = 0
+    within = np.zeros(ranks, np.int64)
+    of_class, agreed_class = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    divergence = 0.0
+    worst: list[tuple[float, int, float]] = []
+    for rows, mine in labelled_batches(first, Counter(), report):
+        found = [_row(second, first.keys[row]) for row in rows.tolist()]
+        there = np.array([row is not None for row in found])
+        if there.any():
+            theirs = second.read([row for row in found if row is not None])
+            there[np.flatnonzero(there)[theirs.status != 0]] = False
+            theirs = theirs[theirs.status == 0]
+        missing += int((~there).sum())
+        if not there.any():
+            continue
+        mine, rows = mine[there], rows[there]
+        theirs = _on_the_grid_of(mine, theirs)
+        top = mine.classes[..., 0]
+        hits = (theirs.classes[..., :ranks] == top[..., None]) & (theirs.scores[..., :ranks] > 0)
+        same = hits[..., 0]
+        cells += same.size
+        agreed += int(same.sum())
+        pictures += len(rows)
+        within += np.cumsum(hits, -1).astype(bool).sum((0, 1, 2))
+        known = top < count
+        of_class += np.bincount(top[known].ravel(), minlength=count)
+        agreed_class += np.bincount(top[known & same].ravel(), minlength=count)
+        far = _divergence(mine, theirs)
+        divergence += float(far.sum())
+        for row, value, part in zip(rows.tolist(), far.mean((1, 2)).tolist(), same.mean((1, 2)).tolist(), strict=True):
+            heapq.heappush(worst, (value, -row, part))
+            if len(worst) > most:
+                heapq.heappop(worst)
+    if not pictures:
+        raise AnnotateError(f"{first.address} and {second.address} have no labelled picture in common, by their keys")
+    names = names or Names.of(first)
+    seen = np.flatnonzero(of_class)
+    order = seen[np.argsort(agreed_class[seen] / of_class[seen], kind="stable")]
+    return Comparison(
+        pictures=pictures,
+        missing=missing,
+        agreement=agreed / cells,
+        within=tuple((within / cells).tolist()),
+        divergence=max(0.0, divergence / cells),
+        by_class=tuple((names[n], agreed_class[n] / of_class[n], int(of_class[n])) for n in order[:20].tolist()),
+        most=tuple((first.keys[-row], value, part) for value, row, part in sorted(worst, reverse=True)),
+    )
+
+
+def comparison_sheet(
+    first: LabelStore,
+    second: LabelStore,
+    read: Callable[[str], Picture],
+    keys: list[str],
+    *,
+    names: Names | None = None,
+) -> Image.Image:
+    """The same pictures with the labels of both stores, one sheet above the other."""
+    sheets = [contact_sheet(store, read, [store.find(key) for key in keys], names=names) for store in (first, second)]
+    both = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), "white")
+    y = 0
+    for sheet in sheets:
+        both.paste(sheet, (0, y))
+        y += sheet.height
+    return both
+
+
+def comparison_page(found: Comparison, sheet: Image.Image, first: str, second: str) -> str:
+    """The figures and the pictures as one HTML file, without a script."""
+    file = io.BytesIO()
+    sheet.save(file, "PNG", optimize=True)
+    picture = base64.b64encode(file.getvalue()).decode()
+    text = html.escape(found.describe())
+    title = html.escape(f"{printable(first)} against {printable(second)}")
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">"
+        f"<title>{title}</title><style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;"
+        "max-width:1100px;margin:24px auto;padding:0 18px}pre{overflow-x:auto}img{max-width:100%;background:#fff}"
+        f"</style><h1>{title}</h1><pre>{text}</pre>"
+        "<p>The pictures that differ most: first the labels of the first store, then those of the second.</p>"
+        f'<img alt="Pictures with the labels of both stores" src="data:image/png;base64,{picture}"></html>'
+    )
+
+
+def _row(store: LabelStore, key: str) -> int | None:
+    try:
+        row = store.find(key)
+    except KeyNotFoundError:
+        return None
+    return row if store.record(row // store.schema.rows_per_shard) is not None else None
+
+
+def _refuse_other_classes(first: LabelStore, second: LabelStore) -> None:
+    mine, theirs = first.schema, second.schema
+    if mine.class_count != theirs.class_count or (
+        mine.class_names and theirs.class_names and mine.class_names != theirs.class_names
+    ):
+        raise AnnotateError(
+            f"{first.address} has {mine.class_count} classes and {second.address} {theirs.class_count}, or they are "
+            "named differently: labels can be compared where their classes are the same"
+        )
+
+
+def _on_the_grid_of(mine: LabelMap, theirs: LabelMap) -> LabelMap:
+    """Their labels at the middles of my locations, each from the nearest location."""
+    if mine.grid == theirs.grid and np.array_equal(mine.boxes, theirs.boxes):
+        return theirs
+    (h, w), (rows, columns) = mine.grid, theirs.grid
+    y = mine.boxes[:, 0, None] + (mine.boxes[:, 2] - mine.boxes[:, 0])[:, None] * (np.arange(h) + 0.5) / h
+    x = mine.boxes[:, 1, None] + (mine.boxes[:, 3] - mine.boxes[:, 1])[:, None] * (np.arange(w) + 0.5) / w
+    down = (y - theirs.boxes[:, 0, None]) / (theirs.boxes[:, 2] - theirs.boxes[:, 0])[:, None] * rows
+    across = (x - theirs.boxes[:, 1, None]) / (theirs.boxes[:, 3] - theirs.boxes[:, 1])[:, None] * columns
+    i, j = np.clip(down.astype(int), 0, rows - 1), np.clip(across.astype(int), 0, columns - 1)
+    n = np.arange(len(theirs))[:, None, None]
+    at = n, i[:, :, None], j[:, None, :]
+    return LabelMap.trusted(theirs.classes[at], theirs.scores[at], mine.boxes, theirs.sizes, theirs.status, theirs.kind)
+
+
+def _divergence(mine: LabelMap, theirs: LabelMap) -> NDArray[np.float64]:
+    """Σ p log (p / q) at each location, over the classes that A names, and all others as one: float64 [n, h, w]."""
+    p = mine.scores.astype(np.float64)
+    same = (mine.classes[..., :, None] == theirs.classes[..., None, :]) & (p > 0)[..., None]
+    q = (same * theirs.scores[..., None, :]).sum(-1)
+    p = np.concatenate([p, np.clip(1 - p.sum(-1, keepdims=True), 0, 1)], -1)
+    q = np.concatenate([q, np.clip(1 - q.sum(-1, keepdims=True), 0, 1)], -1)
+    p, q = np.maximum(p, _LEAST), np.maximum(q, _LEAST)
+    p, q = p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+    found: NDArray[np.float64] = (p * np.log(p / q)).sum(-1)
+    return found

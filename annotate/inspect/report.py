@@ -1,0 +1,152 @@
+"""How do labels look in a browser? One file that needs no network: a gallery, each picture with its label, figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from annotate.decode import decode
+from annotate.errors import PictureError
+from annotate.images.source import Picture
+from annotate.inspect.names import Names
+from annotate.inspect.sheet import PALETTE
+from annotate.inspect.statistics import describe, statistics
+from annotate.inspect.survey import Survey, refuse_logits
+from annotate.recipe import annotator_of
+from storage import LabelMap, LabelStore, Status
+
+_SIDE, _QUALITY = 480, 82  # of the pictures in the file: pixels of the longer side, and JPEG's
+_CLASSES, _MATRIX = 40, 12  # of the figures
+
+
+def report(
+    store: LabelStore,
+    found: Survey,
+    rows: Sequence[int],
+    read: Callable[[str], Picture] | None,
+    *,
+    names: Names | None = None,
+    told: Callable[[int], object] = lambda pictures: None,
+) -> str:
+    """The HTML text. Everything in it is data, and nothing of it is run: names and keys come from anywhere.
+
+    Args:
+        store: the labels.
+        found: a survey of it.
+        rows: labelled ones, whose pictures are shown in this order.
+        read: gives a picture by its key; without it the labels are shown without pictures.
+        names: of the classes; by default those of the store.
+        told: called with each picture that is done.
+
+    Raises:
+        AnnotateError: the scores are logits.
+    """
+    refuse_logits(store)
+    names = names or Names.of(store)
+    labels = store.read(list(rows))
+    exif = store.schema.recipe.get("exif", "ignore")
+    with ThreadPoolExecutor() as pool:
+        shown = []
+        for n, (image, why) in enumerate(
+            pool.map(lambda row, n: _image(store.keys[row], labels[n], read, exif), rows, range(len(rows)))
+        ):
+            shown.append(_picture(store.keys[rows[n]], rows[n], labels[n], found, image, why))
+            told(1)
+    seen = {*np.unique(labels.classes[labels.scores > 0]).tolist()}
+    seen |= {p["own"] for p in shown if p["own"] is not None} | {p["best"] for p in shown}
+    chosen = np.argsort(-found.cells, kind="stable")[:_CLASSES].tolist()
+    matrix = _matrix(found)
+    seen |= {*chosen, *(matrix["classes"] if matrix else ())}
+    figures = statistics(store, found, names)
+    pending = figures.unlabelled.get("pending", 0)
+    cells = max(int(found.cells.sum()), 1)
+    data: dict[str, Any] = {
+        "title": f"Labels of {annotator_of(store.schema.recipe)}",
+        "about": f"{len(rows):,} of {figures.labelled:,} labelled pictures; each has {store.schema.grid[0]} × "
+        f"{store.schema.grid[1]} locations with the {store.schema.k} best of {store.schema.class_count:,} classes",
+        "unfinished": f"unfinished: {pending:,} pictures are still to be labelled" if pending else "",
+        "grid": list(store.schema.grid),
+        "k": store.schema.k,
+        "names": {number: names[number] for number in sorted(seen)},
+        "colours": {number: list(PALETTE[number % len(PALETTE)]) for number in sorted(seen)},
+        "filter_classes": sorted({p["best"] for p in shown} | {p["own"] for p in shown if p["own"] is not None}),
+        "pictures": shown,
+        "statistics": {
+            "text": [[line[:11].strip(), line[11:].strip()] for line in describe(store, figures).splitlines()
+                     if "█" not in line],
+            "confidences": found.confidences.tolist(),
+            "entropies": found.entropies.tolist(),
+            "most_entropy": float(np.log(store.schema.k + 1)),
+            "classes": [[n, float(found.cells[n]) / cells] for n in chosen if found.cells[n]],
+            "matrix": matrix,
+        },
+    }  # fmt: skip
+    # Within a script element, only "</script" and "<!--" end what is data.
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    template = files("annotate.inspect").joinpath("report.html").read_text(encoding="utf-8")
+    return template.replace("/*DATA*/", text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _image(key: str, label: LabelMap, read: Callable[[str], Picture] | None, exif: Any) -> tuple[str, str]:
+    """A picture as a small JPEG in base64, or nothing and the reason why."""
+    if read is None:
+        return "", "the pictures were not given"
+    try:
+        picture = Image.fromarray(decode(read(key), exif=exif))
+        if (picture.height, picture.width) != tuple(label.sizes.tolist()):
+            raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
+    except PictureError as error:
+        return "", error.reason
+    scale = min(1.0, _SIDE / max(picture.size))
+    small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=_QUALITY)
+    return base64.b64encode(file.getvalue()).decode(), ""
+
+
+def _picture(key: str, row: int, label: LabelMap, found: Survey, image: str, why: str) -> dict[str, Any]:
+    own = int(found.targets[row])
+    doubt = float(found.doubt[row])
+    height, width = label.sizes.tolist()
+    return {
+        "key": key,
+        "height": height or 1,
+        "width": width or 1,
+        "box": [float(edge) for edge in label.boxes],
+        "image": image,
+        "why": why,
+        "best": int(found.best[row]),
+        "own": own if own >= 0 else None,
+        "doubt": None if np.isnan(doubt) else round(doubt, 4),
+        "confidence": round(float(found.confidence[row]), 4),
+        "entropy": round(float(found.entropy[row]), 4),
+        "classes": base64.b64encode(label.classes.astype("<u4").tobytes()).decode(),
+        "scores": base64.b64encode(label.scores.astype("<f4").tobytes()).decode(),
+    }
+
+
+def _matrix(found: Survey) -> dict[str, Any] | None:
+    """How many pictures of the classes that are confused most are labelled as which of them."""
+    judged = found.labelled & (found.targets >= 0)
+    if not judged.any():
+        return None
+    errors: dict[int, int] = {}
+    for (own, _), count in found.confused.items():
+        errors[own] = errors.get(own, 0) + count
+    classes = sorted(sorted(errors, key=lambda c: -errors[c])[:_MATRIX])
+    place = {number: n for n, number in enumerate(classes)}
+    counts = [[0] * len(classes) for _ in classes]
+    for (own, other), count in found.confused.items():
+        if own in place and other in place:
+            counts[place[own]][place[other]] += count
+    for number, n in place.items():
+        counts[n][n] = int((judged & (found.targets == number) & (found.best == number)).sum())
+    return {"classes": classes, "counts": counts} if classes else None

@@ -1,0 +1,204 @@
+"""What do the labels of a store say, picture by picture and class by class? One pass over its shards answers all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotate.errors import AnnotateError
+from storage import LabelMap, LabelStore, Status
+
+BINS = 20  # of the histograms
+_AT_ONCE = 4 << 20  # numbers of a dense table of pictures and classes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What was found, with n rows in the store, C classes, and locations as the label grid has them.
+
+    labelled:    bool [n], rows that have a label; all else of the others is 0
+    confidence:  float32 [n], mean probability of a location's best class
+    entropy:     float32 [n], mean entropy of a location over its k classes and the remainder, nats
+    remainder:   float32 [n], mean probability that the k classes leave
+    best:        int32 [n], the picture's class: the one with the most probability over all locations
+    mass:        float32 [n], its mean probability over all locations
+    area:        float32 [n], the part of all locations where it is the best class
+    own:         float32 [n], mean probability of the data set's own class; NaN where there is none to compare
+    peak:        float32 [n], its largest probability at any location; NaN likewise
+    targets:     int32 [n], the data set's own classes, -1 where there is none to compare
+    statuses:    rows of each status, the pending ones among them
+    covered:     the mean part of a picture that its label covers
+    cells, pictures: int64 [C], locations where a class is best, and pictures whose class it is
+    class_confidence, class_entropy: float64 [C], means over the locations where a class is best
+    confidences, entropies: int64 [BINS], locations by confidence in [0, 1], and by entropy in [0, log of k + 1]
+    confused:    how many pictures of one class (their own) are another's by their label: (own, label) -> pictures
+    """
+
+    labelled: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    remainder: NDArray[np.float32]
+    best: NDArray[np.int32]
+    mass: NDArray[np.float32]
+    area: NDArray[np.float32]
+    own: NDArray[np.float32]
+    peak: NDArray[np.float32]
+    targets: NDArray[np.int32]
+    statuses: Counter[int]
+    covered: float
+    cells: NDArray[np.int64]
+    pictures: NDArray[np.int64]
+    class_confidence: NDArray[np.float64]
+    class_entropy: NDArray[np.float64]
+    confidences: NDArray[np.int64]
+    entropies: NDArray[np.int64]
+    confused: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    @property
+    def agreement(self) -> float | None:
+        """How often the picture's class is the data set's own; None where there is nothing to compare."""
+        judged = self.labelled & (self.targets >= 0)
+        return float((self.best == self.targets)[judged].mean()) if judged.any() else None
+
+    @property
+    def doubt(self) -> NDArray[np.float32]:
+        """How much a label speaks against the picture's own class: float32 [n] in [0, 1], NaN where nothing is known.
+
+        1 where no location is of its own class in the least, 0 where one is sure of it. What else a picture shows does
+        not matter: many show more than one thing.
+        """
+        return 1 - self.peak
+
+
+def refuse_logits(store: LabelStore) -> None:
+    """Refuse a store whose scores are no probabilities, for what is shown are probabilities.
+
+    Raises:
+        AnnotateError: they are logits.
+    """
+    if store.schema.scores != "probability":
+        raise AnnotateError(
+            f"cannot show {store.address}: its scores are logits, as another tool wrote them, and say nothing of the "
+            "classes beyond the k; status, verify and convert work on it"
+        )
+
+
+def comparable(store: LabelStore) -> bool:
+    """Whether the data set's own classes are those of the annotator, by their names."""
+    names = store.schema.class_names
+    return names is not None and names == store.schema.target_names
+
+
+def survey(store: LabelStore, *, report: Callable[[int], object] = lambda rows: None) -> Survey:
+    """Read every committed shard once. Memory grows with the rows by some 40 bytes each, and not with their labels.
+
+    Args:
+        store: of probabilities.
+        report: called after each shard with its rows.
+
+    Raises:
+        AnnotateError: the scores are no probabilities.
+        DamageError: a shard is not what was written.
+    """
+    refuse_logits(store)
+    n, count, k = len(store), store.schema.class_count, store.schema.k
+    names = ("confidence", "entropy", "remainder", "mass", "area", "own", "peak")
+    of_row = {name: np.zeros(n, np.float32) for name in names}
+    of_row["own"][:] = of_row["peak"][:] = np.nan
+    labelled, best = np.zeros(n, bool), np.zeros(n, np.int32)
+    targets = store.targets if comparable(store) else np.full(n, -1, np.int32)
+    statuses: Counter[int] = Counter()
+    cells, sure, unsure = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
+    confidences, entropies = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    confused: Counter[tuple[int, int]] = Counter()
+    covered = 0.0
+    for rows, labels in labelled_batches(store, statuses, report):
+        parts = np.concatenate([labels.scores, labels.remainder[..., None]], axis=-1)
+        entropy = -(parts * np.log(parts, where=parts > 0, out=np.zeros_like(parts))).sum(-1)
+        confidence = labels.scores[..., 0]
+        top = np.where(labels.scores[..., 0] > 0, labels.classes[..., 0], count).astype(np.int64)
+        mass = masses(labels, count)
+        chosen = mass.argmax(1)
+        at = np.arange(len(rows))
+        labelled[rows], best[rows] = True, chosen
+        of_row["confidence"][rows] = confidence.mean((1, 2))
+        of_row["entropy"][rows] = entropy.mean((1, 2))
+        of_row["remainder"][rows] = parts[..., -1].mean((1, 2))
+        of_row["mass"][rows] = mass[at, chosen]
+        of_row["area"][rows] = (top == chosen[:, None, None]).mean((1, 2))
+        own = targets[rows]
+        known = np.flatnonzero(own >= 0)
+        of_row["own"][rows[known]] = mass[known, own[known]]
+        here = np.where(labels.classes == own[:, None, None, None], labels.scores, 0).max((1, 2, 3))
+        of_row["peak"][rows[known]] = here[known]
+        confused.update((int(a), int(b)) for a, b in zip(own[known], chosen[known], strict=True) if a != b)
+        cells += np.bincount(top.ravel(), minlength=count + 1)[:count]
+        sure += np.bincount(top.ravel(), confidence.ravel(), minlength=count + 1)[:count]
+        unsure += np.bincount(top.ravel(), entropy.ravel(), minlength=count + 1)[:count]
+        confidences += np.histogram(confidence, BINS, (0, 1))[0]
+        entropies += np.histogram(entropy, BINS, (0, np.log(k + 1) + 1e-6))[0]
+        inside = np.clip(labels.boxes, 0, 1)
+        covered += float(((inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])).sum())
+    pictures = np.bincount(best[labelled], minlength=count)
+    return Survey(
+        labelled=labelled,
+        best=best,
+        targets=targets,
+        statuses=statuses,
+        covered=covered / max(int(labelled.sum()), 1),
+        cells=cells,
+        pictures=pictures,
+        class_confidence=sure / np.maximum(cells, 1),
+        class_entropy=unsure / np.maximum(cells, 1),
+        confidences=confidences,
+        entropies=entropies,
+        confused=confused,
+        **of_row,
+    )
+
+
+def areas(
+    store: LabelStore, number: int, *, report: Callable[[int], object] = lambda rows: None
+) -> NDArray[np.float32]:
+    """The part of each picture's locations where this class is best: float32 [n], 0 without a label."""
+    refuse_logits(store)
+    found = np.zeros(len(store), np.float32)
+    for rows, labels in labelled_batches(store, Counter(), report):
+        is_best = (labels.classes[..., 0] == number) & (labels.scores[..., 0] > 0)
+        found[rows] = is_best.mean((1, 2))
+    return found
+
+
+def labelled_batches(
+    store: LabelStore, statuses: Counter[int], report: Callable[[int], object]
+) -> Iterator[tuple[NDArray[np.int64], LabelMap]]:
+    """The labelled rows of each shard and their labels, some at a time; counts the others by their status."""
+    step = max(1, _AT_ONCE // store.schema.class_count)
+    for shard in range(store.shard_count):
+        rows = store.rows_of(shard)
+        if store.record(shard) is None:
+            statuses[Status.PENDING] += len(rows)
+            report(len(rows))
+            continue
+        for start in range(rows.start, rows.stop, step):
+            some = np.arange(start, min(start + step, rows.stop))
+            labels = store.read(some)
+            statuses.update(labels.status.tolist())
+            kept = labels.status == Status.LABELLED
+            if kept.any():
+                yield some[kept], labels[kept]
+        report(len(rows))
+
+
+def masses(labels: LabelMap, count: int) -> NDArray[np.float64]:
+    """The mean probability of each class over all locations of each picture: float64 [n, C]."""
+    n, (h, w) = len(labels), labels.grid
+    known = labels.scores > 0
+    flat = np.arange(n)[:, None, None, None] * count + np.where(known, labels.classes, 0).astype(np.int64)
+    mass = np.bincount(flat.ravel(), (labels.scores * known).ravel(), minlength=n * count)
+    found: NDArray[np.float64] = mass.reshape(n, count) / (h * w)
+    return found
