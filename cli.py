@@ -33,7 +33,9 @@ class _Commands(click.Group):
         except Exception as error:  # only to ask whose it is: those that are not ours go on as they came
             if not _is_ours(error):
                 raise
-            click.echo(f"error: {error}", err=True)
+            from annotate.printable import without_home
+
+            click.echo(f"error: {without_home(str(error))}", err=True)
             sys.exit(ERROR)
 
 
@@ -227,7 +229,7 @@ def _recipe_options(command: Any) -> Any:
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True
             ),
             click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
-            click.option("--batch-size", type=click.IntRange(min=1), default=32, hidden=True),
+            click.option("--batch-size", type=click.IntRange(min=1), hidden=True),
         ]
     ):
         command = option(command)
@@ -243,10 +245,11 @@ def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
     """The numbers of "0-311", or of "7"."""
     if text is None:
         return None
-    first, _, last = text.partition("-")
-    if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+    first, dash, last = text.partition("-")
+    last = last if dash else first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
         raise click.BadParameter(f"give the first and the last shard, as in 0-311; not {text!r}")
-    return range(int(first), int(last or first) + 1)
+    return range(int(first), int(last) + 1)
 
 
 def _labelling_options(command: Any) -> Any:
@@ -283,7 +286,7 @@ def run(
     images: str,
     store: str,
     k: int,
-    batch_size: int,
+    batch_size: int | None,
     rows_per_shard: int | None,
     compiled: bool | None,
     part: range | None,
@@ -302,41 +305,38 @@ def run(
     IMAGES is a folder, tar files, a list of paths, or a data set on disk (docs/sources.md). STORE becomes a Zarr
     group; where it is there and was made with the same settings, only what is missing is labelled.
     """
-    from annotate.images import open_images
-    from annotate.inspect.names import read_names
-    from annotate.progress import reporting
-    from annotate.run import default_precision
-    from annotate.run import run as label
+    if failures is not None and not failures.parent.is_dir():
+        raise click.UsageError(f"--failures {failures}: there is no folder {failures.parent}")
+    with _ended_by_sigterm():
+        from annotate.images import open_images
+        from annotate.inspect.names import read_names
+        from annotate.progress import reporting
+        from annotate.run import default_precision
+        from annotate.run import run as label
 
-    at_work = _workers(local, workers, ray_address, gpus_per_worker, cpus_per_worker)
-    source = open_images(images)
-    precision = settings.pop("precision")
-    recipe = _recipe(**settings, precision=default_precision(store) if precision == "auto" else precision)
-    # Ray prints what it has to say of dead workers, and stdout is for the answer.
-    with (
-        _ended_by_sigterm(),
-        redirect_stdout(sys.stderr),
-        reporting("labelling", workers=lambda: at_work.count) as reporter,
-    ):
-        summary = label(
-            source,
-            store,
-            recipe,
-            at_work,
-            k=k,
-            rows_per_shard=rows_per_shard,
-            batch_size=batch_size,
-            compiled=compiled,
-            part=part,
-            names=None if names is None else read_names(names),
-            report=reporter.report,
-            say=reporter.say,
-        )
-    listed = _write_failures(summary, store, failures)
-    if as_json:
-        click.echo(json.dumps(summary.to_json()))
-    else:
-        click.echo(summary.describe())
+        at_work = _workers(local, workers, ray_address, gpus_per_worker, cpus_per_worker)
+        source = open_images(images)
+        precision = settings.pop("precision")
+        recipe = _recipe(**settings, precision=default_precision(store) if precision == "auto" else precision)
+        # Ray prints what it has to say of dead workers, and stdout is for the answer.
+        with redirect_stdout(sys.stderr), reporting("labelling", workers=lambda: at_work.count) as reporter:
+            summary = label(
+                source,
+                store,
+                recipe,
+                at_work,
+                k=k,
+                rows_per_shard=rows_per_shard,
+                batch_size=batch_size,
+                compiled=compiled,
+                part=part,
+                names=None if names is None else read_names(names),
+                report=reporter.report,
+                say=reporter.say,
+            )
+    click.echo(json.dumps(summary.to_json()) if as_json else summary.describe())
+    listed = _write_failures(summary, source.keys, store, part, failures)
+    if not as_json:
         if listed:
             click.echo(f"all that could not be labelled: {listed}")
         click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
@@ -369,17 +369,26 @@ def _workers(local: bool, count: int | None, address: str, gpus: float | None, c
     return RayWorkers(count, gpus_per_worker=gpus, cpus_per_worker=cpus, address=address)
 
 
-def _write_failures(summary: Any, store: str, path: Path | None) -> Path | None:
-    """Write key, status and reason of each picture without a label, if there is any and a place for it."""
-    if path is None:
-        if not summary.failures or "://" in store:
-            return None
-        path = Path(f"{store.rstrip('/')}-failures.csv")
+def _write_failures(summary: Any, keys: Any, store: str, part: range | None, path: Path | None) -> Path | None:
+    """Write key, status and reason of each picture without a label, if there is any and a place for it.
+
+    Parts of a job have a file each, and what an earlier run wrote does not outlive it.
+    """
     import csv
 
+    rows = [*summary.failures]
+    rows += [(keys[row], "pending", why) for given_up, why in summary.given_up for row in given_up]
+    if path is None:
+        if "://" in store:
+            return None
+        name = "" if part is None else f"-{part.start}-{part.stop - 1}"
+        path = Path(f"{store.rstrip('/')}-failures{name}.csv")
+        if not rows:
+            path.unlink(missing_ok=True)
+            return None
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("key", "status", "reason"), *summary.failures])
+            csv.writer(file).writerows([("key", "status", "reason"), *rows])
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
     return path
@@ -394,7 +403,7 @@ def _write_failures(summary: Any, store: str, path: Path | None) -> Path | None:
 def plan(
     images: str,
     k: int,
-    batch_size: int,
+    batch_size: int | None,
     rows_per_shard: int | None,
     compiled: bool | None,
     workers: int | None,
@@ -423,7 +432,7 @@ def plan(
             recipe,
             k=k,
             rows_per_shard=rows_per_shard,
-            batch_size=batch_size,
+            batch_size=batch_size or 32,
             compiled=compiled,
             pictures=assume,
             workers=workers or gpus or os.cpu_count() or 1,
@@ -487,7 +496,7 @@ def _for_each(models: tuple[str, ...], values: tuple[Any, ...], option: str, *, 
 @click.option("--count", type=click.IntRange(min=2), default=2000, help="Pictures to ask about, drawn by chance: 2000.")
 @_JSON
 def calibrate(
-    images: str, output: Path | None, count: int, batch_size: int, as_json: bool, precision: str, **settings: Any
+    images: str, output: Path | None, count: int, batch_size: int | None, as_json: bool, precision: str, **settings: Any
 ) -> None:
     """Fit the temperature at which the networks are as sure of IMAGES as they are right.
 
@@ -504,7 +513,9 @@ def calibrate(
     recipe = _recipe(**settings, precision="float32" if precision == "auto" else precision)
     annotator = Annotator(recipe, k=1)
     with tqdm(total=min(count, len(source.keys)), unit=" images", desc="asking") as bar:
-        found = fit(source, annotator, recipe.class_names(), count=count, batch_size=batch_size, report=bar.update)
+        found = fit(
+            source, annotator, recipe.class_names(), count=count, batch_size=batch_size or 32, report=bar.update
+        )
     if output is not None:
         output.write_text(found.to_toml())
     click.echo(json.dumps(found.to_json()) if as_json else found.describe())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,9 @@ def reporting(what: str, *, workers: Callable[[], int] = lambda: 0) -> Iterator[
         workers: how many are at work.
     """
     if not sys.stderr.isatty():
-        yield _Lines(workers)
+        lines = _Lines(workers)
+        with lines.beating():
+            yield lines
         return
     from tqdm import tqdm
 
@@ -66,14 +69,36 @@ class _Lines:
     def __init__(self, workers: Callable[[], int]) -> None:
         self._workers = workers
         self._first: tuple[float, int] | None = None
+        self._now: Progress | None = None
         self._last = -_EVERY
 
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Write a line every so often, though nothing was finished; and a last one."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(1.0):
+                if self._now is not None and time.monotonic() - self._last >= _EVERY:
+                    self._tell(self._now)
+
+        thread = threading.Thread(target=beat, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def report(self, progress: Progress) -> None:
-        now = time.monotonic()
-        began, before = self._first = self._first or (now, progress.done)
-        if now - self._last < _EVERY and progress.done < progress.total:
-            return
-        self._last = now
+        self._first = self._first or (time.monotonic(), progress.done)
+        self._now = progress
+        if time.monotonic() - self._last >= _EVERY or progress.done == progress.total:
+            self._tell(progress)
+
+    def _tell(self, progress: Progress) -> None:
+        now = self._last = time.monotonic()
+        began, before = self._first or (now, progress.done)
         speed = (progress.done - before) / (now - began) if now > began else 0.0
         self._write(
             done=progress.done,

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -16,9 +17,10 @@ from typing import Any
 from annotate.errors import AnnotateError
 from annotate.shard import Shard
 from annotate.workers import ATTEMPTS, HOPELESS, Job, Outcome
-from storage import Record
+from storage import Record, StoreError
 
 LOSSES = 10  # of machines that had the same shard, before it is given up too
+_PATIENCE = 30.0  # seconds without a worker, before a person is told
 _POLL = 2.0  # seconds; how soon a cluster that has grown or shrunk is noticed
 
 
@@ -53,10 +55,17 @@ class RayWorkers:
     def about(self) -> str:
         """Where the work is done, and who can see it."""
         if self._address == "local":
-            return "Ray runs on this machine, listens on its loopback alone, asks for a token and reports to nobody"
+            token = "no token" if os.environ.get("RAY_AUTH_MODE") == "disabled" else "a token"
+            told = os.environ.get("RAY_USAGE_STATS_ENABLED", "0") != "0"
+            return (
+                f"Ray runs on this machine, listens on its loopback alone, asks for {token} and reports to "
+                f"{'its makers, as RAY_USAGE_STATS_ENABLED says' if told else 'nobody'}"
+            )
         return f"Ray joins the cluster at {self._address!r} and sends no usage statistics"
 
-    def map(self, job: Job, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def map(
+        self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
+    ) -> Iterator[Outcome]:
         """All shards over all workers."""
         coming = iter(shards)
         first = next(coming, None)
@@ -66,26 +75,27 @@ class RayWorkers:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if self._address == "local":
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # all its sockets on the loopback
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # all its sockets on the loopback
         import ray
 
         ours = not ray.is_initialized()
         if ours:
             _connect(self._address)
         try:
-            yield from self._drive(job, chain([first], coming))
+            yield from self._drive(job, chain([first], coming), say)
         finally:
             self.count = 0
             if ours:
                 ray.shutdown()
 
-    def _drive(self, job: Job, coming: Iterator[Shard]) -> Iterator[Outcome]:
+    def _drive(self, job: Job, coming: Iterator[Shard], say: Callable[[str], None]) -> Iterator[Outcome]:
         actors = _Actors(self._make(job))
         retries: deque[Shard] = deque()
         losses: Counter[range] = Counter()
         fatal: set[range] = set()
         labelled = False
         following = next(coming, None)
+        complained = time.monotonic()
         try:
             while following or retries or actors.busy:
                 room = self._room()
@@ -97,6 +107,11 @@ class RayWorkers:
                     else:
                         actors.hand(retries.popleft())
                 self.count = len(actors.busy)
+                if actors.busy:
+                    complained = time.monotonic()
+                elif time.monotonic() - complained > _PATIENCE:
+                    complained = time.monotonic()
+                    say(f"no worker is ready yet: {self._wanted()}, and {_have()}; waiting")
                 for shard, came in actors.wait():
                     if isinstance(came, Record):
                         labelled = True
@@ -106,6 +121,7 @@ class RayWorkers:
                         raise came
                     if isinstance(came, _MachineLostError):
                         losses[shard.rows] += 1
+                        say(f"a machine was lost; rows {shard.rows.start} to {shard.rows.stop} go to another")
                         if losses[shard.rows] < LOSSES:
                             retries.append(shard)
                         else:
@@ -113,7 +129,8 @@ class RayWorkers:
                         continue
                     if isinstance(came, _WorkerDiedError):
                         fatal.add(shard.rows)
-                        if not labelled and len(fatal) >= ATTEMPTS:  # one alone may be poisoned; so many are not
+                        say(f"a worker died at rows {shard.rows.start} to {shard.rows.stop}: {came.reason}")
+                        if not labelled and len(fatal) >= LOSSES:  # some may be poisoned; so many are not
                             raise AnnotateError(
                                 f"workers died at each of {len(fatal)} shards, and none was labelled: {came.reason}"
                             )
@@ -131,25 +148,45 @@ class RayWorkers:
         resources = ray.cluster_resources()
         if self._gpus_per_worker is None:
             self._gpus_per_worker = float(resources.get("GPU", 0) > 0)
-        cpus = 1.0 if self._cpus_per_worker is None else self._cpus_per_worker
         if self._asked and self._address == "local":  # more workers than this machine has cores must not wait for ever
-            cpus = min(cpus, resources["CPU"] / self._asked)
+            self._cpus_per_worker = min(self._cpus_per_worker or 1.0, resources["CPU"] / self._asked)
+        if self._address == "local" and not self._fits():
+            raise AnnotateError(f"no worker can ever start here: {self._wanted()}, and {_have()}")
         handed = ray.put(job)
-        actor = ray.remote(num_cpus=cpus, num_gpus=self._gpus_per_worker, max_restarts=0, max_task_retries=0)(_Worker)
+        actor = ray.remote(num_cpus=self._cpus(), num_gpus=self._gpus_per_worker, max_restarts=0, max_task_retries=0)(
+            _Worker
+        )
         return lambda: actor.remote(handed)
+
+    def _cpus(self) -> float:
+        return 1.0 if self._cpus_per_worker is None else self._cpus_per_worker
+
+    def _wanted(self) -> str:
+        return f"each asks for {self._cpus():g} CPUs and {self._gpus_per_worker or 0:g} GPUs"
 
     def _room(self) -> int:
         """How many workers there should be now. One at least is asked for: a cluster may grow because of it."""
-        import ray
+        return self._asked or max(1, self._fits())
 
-        if self._asked:
-            return self._asked
-        resources = ray.cluster_resources()
-        by_gpu = resources.get("GPU", 0) / self._gpus_per_worker if self._gpus_per_worker else float("inf")
-        cpus = 1.0 if self._cpus_per_worker is None else self._cpus_per_worker
-        by_cpu = resources.get("CPU", 0) / cpus if cpus else float("inf")
-        room = min(by_gpu, by_cpu)
-        return max(1, int(room)) if room != float("inf") else len(ray.nodes())
+    def _fits(self) -> int:
+        """How many workers the machines that are there have room for."""
+        asked = [("CPU", self._cpus()), ("GPU", self._gpus_per_worker or 0.0)]
+        return sum(
+            min((int(node.get(name, 0) / each + 1e-6) for name, each in asked if each), default=1)
+            for node in _machines()
+        )
+
+
+def _machines() -> list[dict[str, float]]:
+    """What each machine of the cluster has that is alive."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _have() -> str:
+    machines = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in _machines()]
+    return f"the machines have {'; '.join(machines[:5])}" if machines else "there is no machine"
 
 
 def _connect(address: str) -> None:
@@ -167,6 +204,8 @@ def _connect(address: str) -> None:
             log_to_driver=False,
             **(here if address == "local" else {}),
         )
+    except SystemExit:  # Ray's own answer to SIGTERM, while it starts
+        raise KeyboardInterrupt from None
     except (ConnectionError, ValueError) as error:
         raise _unreachable(address, error) from error
     finally:
@@ -287,7 +326,9 @@ class _Actors:
         try:
             self._machine[actor] = ray.get(answer)
         except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            self._stillborn += 1
+            if not isinstance(error.cause, StoreError) or self._stillborn >= ATTEMPTS:
+                raise error.cause from None
         except ray.exceptions.RayError as error:
             self._stillborn += 1
             if self._stillborn >= (LOSSES if self._machine else ATTEMPTS):

@@ -19,15 +19,17 @@ from annotate.duration import in_words
 from annotate.errors import AnnotateError
 from annotate.images.source import ImageSource
 from annotate.job import LabelJob, one_thread
-from annotate.printable import printable
+from annotate.printable import printable, without_home
 from annotate.recipe import Precision, Recipe
 from annotate.shard import Shard
 from annotate.workers import Workers
-from storage import LabelStore, MismatchError, Progress, Schema, create_store, find_store
+from storage import DamageError, LabelStore, MismatchError, Progress, Record, Schema, create_store, find_store
 from storage.backends import absolute
 from storage.header import hash_targets, targets_at_rest
 from storage.keys import check_keys
 from storage.store import refuse_differences
+
+_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Summary:
     failures:    key, status and reason of each of them that could not be labelled, in this run or an earlier one
     given_up:    rows and reason of each shard that failed in every attempt; running again tries it again
     labelled_now, seconds: what this run did, and in how long
+    tried:       pictures of the shards that this run finished
     joined:      pictures that another run labelled meanwhile, which this run had meant to
     retried:     shards that this run finished, but not in their first attempt
     work:        seconds that workers were at shards that this run finished, by device
@@ -54,6 +57,7 @@ class Summary:
     seconds: float
     left_out: int
     head: str
+    tried: int = 0
     joined: int = 0
     retried: int = 0
     work: Mapping[str, float] = field(default_factory=dict)
@@ -70,7 +74,8 @@ class Summary:
             lines = [f"labelled {self.labelled_now:,} pictures in {in_words(self.seconds)}, {speed:,.1f} a second"]
             lines += [f"  {_hours(device, seconds)}" for device, seconds in self.work.items()]
         else:
-            lines = ["nothing was labelled" if self.given_up else "there was nothing left to label"]
+            some = self.tried or self.given_up
+            lines = ["nothing could be labelled" if some else "there was nothing left to label"]
         if self.joined:
             lines.append(f"another run labelled {self.joined:,} more meanwhile")
         if self.retried:
@@ -122,7 +127,7 @@ def run(
     *,
     k: int = 5,
     rows_per_shard: int | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     compiled: bool | None = None,
     part: range | None = None,
     names: Sequence[str] | None = None,
@@ -142,7 +147,8 @@ def run(
         k: classes kept at each location.
         rows_per_shard: pictures that are written and resumed together; by default those of the store that is there, or
             1,024, and fewer where there are few, so that all workers have work.
-        batch_size: pictures that the network sees at once.
+        batch_size: pictures that the network sees at once: 32, or as before where the store is there. Another number
+            may move a last bit, and is refused.
         compiled: whether to compile the networks; by default where it pays, and as before where the store is there,
             which takes nothing else.
         part: the numbers of the shards to label; all by default.
@@ -163,12 +169,12 @@ def run(
         address=address,
         recipe=recipe,
         k=k,
-        batch_size=batch_size,
     )
-    store, new = _open(source, job, rows_per_shard, compiled, names, say)
+    store, new = _open(source, job, rows_per_shard, batch_size, compiled, part, names, say)
     job = replace(
         job,
         address=absolute(store.address),  # a worker may live in another folder
+        batch_size=_batch_size(store),
         compiled=_is_compiled(store),
         run=secrets.token_hex(8),
     )
@@ -186,12 +192,13 @@ def run(
     rows = map(store.rows_of, pending)
     shards = (Shard(each, source.handles[each.start : each.stop]) for each in rows)
     given_up = []
-    labelled_now = joined = retried = failed = 0
+    labelled_now = joined = retried = failed = tried = 0
     work: defaultdict[str, float] = defaultdict(float)
-    for outcome in workers.map(job, shards):
+    for outcome in workers.map(job, shards, say=say):
         if (record := outcome.record) is None:
-            given_up.append((outcome.shard.rows, outcome.error))
+            given_up.append((outcome.shard.rows, without_home(outcome.error)))
             continue
+        tried += len(outcome.shard.rows)
         failed += len(record.failures)
         if record.run.get("run") == job.run:
             labelled_now += record.labelled
@@ -203,8 +210,11 @@ def run(
         report(progress)
     failures: list[tuple[str, str, str]] = []
     labelled = unfinished = 0
-    for number in numbers:
-        if (found := store.record(number)) is None:
+    for number, found in store.records_of(numbers):
+        if isinstance(found, DamageError):
+            why = f"its commit record is damaged; `annotate verify {store.address} --repair` makes it pending"
+            given_up.append((store.rows_of(number), without_home(why)))
+        if not isinstance(found, Record):
             unfinished += 1
             continue
         labelled += found.labelled
@@ -217,6 +227,7 @@ def run(
         failures=tuple(failures),
         given_up=tuple(given_up),
         labelled_now=labelled_now,
+        tried=tried,
         seconds=time.monotonic() - started,
         joined=joined,
         retried=retried,
@@ -227,19 +238,17 @@ def run(
 
 
 def _part(store: LabelStore, part: range | None) -> range:
-    """The numbers of the shards that are asked for.
+    """The numbers of the shards that are asked for."""
+    _refuse_part(part, store.shard_count, store.schema.rows_per_shard)
+    return range(store.shard_count) if part is None else part
 
-    Raises:
-        AnnotateError: there are no such shards.
-    """
-    if part is None:
-        return range(store.shard_count)
-    if not part or part.start < 0 or part.stop > store.shard_count:
+
+def _refuse_part(part: range | None, count: int, rows_per_shard: int) -> None:
+    if part is not None and (not part or part.start < 0 or part.stop > count):
         raise AnnotateError(
-            f"shards {part.start} to {part.stop - 1} were asked for, but {store.address} has the shards 0 to "
-            f"{store.shard_count - 1}, of {store.schema.rows_per_shard:,} pictures each"
+            f"shards {part.start} to {part.stop - 1} were asked for, but there are the shards 0 to {count - 1}, of "
+            f"{rows_per_shard:,} pictures each"
         )
-    return part
 
 
 def default_precision(address: str) -> Precision:
@@ -255,7 +264,9 @@ def _open(
     source: ImageSource,
     job: LabelJob,
     rows_per_shard: int | None,
+    batch_size: int | None,
     compiled: bool | None,
+    part: range | None,
     names: Sequence[str] | None,
     say: Callable[[str], None],
 ) -> tuple[LabelStore, bool]:
@@ -271,9 +282,11 @@ def _open(
             class_names=tuple(names) if names is not None else there.schema.class_names,
         )
         refuse_differences(there, wanted, source.keys)
-        if others := [*_other_targets(there, source), *_other_code(there, compiled)]:
+        if others := [*_other_targets(there, source), *_other_code(there, batch_size, compiled)]:
             raise MismatchError(there.address, others)
         return there, False
+    step = rows_per_shard or min(1024, max(1, len(source.keys) // 16))
+    _refuse_part(part, -(-len(source.keys) // step), step)
     check_keys(source.keys)  # before a network is loaded; where a store is there, they were looked at when it was made
     with one_thread():  # as in the workers
         annotator = Annotator(job.recipe, k=job.k)
@@ -293,12 +306,13 @@ def _open(
         class_count=annotator.class_count,
         class_names=None if names is None else tuple(names),
         target_names=source.target_names,
-        rows_per_shard=rows_per_shard or min(1024, max(1, len(source.keys) // 16)),
+        rows_per_shard=step,
         recipe=job.recipe.to_json(),
         provenance={
             "networks": list(annotator.provenance),
             "head": ", ".join(map(str, annotator.consistency)),
             "compiled": compiled,
+            "batch_size": batch_size or _BATCH_SIZE,
             "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},
         },
     )
@@ -319,14 +333,23 @@ def _other_targets(store: LabelStore, source: ImageSource) -> Iterator[str]:
         )
 
 
-def _other_code(store: LabelStore, compiled: bool | None) -> Iterator[str]:
-    """At most one sentence: that networks are to be compiled, or not, unlike those of the store."""
+def _other_code(store: LabelStore, batch_size: int | None, compiled: bool | None) -> Iterator[str]:
+    """At most two sentences: that networks are to be compiled, or not, or fed, unlike those of the store."""
+    if batch_size is not None and batch_size != _batch_size(store):
+        yield (
+            f"batch_size: the store has {_batch_size(store)}, this run has {batch_size}; another may move a last bit. "
+            "Leave --batch-size out, and it goes on as it was begun"
+        )
     if compiled is not None and compiled != _is_compiled(store):
         has, asked = ("true", "false") if _is_compiled(store) else ("false", "true")
         yield (
             f"compiled: the store has {has}, this run has {asked}; leave --compile and --no-compile out, and it goes "
             "on as it was begun"
         )
+
+
+def _batch_size(store: LabelStore) -> int:
+    return int(store.schema.provenance.get("batch_size", _BATCH_SIZE))
 
 
 def _is_compiled(store: LabelStore) -> bool:

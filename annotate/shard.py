@@ -42,14 +42,12 @@ def finish(
         run: the name of the run, by which it knows its own records.
         about: what else the record says of how the labels were made.
     """
-    try:
-        there = store.record(shard.rows.start // store.schema.rows_per_shard)
-    except DamageError:
-        there = None
-    if there is not None:
+    if (there := _record(store, shard)) is not None:
         return there
     started = time.monotonic()
     labels, reasons = make(shard)
+    if (there := _record(store, shard)) is not None:  # another was quicker, perhaps with another last bit
+        return there
     said = {
         "run": run,
         "attempt": shard.attempt,
@@ -59,3 +57,10 @@ def finish(
         **about,
     }
     return store.write(shard.rows, labels, reasons=reasons, run=said)
+
+
+def _record(store: LabelStore, shard: Shard) -> Record | None:
+    try:
+        return store.record(shard.rows.start // store.schema.rows_per_shard)
+    except DamageError:  # it is made anew
+        return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from annotate.duration import in_words
 from annotate.printable import printable
-from storage import DamageError, LabelStore
+from storage import DamageError, LabelStore, Record
 
 _WINDOW = 600.0  # seconds; what was finished longer ago says nothing about now
 
@@ -18,7 +18,7 @@ _WINDOW = 600.0  # seconds; what was finished longer ago says nothing about now
 class Standing:
     """How far a store is.
 
-    pictures, labelled, failed, pending: rows
+    pictures, labelled, failed, pending: rows; those whose record cannot be read are pending
     shards, shards_pending, retried, damaged: of the last two, those with a later attempt than the first, and those
              whose record cannot be read
     reasons: how many pictures failed with each status
@@ -76,7 +76,9 @@ class Standing:
         if self.reasons:
             lines.append("without a label: " + ", ".join(f"{count:,} {word}" for word, count in self.reasons.items()))
         if self.damaged:
-            lines.append(f"{self.damaged:,} commit records cannot be read; `annotate verify` tells more")
+            lines.append(
+                f"{self.damaged:,} commit records cannot be read; `annotate verify --repair` makes their shards pending"
+            )
         if self.pending and self.speed and self.seconds_left is not None:
             lines.append(f"{self.speed:,.1f} pictures a second in the last minutes, {in_words(self.seconds_left)} left")
         elif self.pending:
@@ -103,17 +105,18 @@ class Watch:
         self._labelled = self._failed = self._accounted = self._retried = self._damaged = 0
         self._reasons: Counter[str] = Counter()
         self._workers: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-        self._recent: deque[tuple[float, int]] = deque()  # when, and how many pictures
+        self._recent: deque[tuple[float, float, int]] = deque()  # when finished, when begun, how many pictures
 
     def look(self) -> Standing:
         """How far it is now."""
         now = datetime.now(UTC).timestamp()
-        for shard in sorted(self._store.committed() - self._seen):
-            self._take(shard, now)
+        new = sorted(self._store.committed() - self._seen)
+        for shard, record in self._store.records_of(new):
+            self._take(shard, record, now)
         self._recent = deque(each for each in self._recent if each[0] > now - _WINDOW)
-        finished = sum(count for _, count in self._recent)
+        finished = sum(count for _, _, count in self._recent)
         # A run that began within the window has not had all of it.
-        since = min((when for when, _ in self._recent), default=now)
+        since = min((began for _, began, _ in self._recent), default=now)
         elapsed = min(_WINDOW, max(now - since, 1.0))
         rows = len(self._store)
         return Standing(
@@ -122,7 +125,7 @@ class Watch:
             failed=self._failed,
             pending=rows - self._accounted,
             shards=self._store.shard_count,
-            shards_pending=self._store.shard_count - len(self._seen),
+            shards_pending=self._store.shard_count - len(self._seen) + self._damaged,
             retried=self._retried,
             damaged=self._damaged,
             reasons=dict(self._reasons.most_common()),
@@ -133,29 +136,26 @@ class Watch:
             },
         )
 
-    def _take(self, shard: int, now: float) -> None:
+    def _take(self, shard: int, record: Record | DamageError | None, now: float) -> None:
         rows = len(self._store.rows_of(shard))
         self._seen.add(shard)
-        self._accounted += rows
-        try:
-            record = self._store.record(shard)
-        except DamageError:
+        if not isinstance(record, Record):
             self._damaged += 1
             return
-        if record is None:
-            return
+        self._accounted += rows
         self._labelled += record.labelled
         self._failed += len(record.failures)
         self._reasons.update(failure.status.word for failure in record.failures)
         self._retried += record.run.get("attempt", 1) > 1
         worker, seconds = record.run.get("worker"), record.run.get("seconds")
-        if isinstance(worker, str) and isinstance(seconds, int | float):
+        taken = float(seconds) if isinstance(seconds, int | float) else 0.0
+        if isinstance(worker, str):
             total = self._workers[worker]
             total[0] += rows
-            total[1] += seconds
+            total[1] += taken
         try:
             finished = datetime.fromisoformat(str(record.run.get("finished"))).timestamp()
         except ValueError:
             return
         if now - _WINDOW < finished <= now + _WINDOW:
-            self._recent.append((finished, rows))
+            self._recent.append((finished, finished - taken, rows))

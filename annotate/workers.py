@@ -34,10 +34,12 @@ class Outcome:
 class Workers(Protocol):
     """Hands shards to workers. A shard is tried up to ATTEMPTS times, each time from its beginning."""
 
-    def map(self, job: Job, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def map(
+        self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
+    ) -> Iterator[Outcome]:
         """Give every shard one outcome, in the order in which they are finished.
 
-        Shards are asked for one by one, when there is somebody to do them.
+        Shards are asked for one by one, when there is somebody to do them. What a person should know is said.
 
         Raises:
             Exception: what `job.start` raised; a job that cannot start has no use for another worker.
@@ -63,7 +65,9 @@ class LocalWorkers:
     count = 1
     about = "this process does all the work"
 
-    def map(self, job: Job, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def map(
+        self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
+    ) -> Iterator[Outcome]:
         """One shard after the other."""
         do: Callable[[Shard], Record] | None = None
         for shard in shards:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Literal, final
@@ -232,17 +232,37 @@ class LabelStore(ABC):
         Raises:
             DamageError: at a record that cannot be read.
         """
+        for shard, record in self.records_of(range(self.shard_count)):
+            if isinstance(record, DamageError):
+                raise record
+            yield self.rows_of(shard), record
+
+    @final
+    def records_of(self, shards: Iterable[int]) -> Iterator[tuple[int, Record | DamageError | None]]:
+        """The number and the commit record of each of these shards, in their order.
+
+        None where there is none; and where it cannot be read, the error that says so.
+        """
         if not self._far:
-            yield from ((rows, self.record(shard)) for shard, rows in enumerate(self.shards()))
+            yield from ((shard, self._record_or_damage(shard)) for shard in shards)
             return
         with ThreadPoolExecutor(_AHEAD) as pool:
-            asked: deque[tuple[range, Future[Record | None]]] = deque()
-            for shard, rows in enumerate(self.shards()):
+            asked: deque[tuple[int, Future[Record | DamageError | None]]] = deque()
+            for shard in shards:
                 if len(asked) == _AHEAD:
                     first, answer = asked.popleft()
                     yield first, answer.result()
-                asked.append((rows, pool.submit(self.record, shard)))
+                asked.append((shard, pool.submit(self._record_or_damage, shard)))
             yield from ((first, answer.result()) for first, answer in asked)
+
+    def _record_or_damage(self, shard: int) -> Record | DamageError | None:
+        try:
+            return self.record(shard)
+        except DamageError as error:
+            return error
+
+    def let_go(self, shard: int) -> None:  # noqa: B027 most backends hold nothing
+        """Give back what is held for a shard that has been read and will not be read again soon."""
 
     @final
     def __getitem__(self, row: int) -> LabelMap:

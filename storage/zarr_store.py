@@ -151,6 +151,11 @@ class ZarrStore(LabelStore):
             raise cannot_write(self.address, rows, in_short(error.__cause__ or error)) from error
         return record
 
+    def let_go(self, shard: int) -> None:
+        """Unmap the objects of a shard."""
+        if (reader := self._reader) is not None:
+            reader.forget(shard)
+
     def forget(self, shard: int) -> None:
         """Remove the commit record of a shard: it is pending again."""
         self._refuse_reading_only()

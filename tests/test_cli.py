@@ -420,7 +420,13 @@ def test_what_could_not_be_labelled_is_listed_in_a_file(
     assert command(*words, "--failures", tmp_path / "f.csv").exit_code == 3
     assert (tmp_path / "f.csv").read_text().splitlines() == lines
     result = command(*words, "--failures", tmp_path / "nowhere" / "f.csv")
-    assert (result.exit_code, "cannot write" in result.stderr) == (1, True)
+    assert (result.exit_code, "there is no folder" in result.stderr) == (2, True)
+    assert command(*words, "--shards", "0-2").exit_code in (0, 3)  # a part has a file of its own
+    assert (tmp_path / "s.zarr-failures.csv").read_text().splitlines() == lines
+    (tmp_path / "t.zarr-failures.csv").write_text("of another store")
+    good = ["run", scene_folder / "images/val", tmp_path / "t.zarr", *MODEL, "--checkpoint", checkpoint]
+    assert command(*good).exit_code == 0
+    assert not (tmp_path / "t.zarr-failures.csv").exists()
 
 
 def test_a_part_is_labelled_alone(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -430,9 +436,12 @@ def test_a_part_is_labelled_alone(command, scene_folder: Path, checkpoint: Path,
     assert (result.exit_code, json.loads(result.stdout)["pictures"]) == (0, 16)
     assert open_store(tmp_path / "s.zarr").pending() == [range(8), range(24, 30)]
     result = command(*words, "--shards", "3-4")
-    assert (result.exit_code, "has the shards 0 to 3, of 8 pictures each" in result.stderr) == (1, True)
+    assert (result.exit_code, "there are the shards 0 to 3, of 8 pictures each" in result.stderr) == (1, True)
     for wrong in ("b", "3-1", "-1", "1-"):
-        assert "as in 0-311" in command(*words, f"--shards={wrong}").stderr or wrong == "1-"
+        assert "as in 0-311" in command(*words, f"--shards={wrong}").stderr
+    new = ["run", words[1], tmp_path / "new.zarr", *words[3:]]
+    assert command(*new, "--shards", "99-120").exit_code == 1
+    assert not (tmp_path / "new.zarr").exists()
     result = command(*words, "--workers", "2")
     assert (result.exit_code, "--local works in this process alone" in result.stderr) == (2, True)
 

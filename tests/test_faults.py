@@ -19,6 +19,7 @@ from annotate.images import FolderImages
 from annotate.ray_workers import RayWorkers
 from annotate.recipe import Recipe
 from annotate.run import run
+from annotate.shard import Shard
 from annotate.workers import ATTEMPTS, Job, LocalWorkers, Outcome, Workers
 from storage import LabelStore, open_store, verify
 from tests import s3
@@ -61,7 +62,7 @@ class With:
 
     about = "with faults"
 
-    def map(self, job: Job, shards: Iterator) -> Iterator[Outcome]:
+    def map(self, job: Job, shards: Iterator, **named: object) -> Iterator[Outcome]:
         yield from self.workers.map(self.change(job), shards)
 
 
@@ -98,23 +99,26 @@ def test_a_worker_is_killed_in_each_phase_of_a_shard(
     assert contents(store) == contents(again)
 
 
-def test_a_shard_that_always_kills_its_worker_is_given_up_and_the_rest_is_finished(tmp_path: Path) -> None:
-    address = str(tmp_path / "labels.zarr")
-    tasks = painted_store(address, 6)
-    outcomes = list(RayWorkers(2).map(Poisoned(PaintedJob(address), 12), tasks))
-    (lost,) = [outcome for outcome in outcomes if outcome.record is None]
-    assert (lost.shard.rows, lost.shard.attempt, lost.error) == (range(12, 16), ATTEMPTS, "the worker died")
-    assert open_store(address).pending() == [range(12, 16)]
+def test_shards_that_always_kill_their_worker_are_given_up_and_the_rest_is_finished(tmp_path: Path) -> None:
+    """Even the first of all, and again when nothing but them is left."""
+    address, poisoned = str(tmp_path / "labels.zarr"), [range(4), range(12, 16), range(16, 20)]
+    job = Poisoned(PaintedJob(address), frozenset(rows.start for rows in poisoned))
+    for tasks in (painted_store(address, 6), [Shard(rows, ()) for rows in poisoned]):
+        outcomes = list(RayWorkers(2).map(job, tasks))
+        lost = sorted((outcome for outcome in outcomes if outcome.record is None), key=lambda one: one.shard.rows.start)
+        assert [one.shard.rows for one in lost] == poisoned
+        assert {(one.shard.attempt, one.error) for one in lost} == {(ATTEMPTS, "the worker died")}
+        assert open_store(address).pending() == poisoned
 
 
 @dataclass(frozen=True)
 class Poisoned:
     job: Job
-    row: int
+    rows: frozenset[int]
 
     def start(self):
         do = self.job.start()
-        return lambda shard: os.kill(os.getpid(), signal.SIGKILL) if shard.rows.start == self.row else do(shard)
+        return lambda shard: os.kill(os.getpid(), signal.SIGKILL) if shard.rows.start in self.rows else do(shard)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -261,6 +265,19 @@ def test_a_signal_ends_the_job_and_it_says_how_to_go_on(command: Command, number
     assert "goes on where this one ended" in errors
     assert "Traceback" not in errors
     command.go_on(command.settled())
+
+
+@pytest.mark.parametrize("after", [3.0, 5.5, 8.0] if ALL else [5.5])
+@pytest.mark.parametrize("local", [False, True])
+def test_a_signal_ends_a_job_that_has_not_begun(command: Command, after: float, local: bool) -> None:
+    """While packages are imported, networks are loaded, and Ray starts."""
+    words = [*_without(command.words, "--workers"), "--local"] if local else command.words
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(after)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, 0 if command.done() else 130), errors
+    assert "Traceback" not in errors
 
 
 def test_two_drivers_at_once_share_the_work(command: Command) -> None:

@@ -191,6 +191,7 @@ def labelled_batches(
             kept = labels.status == Status.LABELLED
             if kept.any():
                 yield some[kept], labels[kept]
+        store.let_go(shard)  # else a store of some gigabytes would be mapped as a whole in the end
         report(len(rows))
 
 

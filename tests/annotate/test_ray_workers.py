@@ -93,3 +93,38 @@ def test_a_record_says_who_wrote_it_and_no_path(tmp_path: Path) -> None:
     assert {"run", "attempt", "seconds", "finished", "worker"} <= set(outcome.record.run)
     assert str(Path.home()) not in outcome.record.to_text()
     assert str(tmp_path) not in outcome.record.to_text()
+
+
+def test_workers_that_can_never_start_here_are_refused_at_once() -> None:
+    with pytest.raises(AnnotateError, match="no worker can ever start here: each asks for 1 CPUs and 99 GPUs, and the"):
+        list(RayWorkers(gpus_per_worker=99).map(Unable(dies=False), [Shard(range(1), ())]))
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray's own cluster of several nodes on one machine
+def test_workers_that_no_machine_has_room_for_are_waited_for_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two CPUs on two machines are not two on one; when such a machine comes, the work is done."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setattr("annotate.ray_workers._PATIENCE", 1.0)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    address, told = str(tmp_path / "labels.zarr"), []
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+
+        def say(sentence: str) -> None:
+            told.append(sentence)
+            if len(told) == 1:
+                cluster.add_node(num_cpus=2)
+
+        workers = RayWorkers(cpus_per_worker=2, address=cluster.address)
+        outcomes = list(workers.map(PaintedJob(address), painted_store(address, 2), say=say))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert all(outcome.record for outcome in outcomes)
+    assert told[0].startswith("no worker is ready yet: each asks for 2 CPUs and 0 GPUs, and the machines have 1 CPUs")

@@ -119,7 +119,7 @@ def test_a_store_goes_on_compiled_or_not_as_it_was_begun(
     jobs: list[LabelJob] = []
 
     class Watched(LocalWorkers):
-        def map(self, job: LabelJob, shards: Sequence[Shard]):
+        def map(self, job: LabelJob, shards: Sequence[Shard], **named: object):
             jobs.append(job)
             return iter(())  # as if it had been interrupted before the first
 
@@ -211,7 +211,7 @@ class FaultyWorkers:
     count = 1
     about = "workers with faults"
 
-    def map(self, job: Job, shards: Sequence[Shard]):
+    def map(self, job: Job, shards: Sequence[Shard], **named: object):
         yield from self.workers.map(Faulty(job, self.at, self.attempts, self.die), shards)
 
 
@@ -279,7 +279,7 @@ def test_the_summary_says_what_is_not_exact_and_what_was_given_up() -> None:
         head="approximate (7 %)",
     )
     text = summary.describe()
-    assert text.startswith("nothing was labelled\n")
+    assert text.startswith("nothing could be labelled\n")
     assert "the dense head is approximate (7 %)" in text
     assert "rows 0 to 9 were given up: the worker died" in text
 
@@ -317,6 +317,11 @@ def test_batches_do_not_mix_rows_up(
 ) -> None:
     """Another batch size may move a last bit, but never a label to another row."""
     label(val, tmp_path / "labels.zarr", recipe, batch_size=3)
+    assert label(val, tmp_path / "labels.zarr", recipe).complete  # goes on with 3
+    with pytest.raises(
+        MismatchError, match="batch_size: the store has 3, this run has 32; another may move a last bit"
+    ):
+        label(val, tmp_path / "labels.zarr", recipe, batch_size=32)
     one, other = (open_store(path).read(range(30)) for path in (tmp_path / "labels.zarr", finished))
     assert (one.classes[..., 0] == other.classes[..., 0]).mean() > 0.999
     assert abs(one.scores - other.scores).max() < 0.03
@@ -327,3 +332,16 @@ def test_a_job_is_small_enough_to_travel(recipe: Recipe, checkpoint: Path, val: 
 
     job = LabelJob(reader=FolderReader(val), address="labels.zarr", recipe=recipe, k=5)
     assert len(pickle.dumps(job)) < 2000
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_done(
+    val: Path, recipe: Recipe, finished: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(finished, tmp_path / "labels.zarr"))
+    (store / "shards/record/c/1").write_bytes(b"xx")
+    (store / "shards/record/c/2").unlink()
+    summary = label(val, store, recipe)
+    assert (summary.labelled, summary.labelled_now, summary.complete) == (22, 8, False)
+    ((rows, why),) = summary.given_up
+    assert rows == range(8, 16)
+    assert "is damaged; `annotate verify" in why

@@ -13,7 +13,7 @@ from tests.labels import random_labels
 
 
 def test_speed_and_time_left_are_those_of_the_last_minutes(tmp_path: Path) -> None:
-    """A shard of yesterday says nothing about now; two workers finish one of 10 pictures each, 10 s ago and now."""
+    """A shard of yesterday says nothing about now; two of 10 pictures took 5 s each, until 10 s ago and until now."""
     schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
     store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(60)])
     now = datetime.now(UTC)
@@ -31,7 +31,7 @@ def test_speed_and_time_left_are_those_of_the_last_minutes(tmp_path: Path) -> No
     assert (found.labelled, found.pending, found.shards_pending, found.retried) == (30, 30, 3, 1)
     assert found.workers == {"a:1": (20, 2.0), "b:2": (10, 2.0)}
     assert found.speed is not None
-    assert 1.5 < found.speed < 2.1  # 20 pictures in some 10 seconds
+    assert 1.1 < found.speed < 1.4  # 20 pictures in some 15 seconds
     assert found.seconds_left is not None
     assert "pictures a second in the last minutes, " in found.describe()
 
@@ -57,5 +57,5 @@ def test_a_record_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> No
     record = tmp_path / "labels.zarr/shards/record/c/0"
     record.write_bytes(record.read_bytes()[:-9])
     found = Watch(store).look()
-    assert (found.damaged, found.pending) == (1, 0)
+    assert (found.damaged, found.pending, found.shards_pending) == (1, 10, 1)
     assert "1 commit records cannot be read" in found.describe()
