@@ -233,9 +233,11 @@ def test_filters_and_orders_choose_pictures(opened: Browser, store: LabelStore) 
 def test_the_crop_tool_has_the_numbers_of_training(opened: Browser, store: LabelStore, row: int) -> None:
     """Of boxes beyond the picture, of a part of it, and half a location off; crops that reach out of the label too."""
     rng = np.random.default_rng(row)
-    for tokens in ((8, 8), (3, 5), (14, 14)):
+    for tokens in ((8, 8), (3, 5), (14, 14), (9, 9)):
         top, left = rng.uniform(0, 0.6, 2)
         bottom, right = top + rng.uniform(0.05, 1 - top), left + rng.uniform(0.05, 1 - left)
+        if tokens == (9, 9):
+            top, left, bottom, right = 0.0, 0.0, 1.0, 1.0
         found = opened.run("return tokenTargets(...arguments)", row, [top, left, bottom, right], list(tokens))
         expected = align(store[row], View(Box(top, left, bottom, right)), tokens)
         assert [each["outside"] for each in found] == expected.outside.ravel().tolist()
