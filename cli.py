@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tomllib
@@ -27,7 +28,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted; the same command goes on where this one ended", err=True)
-            sys.exit(INTERRUPTED)
+            # At once: a Ray that has half started may abort on the way out, and Python kill itself by the signal of an
+            # interrupted import. Ray's daemons end by themselves.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         except click.ClickException:
             raise
         except Exception as error:  # only to ask whose it is: those that are not ours go on as they came
@@ -413,7 +418,6 @@ def plan(
     **settings: Any,
 ) -> None:
     """Say what `annotate run` on IMAGES will take: shards, bytes, and hours, from a probe of some pictures here."""
-    import os
 
     import torch
     from tqdm import tqdm

@@ -276,8 +276,10 @@ def test_a_signal_ends_a_job_that_has_not_begun(command: Command, after: float, 
     time.sleep(after)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode in (130, 0 if command.done() else 130), errors
     assert "Traceback" not in errors
+    if len(command.done()) < 60:  # else it was on its way out
+        assert process.returncode == 130, errors
+        assert "goes on where this one ended" in errors
 
 
 def test_two_drivers_at_once_share_the_work(command: Command) -> None:
