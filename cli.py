@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -74,15 +73,6 @@ More settings, as options or in the file: --model-kwarg KEY=VALUE, --batch-size,
 --exif ignore|apply, --names FILE. docs/annotators.md says what they do."""
 
 
-_NOT_SETTINGS = {"config", "as_json", "part", "failures", "names", "assume"}  # they are of one call
-# What is written in a way of its own: the types that it can have in a file, and how it is written, for a person.
-_WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
-    "input_sizes": ((int, str), "a number of pixels, 224, or height and width, 192x256"),
-    "scales": ((int, float, str, list), "numbers with commas between, as in 0.8,1.0,1.2"),
-    "model_kwargs": ((str,), "KEY=VALUE, for example output_stride=8"),
-}
-
-
 def _size(value: Any) -> tuple[int, int]:
     """The (height, width) of "224", 224 or "192x256"."""
     parts = str(value).lower().split("x")
@@ -113,73 +103,16 @@ def _model_kwarg(text: str) -> tuple[str, Any]:
 
 
 def _miswritten(name: str, value: Any) -> click.BadParameter:
-    return click.BadParameter(f"give {_WRITTEN[name][1]}; not {value!r}")
+    from annotate.settings import WRITTEN
+
+    return click.BadParameter(f"give {WRITTEN[name][1]}; not {value!r}")
 
 
 def _read_configs(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]) -> None:
     """Take the options that are not given from TOML files, the last one's first."""
-    ctx.default_map = {name: value for path in paths for name, value in _read_config(ctx, path).items()}
+    from annotate.settings import read_settings
 
-
-def _read_config(ctx: click.Context, path: Path) -> dict[str, Any]:
-    """The options in a TOML file, by what click calls them: their long names, with - or _, and their values.
-
-    Those of `run` are known to every command, so that one file can be given to all; each takes what it has use for.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"cannot read the settings in {path}: {error}") from error
-    known = _settings(run) | _settings(ctx.command)
-    if unknown := [name for name in values if name.replace("_", "-") not in known]:
-        raise click.UsageError(
-            f"{path} has {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}, as in `annotate run`"
-        )
-    found = {}
-    for name, value in values.items():
-        option = known[name.replace("_", "-")]
-        several = value if option.multiple and isinstance(value, list) else [value]
-        if not all(_is_valid(option, one) for one in several):
-            raise click.UsageError(
-                f"{path} has {name} = {json.dumps(value, default=str, ensure_ascii=False)}; expected is "
-                f"{_expected(option)[1]}{', or a list of such' if option.multiple else ''}"
-            )
-        found[str(option.name)] = several if option.multiple else value
-    return found
-
-
-def _settings(command: click.Command) -> dict[str, click.Option]:
-    """The options of a command that a file can set, by their long names."""
-    return {
-        name.removeprefix("--"): option
-        for option in command.params
-        for name in option.opts
-        if isinstance(option, click.Option) and name.startswith("--") and option.name not in _NOT_SETTINGS
-    }
-
-
-def _is_valid(option: click.Option, value: Any) -> bool:
-    if type(value) not in _expected(option)[0]:
-        return False
-    try:
-        option.type.convert(value, option, None)
-    except click.BadParameter:
-        return False
-    return True
-
-
-def _expected(option: click.Option) -> tuple[tuple[type, ...], str]:
-    """The types of TOML that an option can have, and what it can be, for a person."""
-    kind = option.type
-    if option.name in _WRITTEN:
-        return _WRITTEN[option.name]
-    if option.is_flag:
-        return (bool,), "true or false"
-    if isinstance(kind, click.Choice):
-        return (str,), f"one of {', '.join(map(json.dumps, kind.choices))}"
-    if isinstance(kind, click.IntRange):
-        return (int,), f"a whole number, {kind.min} or more"
-    return ((int, float), "a number") if isinstance(kind, click.FloatRange) or kind is click.FLOAT else ((str,), "text")
+    ctx.default_map = {name: value for path in paths for name, value in read_settings(path, (run, ctx.command)).items()}
 
 
 def _recipe_options(command: Any) -> Any:
