@@ -26,11 +26,11 @@ from annotate.annotator import Annotator
 from annotate.compilation import compiled
 from annotate.decode import decode
 from annotate.images import FolderImages
-from annotate.job import LabelJob
+from annotate.job import LabelJob, one_thread
 from annotate.network import Network
 from annotate.ray_workers import RayWorkers
 from annotate.recipe import Recipe
-from annotate.shard import Shard, one_thread
+from annotate.shard import Shard
 from benchmarks.rounds import Ratio
 from benchmarks.table import table
 from storage import LabelMap, Record, Schema, coding, create_store
