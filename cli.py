@@ -586,9 +586,12 @@ def inspect(
         half_blocks,
         report,
         statistics,
+        strip_of,
     )
     from storage import open_store
 
+    if not (output or html or images) and (keys or class_name or count or rank > 1 or order != "random"):
+        raise click.UsageError("to show pictures, give --images with -o, with --html, or in a terminal")
     opened = open_store(store)
     called = Names.of(opened, names)
     read = by_key(images) if images is not None else None
@@ -615,18 +618,28 @@ def inspect(
         with tqdm(total=len(rows), unit=" pictures", desc="writing the report", disable=None) as bar:
             text = report(opened, found, rows, read, names=called, told=bar.update)
         _save(html, lambda: html.write_text(text, encoding="utf-8"))
-        written |= {"report": str(html), "rows": rows}
+        written |= {"report": str(html), "report_rows": rows, "rows": written.get("rows", rows)}
     if written:
         told = [
-            f"wrote {written[what]}: {len(written['rows'])} pictures" for what in ("sheet", "report") if what in written
+            f"wrote {written[what]}: {len(written[rows_of])} pictures"
+            for what, rows_of in (("sheet", "rows"), ("report", "report_rows"))
+            if what in written
         ]
         click.echo(json.dumps(written) if as_json else "\n".join(told))
         return
     figures = statistics(opened, found, called)
     click.echo(json.dumps(figures.to_json()) if as_json else describe(opened, figures))
     if read is not None and not as_json and can_show() and figures.labelled:
-        rows = choose_rows(opened, count or 3, found=found, **wanted)
-        click.echo(half_blocks(contact_sheet(opened, read, rows[:12], names=called, rank=rank, side=96)))
+        rows = _some_rows(choose_rows(opened, count or 3, found=found, **wanted), store)
+        strip = strip_of(opened, read, rows[:3], names=called, rank=min(rank, opened.schema.k))
+        if strip is not None:
+            click.echo(half_blocks(strip))
+
+
+def _say_unfinished(store: Any) -> None:
+    """What is not labelled yet cannot be found, held against anything, or exported."""
+    if pending := sum(map(len, store.pending())):
+        click.echo(f"{store.address} is unfinished: {pending:,} pictures are still to be labelled", err=True)
 
 
 def _surveyed(store: Any) -> Any:
@@ -684,6 +697,8 @@ def compare(
     if (output or html) and images is None:
         raise click.UsageError("a sheet or a report needs --images, the pictures that were labelled")
     mine, theirs = open_store(first), open_store(second)
+    for one in (mine, theirs):
+        _say_unfinished(one)
     called = Names.of(mine, names)
     with tqdm(total=len(mine), unit=" rows", desc="comparing", disable=None, delay=2, leave=False) as bar:
         found = hold(mine, theirs, names=called, most=max(count, 20), report=bar.update)
@@ -716,6 +731,7 @@ def query(store: str, class_name: str, min_area: float, names: Path | None, as_j
     from storage import open_store
 
     opened = open_store(store)
+    _say_unfinished(opened)
     area = areas(opened, Names.of(opened, names).number(class_name))
     rows = np.flatnonzero((area > 0) & (area >= min_area))
     found = [(opened.keys[row], float(area[row])) for row in rows[np.argsort(-area[rows], kind="stable")].tolist()]
@@ -738,6 +754,7 @@ def audit(store: str, part: float, names: Path | None, as_json: bool) -> None:
     from storage import open_store
 
     opened = open_store(store)
+    _say_unfinished(opened)
     found = judge(opened, _surveyed(opened), Names.of(opened, names), part=part)
     click.echo(json.dumps(found.to_json()) if as_json else found.describe())
 
@@ -757,6 +774,7 @@ def export(store: str, target: Path, layout: Any, names: Path | None, as_json: b
     from storage import open_store
 
     opened = open_store(store)
+    _say_unfinished(opened)
     with tqdm(total=len(opened), unit=" rows", desc="exporting", disable=None) as bar:
         count = write(opened, target, layout, names=Names.of(opened, names), report=bar.update)
     answer = {"target": str(target), "pictures": count}

@@ -108,5 +108,10 @@ class Recipe:
 
 def annotator_of(recipe: Mapping[str, Any]) -> str:
     """The networks that a store's recipe names, for a person: "a + b", or "unknown annotator"."""
-    networks = recipe.get("networks") or []
-    return " + ".join(str(network.get("model")) for network in networks) or "unknown annotator"
+    return " + ".join(str(network.get("model")) for network in networks_of(recipe)) or "unknown annotator"
+
+
+def networks_of(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The networks that a store's recipe names; none where it names them in another way."""
+    networks = recipe.get("networks")
+    return [each for each in networks if isinstance(each, Mapping)] if isinstance(networks, list | tuple) else []

@@ -576,6 +576,7 @@ def test_a_report_is_written_for_those_that_are_asked_for(
         f"wrote {tmp_path / 'r.html'}: 7 pictures",
     ]
     assert "7 of 30 labelled pictures" in (tmp_path / "r.html").read_text()
+    assert command("inspect", store, "--key", "x").exit_code == 2  # nothing to show it with
     assert command(*words[:-2], "--class", "dog").exit_code == 1
     assert "there is no class 'dog' among the 10" in command(*words[:-2], "--class", "dog").stderr
     key = open_store(store).keys[4]
@@ -620,3 +621,12 @@ def test_names_are_kept_in_the_store(command, scene_folder: Path, checkpoint: Pa
     names.write_text("one\n")
     result = command(*words[:2], tmp_path / "t.zarr", *words[3:], "--names", names)
     assert (result.exit_code, "1 class names were given, but the model has 10 classes" in result.stderr) == (1, True)
+
+
+def test_what_is_unfinished_is_said_by_all_that_look(command, store: Path, tmp_path: Path) -> None:
+    (store / "shards/record/c/1").unlink()
+    for words in (["audit", store], ["query", store, "--class", "3"], ["compare", store, store]):
+        assert "is unfinished: 8 pictures are still to be labelled" in command(*words).stderr
+    result = command("export", store, tmp_path / "out", "--to", "coco")
+    assert "is unfinished: 8 pictures" in result.stderr
+    assert "the masks of 22 pictures" in result.stdout

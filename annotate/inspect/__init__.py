@@ -6,7 +6,7 @@ from annotate.inspect.comparison import Comparison, compare, comparison_page, co
 from annotate.inspect.export import LAYOUTS, export
 from annotate.inspect.names import Names, read_names
 from annotate.inspect.report import report
-from annotate.inspect.sheet import contact_sheet
+from annotate.inspect.sheet import contact_sheet, strip_of
 from annotate.inspect.statistics import Statistics, describe, statistics
 from annotate.inspect.survey import Survey, areas, survey
 from annotate.inspect.terminal import can_show, half_blocks
@@ -33,5 +33,6 @@ __all__ = [
     "read_names",
     "report",
     "statistics",
+    "strip_of",
     "survey",
 ]

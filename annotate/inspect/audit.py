@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,13 +101,16 @@ def audit(store: LabelStore, found: Survey, names: Names, *, part: float = 0.04)
         AnnotateError: the pictures have no classes of their own, or other ones than the annotator.
     """
     judged = np.flatnonzero(found.labelled & (found.targets >= 0))
+    if not found.labelled.any():
+        raise AnnotateError(f"cannot audit {store.address}: nothing is labelled yet")
     if not judged.size:
         raise AnnotateError(
             f"cannot audit {store.address}: it has no classes of the pictures' own, or they have other names than the "
             "annotator's; `annotate compare` holds two stores against each other"
         )
-    doubt = found.doubt[judged]
-    worst = judged[np.argsort(-doubt, kind="stable")][: max(1, round(part * len(judged)))]
+    others = judged[found.best[judged] != found.targets[judged]]
+    order = np.argsort(-found.suspicion[others], kind="stable")
+    worst = others[order][: max(1, round(part * len(judged)))]
     suspects = tuple(
         Suspect(
             key=store.keys[row],
@@ -117,11 +121,8 @@ def audit(store: LabelStore, found: Survey, names: Names, *, part: float = 0.04)
         )
         for row in worst.tolist()
     )
-    counts: dict[tuple[str, str], int] = {}
-    for one in suspects:
-        if one.own != one.label:
-            counts[one.own, one.label] = counts.get((one.own, one.label), 0) + 1
-    patterns = sorted(((*pair, n) for pair, n in counts.items() if n > 1), key=lambda each: -each[2])
+    counts = Counter((int(found.targets[row]), int(found.best[row])) for row in worst.tolist())
+    patterns = [(names[a], names[b], n) for (a, b), n in counts.most_common() if n > 1]
     seen = np.flatnonzero(found.cells)
     flattest = seen[np.argsort(found.class_confidence[seen], kind="stable")][:5]
     own = np.bincount(found.targets[judged], minlength=len(names))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError
 from annotate.inspect.survey import Survey, areas, survey
@@ -56,7 +57,12 @@ def choose_rows(
     if order == "random":
         return sorted(np.random.default_rng(seed).permutation(candidates)[:count].tolist())
     found = found or survey(store)
-    scores = {"entropy": found.entropy, "confidence": found.confidence, "disagreement": found.doubt}[order][candidates]
+    of_row: dict[str, NDArray[Any]] = {
+        "entropy": found.entropy,
+        "confidence": found.confidence,
+        "disagreement": found.suspicion,
+    }
+    scores = of_row[order][candidates]
     if np.isnan(scores).all() and len(scores):
         raise AnnotateError(
             f"nothing disagrees in {store.address}: it has no classes of the pictures' own, or they have other names "

@@ -30,7 +30,7 @@ _LEAST = 1e-6  # a probability that is coded as none
 class Comparison:
     """How labels of B differ from those of A, over the pictures that both have.
 
-    pictures, missing: that both have, and that only A has
+    pictures, missing: that both have labels of, and that only A has
     agreement:  part of locations where both have the same best class
     within:     for each rank r, the part of locations where A's best class is among B's r best
     divergence: mean Kullback-Leibler divergence of B's distribution from A's at a location, nats; classes that neither
@@ -63,7 +63,7 @@ class Comparison:
         """The figures, for a person."""
         lines = [
             f"{self.pictures:,} pictures are labelled in both"
-            + (f", {self.missing:,} in the first alone" * bool(self.missing))
+            + (f", {self.missing:,} of the first have no label in the second" * bool(self.missing))
         ]
         lines.append(f"agreement    {self.agreement:.3f}   of locations have the same best class")
         lines += [
@@ -135,7 +135,7 @@ def compare(
         far = _divergence(mine, theirs)
         divergence += float(far.sum())
         for row, value, part in zip(rows.tolist(), far.mean((1, 2)).tolist(), same.mean((1, 2)).tolist(), strict=True):
-            heapq.heappush(worst, (value, -row, part))
+            heapq.heappush(worst, (max(value, 0.0), -row, part))
             if len(worst) > most:
                 heapq.heappop(worst)
     if not pictures:

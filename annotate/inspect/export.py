@@ -20,6 +20,7 @@ from storage import LabelMap, LabelStore, Status
 
 Layout = Literal["png", "coco", "fiftyone"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
+_MOST: dict[str, int] = {"png": 65_535, "coco": 2**31, "fiftyone": 255}
 _UNKNOWN = 0  # in masks: no label here; class c is c + 1
 _RECIPE = """\
 # Opens these labels in FiftyOne: pip install fiftyone, then python {name} PICTURES
@@ -30,12 +31,12 @@ from pathlib import Path
 import fiftyone as fo
 
 here, pictures = Path(__file__).parent, Path(sys.argv[1])
-legend = {{entry["value"]: entry["name"] for entry in json.loads((here / "legend.json").read_text())}}
+legend = {{entry["value"]: entry["name"] for entry in json.loads((here / "legend.json").read_text("utf-8"))}}
 dataset = fo.Dataset("{dataset}", overwrite=True)
 dataset.default_mask_targets = legend
 dataset.add_samples(
     fo.Sample(filepath=str(pictures / key), labels=fo.Segmentation(mask_path=str(here / mask)))
-    for key, mask in json.loads((here / "masks.json").read_text()).items()
+    for key, mask in json.loads((here / "masks.json").read_text("utf-8")).items()
 )
 fo.launch_app(dataset).wait()
 """
@@ -51,9 +52,9 @@ def export(
 ) -> int:
     """Write the best class of each location as masks of the pictures' own size; the number of pictures.
 
-    png:      one palette PNG a picture (16-bit grey above 255 classes), masks/KEY.png, and legend.json, legend.png
+    png:      one palette PNG a picture (16-bit grey above 255 classes), masks/ROW.png, and legend.json, legend.png
     coco:     one COCO file, annotations.json, with a region of uncompressed RLE for each class of each picture
-    fiftyone: the PNG masks, and a program that opens them with their pictures
+    fiftyone: masks of 8-bit grey, as it reads them, and a program that opens them with their pictures
 
     A mask has 0 where the label does not reach, and class c is c + 1; COCO's categories too.
 
@@ -65,10 +66,20 @@ def export(
         report: called with the rows that are done.
 
     Raises:
-        AnnotateError: the folder holds something, it cannot be written, or a picture's size is unknown.
+        AnnotateError: the folder holds something, it cannot be written, a picture's size is unknown, or there are more
+            classes than such masks can have.
     """
     refuse_logits(store)
     names = names or Names.of(store)
+    if len(names) > _MOST[layout]:
+        raise AnnotateError(
+            f"masks for {layout} can have {_MOST[layout]:,} classes, and the store has {len(names):,}; COCO's have any "
+            "number"
+        )
+    labelled = store.column("status") == Status.LABELLED
+    if (unknown := np.flatnonzero(labelled & ~store.column("sizes").all(1))).size:
+        key = printable(store.keys[int(unknown[0])])
+        raise AnnotateError(f"the size of {unknown.size:,} pictures is not known, {key!r} the first: no mask fits them")
     if target.is_dir() and any(target.iterdir()):
         raise AnnotateError(f"cannot export to {target}: it holds something; give a new folder")
     try:
@@ -80,8 +91,8 @@ def export(
         raise AnnotateError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.uint16]:
-    """The best class of each pixel of a picture, plus 1, and 0 where the label does not reach: uint16 [H, W].
+def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.int64]:
+    """The best class of each pixel of a picture, plus 1, and 0 where the label does not reach: int64 [H, W].
 
     The outermost locations speak for half a location more, as they do in training.
     """
@@ -93,7 +104,7 @@ def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.uint16]:
     mask = best[rows[:, None], columns[None]]
     mask[(y < -0.5) | (y > h + 0.5)] = _UNKNOWN
     mask[:, (x < -0.5) | (x > w + 0.5)] = _UNKNOWN
-    return mask.astype(np.uint16)
+    return mask
 
 
 def _labelled(
@@ -106,10 +117,6 @@ def _labelled(
                 if labels.status[n] != Status.LABELLED:
                     continue
                 height, width = labels.sizes[n].tolist()
-                if not (height and width):
-                    raise AnnotateError(
-                        f"the size of {printable(store.keys[row])!r} is not known, so that no mask fits it"
-                    )
                 yield row, store.keys[row], labels[n], (height, width)
         report(len(rows))
 
@@ -122,8 +129,8 @@ def _masks(store: LabelStore, target: Path, names: Names, report: Callable[[int]
         path = Path("masks") / f"{row:08}.png"
         (target / "masks").mkdir(exist_ok=True)
         mask = mask_of(label, size)
-        picture = Image.fromarray(mask) if wide else Image.fromarray(mask.astype(np.uint8), mode="P")
-        if not wide:
+        picture = Image.fromarray(mask.astype(np.uint16 if wide else np.uint8))
+        if not (wide or recipe):  # FiftyOne takes the colours of a palette for the values
             picture.putpalette(_palette(len(names)))
         picture.save(target / path, optimize=True)
         listed[key] = path.as_posix()

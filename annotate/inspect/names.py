@@ -40,13 +40,24 @@ class Names(Sequence[str]):
         Raises:
             AnnotateError: there is none.
         """
-        if self._known is not None and name in self._known:
-            return list(self._known).index(name)
-        if name.isdecimal() and int(name) < self._count:
+        if name.isdecimal() and int(name) < self._count and name not in (self._known or ()):
             return int(name)
+        same = [n for n, known in enumerate(self) if known == name]
+        # timm's names of ImageNet's classes are lists: "tabby, tabby cat".
+        same = same or [n for n, known in enumerate(self) if name.casefold() in _parts(known)]
+        if len(same) == 1:
+            return same[0]
+        if same:
+            raise AnnotateError(
+                f"{len(same)} classes are called {name!r}: give the number of one of them, {', '.join(map(str, same))}"
+            )
         near = difflib.get_close_matches(name, list(self), n=5, cutoff=0.5)
         hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
         raise AnnotateError(f"there is no class {name!r} among the {self._count}{hint}")
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip().casefold() for part in name.split(",")]
 
 
 def read_names(file: Path, count: int | None = None) -> tuple[str, ...]:

@@ -95,6 +95,36 @@ def contact_sheet(
     return sheet
 
 
+def strip_of(
+    store: LabelStore,
+    read: Callable[[str], Picture],
+    rows: Sequence[int],
+    *,
+    names: Names,
+    rank: int = 1,
+    side: int = 40,
+) -> Image.Image | None:
+    """Pictures side by side, each with its classes beside it, for a terminal; None where none can be read."""
+    labels = store.read(rows)
+    colours, _ = _colours(names, labels, rank - 1)
+    exif = store.schema.recipe.get("exif", "ignore")
+    found: list[Image.Image] = []
+    for n, row in enumerate(rows):
+        try:
+            picture = Image.fromarray(decode(read(store.keys[row]), exif=exif))
+        except PictureError:
+            continue
+        found += _panels(picture, labels[n], colours, side, rank - 1)[:2]
+    if not found:
+        return None
+    both = Image.new("RGB", (sum(panel.width + 2 for panel in found) - 2, max(panel.height for panel in found)))
+    x = 0
+    for panel in found:
+        both.paste(panel, (x, 0))
+        x += panel.width + 2
+    return both
+
+
 def _ordinal(rank: int) -> str:
     return {1: "best", 2: "second", 3: "third"}.get(rank, f"{rank}th")
 
@@ -111,7 +141,7 @@ def strip(
     width, caption = 4 * side + 3 * _SEAM, 18
     try:
         picture = Image.fromarray(pixels(key))
-        if (picture.height, picture.width) != tuple(label.sizes.tolist()):
+        if label.sizes.all() and (picture.height, picture.width) != tuple(label.sizes.tolist()):
             raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
     except PictureError as error:
         found = Image.new("RGB", (width, caption), _PAPER)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from annotate.inspect.names import Names
 from annotate.inspect.survey import Survey
 from annotate.printable import printable
-from annotate.recipe import annotator_of
+from annotate.recipe import annotator_of, networks_of
 from storage import LabelStore, Status
 
 _SHOWN = 5  # pictures without a label
@@ -84,7 +84,7 @@ def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
         agreement=found.agreement,
         confused=tuple((names[a], names[b], count) for (a, b), count in found.confused.most_common(5)),
         top_classes=tuple(
-            (names[number], found.cells[number] / cells)
+            (names[number], float(found.cells[number] / cells))
             for number in np.argsort(-found.cells, kind="stable")[:10].tolist()
             if found.cells[number]
         ),
@@ -138,17 +138,18 @@ def describe(store: LabelStore, figures: Statistics) -> str:
         rows.append(("no label" if n == 0 else "", f"{printable(key)}: {word}, {printable(why)}"))
     if figures.unlabelled.get("pending"):
         rows.append(("unfinished", "these are the figures of what is finished; `annotate run` goes on"))
-    return "\n".join(f"{name:11} {text}" for name, text in rows)
+    return "\n".join(f"{name:11} {printable(text)}" for name, text in rows)
 
 
 def _annotators(store: LabelStore) -> list[tuple[str, str]]:
     """A line for each network: its name, its weights and its input."""
-    networks = store.schema.recipe.get("networks") or [{"model": annotator_of(store.schema.recipe)}]
-    origins = store.schema.provenance.get("networks") or [{}] * len(networks)
+    networks = networks_of(store.schema.recipe) or [{"model": annotator_of(store.schema.recipe)}]
+    known = store.schema.provenance.get("networks")
+    origins = known if isinstance(known, list | tuple) and len(known) == len(networks) else [{}] * len(networks)
     return [
         (
             "" if n else "annotator",
-            f"{network['model']} ({origin.get('checkpoint') or network.get('weights', 'weights not recorded')}), "
+            f"{network.get('model')} ({origin.get('checkpoint') or network.get('weights', 'weights not recorded')}), "
             f"input {_size(network.get('input_size'))}",
         )
         for n, (network, origin) in enumerate(zip(networks, origins, strict=False))
@@ -156,17 +157,19 @@ def _annotators(store: LabelStore) -> list[tuple[str, str]]:
 
 
 def _size(size: Any) -> str:
-    return f"{size[0]} x {size[1]} pixels" if isinstance(size, list | tuple) else "not recorded"
+    known = isinstance(size, list | tuple) and len(size) == 2
+    return f"{size[0]} x {size[1]} pixels" if known else "not recorded"
 
 
 def _looks_at(recipe: Mapping[str, Any]) -> str:
-    mode = str(recipe.get("preprocess"))
+    mode = str(recipe.get("preprocess", "not recorded"))
     fitted = {
         "squash": "the whole picture, squashed to the input's shape",
         "letterbox": "the whole picture, padded to the input's shape",
         "center": "the centre of the picture, cropped to the input's shape",
     }.get(mode, mode)
-    scales = recipe.get("scales") or [1.0]
+    scales = recipe.get("scales")
+    scales = [scale for scale in scales if isinstance(scale, int | float)] if isinstance(scales, list | tuple) else []
     more = [f"at {', '.join(f'{scale:g}' for scale in scales)} times the input"] if len(scales) > 1 else []
     more += ["mirrored, too"] if recipe.get("flip") else []
     return "; ".join([fitted, *more])

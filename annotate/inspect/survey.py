@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +75,11 @@ class Survey:
         """
         return 1 - self.peak
 
+    @property
+    def suspicion(self) -> NDArray[np.float64]:
+        """What puts the most doubtful first, and among equals those whose label is surest of another class."""
+        return self.doubt + 1e-3 * np.where(self.best == self.targets, -1, self.mass).astype(np.float64)
+
 
 def refuse_logits(store: LabelStore) -> None:
     """Refuse a store whose scores are no probabilities, for what is shown are probabilities.
@@ -87,10 +94,30 @@ def refuse_logits(store: LabelStore) -> None:
         )
 
 
-def comparable(store: LabelStore) -> bool:
-    """Whether the data set's own classes are those of the annotator, by their names."""
-    names = store.schema.class_names
-    return names is not None and names == store.schema.target_names
+def own_classes(store: LabelStore) -> NDArray[np.int32]:
+    """The data set's own class of each row as a class of the annotator, by its name: int32 [n], -1 where it has none.
+
+    A name that several classes have is none. Where the annotator knows ImageNet's 1,000 classes, folders may have the
+    names of their synsets: n01440764.
+    """
+    names, own = store.schema.class_names or (), store.schema.target_names or ()
+    if names and names == own:  # number by number, though two may have one name
+        return store.targets
+    times = Counter(names)
+    number = {name: n for n, name in enumerate(names) if times[name] == 1}
+    if not any(name in number for name in own) and len(names) == len(synsets := _synsets()):
+        number = {name: n for n, name in enumerate(synsets)}
+    numbers = np.array([*(number.get(name, -1) for name in own), -1], np.int32)
+    known = np.where(store.targets < len(own), store.targets, -1)
+    found: NDArray[np.int32] = numbers[known]  # -1 is the last
+    return found
+
+
+def _synsets() -> list[str]:
+    """ImageNet's 1,000 synsets in the order of its classes, as timm has them. Loading timm itself would take long."""
+    spec = find_spec("timm")
+    file = Path(str(spec.origin)).parent / "data/_info/imagenet_synsets.txt" if spec else Path()
+    return file.read_text().split() if file.is_file() else []
 
 
 def survey(store: LabelStore, *, report: Callable[[int], object] = lambda rows: None) -> Survey:
@@ -110,7 +137,7 @@ def survey(store: LabelStore, *, report: Callable[[int], object] = lambda rows: 
     of_row = {name: np.zeros(n, np.float32) for name in names}
     of_row["own"][:] = of_row["peak"][:] = np.nan
     labelled, best = np.zeros(n, bool), np.zeros(n, np.int32)
-    targets = store.targets if comparable(store) else np.full(n, -1, np.int32)
+    targets = own_classes(store)
     statuses: Counter[int] = Counter()
     cells, sure, unsure = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
     confidences, entropies = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)

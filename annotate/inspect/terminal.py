@@ -13,8 +13,13 @@ _WIDTH = 96  # characters at most
 
 
 def can_show() -> bool:
-    """Whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    """Whether stdout is a terminal that shows 256 colours or more, and nobody asked for none (NO_COLOR)."""
+    many = _has_all_colours() or "256color" in os.environ.get("TERM", "")
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and many
+
+
+def _has_all_colours() -> bool:
+    return os.environ.get("COLORTERM", "") in ("truecolor", "24bit") or os.environ.get("TERM", "").endswith("direct")
 
 
 def half_blocks(picture: Image.Image, *, columns: int | None = None) -> str:
@@ -29,9 +34,14 @@ def half_blocks(picture: Image.Image, *, columns: int | None = None) -> str:
     pixels = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BOX))
     lines = []
     for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
-        cells = (
-            f"\x1b[38;2;{a[0]};{a[1]};{a[2]};48;2;{b[0]};{b[1]};{b[2]}m▀"
-            for a, b in zip(upper.tolist(), lower.tolist(), strict=True)
-        )
+        cells = (f"\x1b[38;{_code(a)};48;{_code(b)}m▀" for a, b in zip(upper.tolist(), lower.tolist(), strict=True))
         lines.append("".join(cells) + "\x1b[0m")
     return "\n".join(lines)
+
+
+def _code(colour: list[int]) -> str:
+    """A colour as terminals name it: its own, or the nearest of the 216 that all with 256 have."""
+    if _has_all_colours():
+        return f"2;{colour[0]};{colour[1]};{colour[2]}"
+    r, g, b = (0 if value < 48 else 1 if value < 115 else (value - 35) // 40 for value in colour)
+    return f"5;{16 + 36 * r + 6 * g + b}"

@@ -154,6 +154,44 @@ def test_names_come_from_a_file_where_the_store_has_none(labels: LabelMap, tmp_p
         read_names(tmp_path / "none.txt")
 
 
+def test_classes_are_found_by_a_part_of_their_name_and_not_guessed(labels: LabelMap, tmp_path: Path) -> None:
+    """As timm names those of ImageNet."""
+    known = ("tabby, tabby cat", "crane", "crane", "7", *(f"thing {n}" for n in range(8)))
+    names = Names(COUNT, known)
+    assert (names.number("tabby cat"), names.number("Tabby"), names.number("0"), names.number("7")) == (0, 0, 0, 3)
+    with pytest.raises(AnnotateError, match="2 classes are called 'crane': give the number of one of them, 1, 2"):
+        names.number("crane")
+
+
+def test_own_classes_meet_the_annotators_by_name(labels: LabelMap, tmp_path: Path) -> None:
+    """A folder of some of its classes, in another order; and ImageNet's folders, which are named by synsets."""
+    store = a_store(
+        tmp_path / "some.zarr", labels, target_names=("class 4", "class 2", "other"), targets=[0, 1, 2] * 3 + [0]
+    )
+    found = survey(store)
+    assert found.targets.tolist() == [4, 2, -1] * 3 + [4]
+    assert found.agreement == np.mean([found.best[row] == found.targets[row] for row in range(10) if row % 3 < 2])
+    about = {"class_count": 1000, "class_names": tuple(f"name {n}" for n in range(1000))}
+    store = a_store(tmp_path / "in.zarr", labels, target_names=("n01443537", "n01440764"), targets=[0, 1] * 5, **about)
+    assert survey(store).targets.tolist() == [1, 0] * 5
+
+
+def test_what_another_tool_says_of_itself_is_text_and_never_an_error(labels: LabelMap, tmp_path: Path) -> None:
+    for n, recipe in enumerate(
+        (
+            {"networks": [{"model": "\x1b]0;owned\x07\nx", "weights": "\x1b[2J"}], "preprocess": "\x1b[5m"},
+            {"networks": [{}], "scales": 5},
+            {"networks": "x", "scales": "y"},
+            {},
+        )
+    ):
+        store = a_store(tmp_path / f"{n}.zarr", labels, recipe=recipe, provenance={"head": "\x1b[7m", "networks": 3})
+        text = describe(store, statistics(store, survey(store), Names.of(store)))
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert len(text.splitlines()) < 30
+
+
 # ---- which pictures
 
 
@@ -253,12 +291,15 @@ def test_a_picture_of_100_mb_is_shown(tmp_path: Path) -> None:
     assert (sheet == [10, 200, 30]).all(-1).sum() > 176 * 150
 
 
-def test_a_terminal_shows_two_pixels_a_character() -> None:
+def test_a_terminal_shows_two_pixels_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
     picture = Image.new("RGB", (4, 4), (255, 0, 0))
     picture.paste((0, 0, 255), (0, 2, 4, 4))
     lines = half_blocks(picture, columns=4).splitlines()
     assert lines[0] == "\x1b[38;2;255;0;0;48;2;255;0;0m▀" * 4 + "\x1b[0m"
     assert lines[1] == "\x1b[38;2;0;0;255;48;2;0;0;255m▀" * 4 + "\x1b[0m"
+    monkeypatch.setenv("COLORTERM", "")  # then the nearest of 216 colours
+    assert half_blocks(picture, columns=4).splitlines()[0] == "\x1b[38;5;196;48;5;196m▀" * 4 + "\x1b[0m"
 
 
 @pytest.mark.parametrize(
@@ -269,7 +310,7 @@ def test_pictures_are_shown_in_terminals_that_show_colours(
 ) -> None:
     """A real terminal, or none."""
     words = [sys.executable, "-m", "cli", "inspect", str(finished), "--images", str(scene_folder / "images/val")]
-    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": no_color, "COLUMNS": "80"}
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": no_color, "COLORTERM": "", "COLUMNS": "80"}
     if terminal:
         leader, follower = os.openpty()
         process = subprocess.Popen(words, stdout=follower, stderr=subprocess.DEVNULL, env=environment)
@@ -287,7 +328,7 @@ def test_pictures_are_shown_in_terminals_that_show_colours(
         os.close(leader)
     else:
         text = subprocess.run(words, capture_output=True, env=environment, check=True).stdout
-    assert (b"\x1b[38;2;" in text) == coloured
+    assert (b"\x1b[38;5;" in text) == coloured
     assert b"agreement" in text
 
 
@@ -354,20 +395,49 @@ def test_a_comparison_is_a_picture_and_a_page(store: LabelStore, labels: LabelMa
 def test_masks_are_palette_pngs_with_a_legend_and_named_by_row(labels: LabelMap, tmp_path: Path) -> None:
     keys = ["a/x.jpg", "a/x.png", *(f"{n}.jpg" for n in range(8))]
     store = a_store(tmp_path / "labels.zarr", labels, keys=keys)
-    assert export(store, tmp_path / "out", "fiftyone") == 10
+    assert export(store, tmp_path / "out", "png") == 10
+    assert export(store, tmp_path / "fo", "fiftyone") == 10
     listed = json.loads((tmp_path / "out/masks.json").read_text())
     assert list(listed) == keys
     legend = json.loads((tmp_path / "out/legend.json").read_text())
     assert [entry["name"] for entry in legend] == list(NAMES)
     for row, key in enumerate(keys):
-        with Image.open(tmp_path / "out" / listed[key]) as picture:
-            assert picture.mode == "P"
-            assert (np.asarray(picture) == mask_of(store[row], tuple(labels.sizes[row].tolist()))).all()
-            palette = picture.getpalette()
-        assert palette[3 * 5 : 3 * 6] == legend[4]["colour"]
-    compile((tmp_path / "out/open_in_fiftyone.py").read_text(), "recipe", "exec")
+        mask = mask_of(store[row], tuple(labels.sizes[row].tolist()))
+        for folder, mode in (("out", "P"), ("fo", "L")):  # FiftyOne takes a palette's colours for the values
+            with Image.open(tmp_path / folder / listed[key]) as picture:
+                assert picture.mode == mode
+                assert (np.asarray(picture) == mask).all()
+                if mode == "P":
+                    assert picture.getpalette()[3 * 5 : 3 * 6] == legend[4]["colour"]
+    compile((tmp_path / "fo/open_in_fiftyone.py").read_text(), "recipe", "exec")
     with pytest.raises(AnnotateError, match="it holds something; give a new folder"):
         export(store, tmp_path / "out", "png")
+
+
+def test_more_classes_than_a_mask_can_have_are_refused(tmp_path: Path) -> None:
+    labels = random_labels(np.random.default_rng(0), 2, class_count=40)
+    labels = replace(labels, classes=labels.classes.astype(np.uint32) + 65_530)
+    about = {"class_count": 70_000, "class_names": None, "target_names": None}
+    store = a_store(tmp_path / "labels.zarr", labels, **about)
+    for layout in ("png", "fiftyone"):
+        with pytest.raises(AnnotateError, match="classes, and the store has 70,000; COCO's have any number"):
+            export(store, tmp_path / layout, layout)
+        assert not (tmp_path / layout).exists()
+    assert export(store, tmp_path / "coco", "coco") == 2
+    found = json.loads((tmp_path / "coco/annotations.json").read_text())
+    assert {region["category_id"] for region in found["annotations"]} == {
+        int(value) for row in range(2) for value in np.unique(mask_of(store[row], tuple(labels.sizes[row].tolist())))
+    } - {0}
+
+
+def test_pictures_of_unknown_size_are_shown_but_get_no_mask(labels: LabelMap, tmp_path: Path) -> None:
+    labels.sizes[3] = 0
+    store = a_store(tmp_path / "labels.zarr", labels)
+    with pytest.raises(AnnotateError, match=r"the size of 1 pictures is not known, '3.jpg' the first"):
+        export(store, tmp_path / "out", "png")
+    assert not (tmp_path / "out").exists()
+    sheet = np.asarray(contact_sheet(store, lambda key: np.full((50, 70, 3), 77, np.uint8), [3]))
+    assert (sheet == 77).all(-1).sum() > 176 * 100
 
 
 def test_coco_regions_are_the_masks(store: LabelStore, labels: LabelMap, tmp_path: Path) -> None:

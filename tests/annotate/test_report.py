@@ -264,6 +264,27 @@ def test_dragging_cuts_a_crop_and_its_tokens_tell_their_targets(opened: Browser,
     opened.driver.save_screenshot(str(ARTIFACTS / "report-crop.png"))
 
 
+def test_a_crop_is_moved_and_resized_by_keys_and_kept_from_picture_to_picture(opened: Browser) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    look_at(opened, 0)
+    opened.find("#crop").send_keys(Keys.ENTER)
+    assert opened.run("return crop") == pytest.approx([0.2, 0.2, 0.8, 0.8])
+    opened.run("document.getElementById('view').focus()")
+    ActionChains(opened.driver).key_down(Keys.SHIFT).send_keys(Keys.ARROW_DOWN).key_up(Keys.SHIFT).perform()
+    assert opened.run("return crop") == pytest.approx([0.22, 0.2, 0.82, 0.8])
+    ActionChains(opened.driver).key_down(Keys.CONTROL).send_keys(Keys.ARROW_LEFT).key_up(Keys.CONTROL).perform()
+    assert opened.run("return crop") == pytest.approx([0.22, 0.2, 0.82, 0.78])
+    opened.press("]")
+    assert opened.find("#key").text == "1.png"
+    assert opened.run("return crop") == pytest.approx([0.22, 0.2, 0.82, 0.78])
+    assert opened.find("#where").text.startswith("Token in row")
+    opened.run("const e = document.getElementById('tokens'); e.value = 2.4; e.dispatchEvent(new Event('input'));")
+    assert opened.run("return targets.length") == 4
+    opened.run("document.getElementById('tokens').value = 8; document.getElementById('crop').click()")
+
+
 def test_the_figures_are_those_of_the_survey(opened: Browser, store: LabelStore) -> None:
     opened.find("#tab-statistics").click()
     text = opened.find("#statistics").text
