@@ -1,9 +1,9 @@
 """How does a person look at labels? As text and as pictures."""
 
 from annotate.inspect.audit import Audit, audit
-from annotate.inspect.choice import ORDERS, choose_rows
+from annotate.inspect.choice import choose_rows
 from annotate.inspect.comparison import Comparison, compare, comparison_page, comparison_sheet
-from annotate.inspect.export import LAYOUTS, export
+from annotate.inspect.export import export
 from annotate.inspect.names import Names, read_names
 from annotate.inspect.report import report
 from annotate.inspect.sheet import contact_sheet, strip_of
@@ -12,8 +12,6 @@ from annotate.inspect.survey import Survey, areas, survey
 from annotate.inspect.terminal import can_show, half_blocks
 
 __all__ = [
-    "LAYOUTS",
-    "ORDERS",
     "Audit",
     "Comparison",
     "Names",

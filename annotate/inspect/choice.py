@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from annotate.inspect.survey import Survey, areas, survey
 from storage import LabelStore, Status
 
 Order = Literal["random", "entropy", "confidence", "disagreement"]
-ORDERS: tuple[str, ...] = get_args(Order)
 
 
 def choose_rows(

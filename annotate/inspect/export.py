@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ from PIL import Image
 from annotate.errors import AnnotateError
 from annotate.inspect.names import Names
 from annotate.inspect.sheet import PALETTE
+from annotate.inspect.sheet import legend as legend_of
 from annotate.inspect.survey import refuse_logits
 from annotate.printable import printable
 from storage import LabelMap, LabelStore, Status
 
 Layout = Literal["png", "coco", "fiftyone"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
 _MOST: dict[str, int] = {"png": 65_535, "coco": 2**31, "fiftyone": 255}
 _UNKNOWN = 0  # in masks: no label here; class c is c + 1
 _RECIPE = """\
@@ -197,6 +197,4 @@ def _palette(count: int) -> list[int]:
 
 
 def _legend_picture(names: Names) -> Image.Image:
-    from annotate.inspect.sheet import legend
-
-    return legend([(name, _colour(n)) for n, name in enumerate(names)], width=900)
+    return legend_of([(name, _colour(n)) for n, name in enumerate(names)], width=900)

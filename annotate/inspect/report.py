@@ -11,17 +11,16 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from annotate.decode import decode
 from annotate.errors import PictureError
 from annotate.images.source import Picture
 from annotate.inspect.names import Names
+from annotate.inspect.picture import picture_of
 from annotate.inspect.sheet import PALETTE
 from annotate.inspect.statistics import describe, statistics
 from annotate.inspect.survey import Survey, refuse_logits
 from annotate.recipe import annotator_of
-from storage import LabelMap, LabelStore, Status
+from storage import LabelMap, LabelStore
 
 _SIDE, _QUALITY = 480, 82  # of the pictures in the file: pixels of the longer side, and JPEG's
 _CLASSES, _MATRIX = 40, 12  # of the figures
@@ -52,11 +51,10 @@ def report(
     refuse_logits(store)
     names = names or Names.of(store)
     labels = store.read(list(rows))
-    exif = store.schema.recipe.get("exif", "ignore")
     with ThreadPoolExecutor() as pool:
         shown = []
         for n, (image, why) in enumerate(
-            pool.map(lambda row, n: _image(store.keys[row], labels[n], read, exif), rows, range(len(rows)))
+            pool.map(lambda row, n: _image(store, row, labels[n], read), rows, range(len(rows)))
         ):
             shown.append(_picture(store.keys[rows[n]], rows[n], labels[n], found, image, why))
             told(1)
@@ -95,14 +93,12 @@ def report(
     return template.replace("/*DATA*/", text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _image(key: str, label: LabelMap, read: Callable[[str], Picture] | None, exif: Any) -> tuple[str, str]:
+def _image(store: LabelStore, row: int, label: LabelMap, read: Callable[[str], Picture] | None) -> tuple[str, str]:
     """A picture as a small JPEG in base64, or nothing and the reason why."""
     if read is None:
         return "", "the pictures were not given"
     try:
-        picture = Image.fromarray(decode(read(key), exif=exif))
-        if label.sizes.all() and (picture.height, picture.width) != tuple(label.sizes.tolist()):
-            raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
+        picture = picture_of(store, row, label, read)
     except PictureError as error:
         return "", error.reason
     scale = min(1.0, _SIDE / max(picture.size))

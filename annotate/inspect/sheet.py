@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from annotate.decode import decode
 from annotate.errors import AnnotateError, PictureError
 from annotate.images.source import Picture
 from annotate.inspect.names import Names
+from annotate.inspect.picture import picture_of
 from annotate.inspect.survey import refuse_logits
 from annotate.printable import printable
 from annotate.recipe import annotator_of
-from storage import Box, LabelMap, LabelStore, Status
+from storage import Box, LabelMap, LabelStore
 from storage.labelmap import no_class
 
 # Okabe and Ito's seven colours and three of Tol's, which people with any colour vision tell apart; then darker ones.
@@ -63,9 +63,8 @@ def contact_sheet(
     labels = store.read(rows)
     colours, legend_lines = _colours(names or Names.of(store), labels, rank - 1)
     columns = 2 if len(rows) > 2 else 1
-    exif = store.schema.recipe.get("exif", "ignore")
     strips = [
-        strip(store.keys[row], lambda key: decode(read(key), exif=exif), labels[n], colours, side, rank - 1)
+        _strip(store.keys[row], partial(picture_of, store, row, labels[n], read), labels[n], colours, side, rank - 1)
         for n, row in enumerate(rows)
     ]
     lines = [strips[start : start + columns] for start in range(0, len(strips), columns)]
@@ -107,11 +106,10 @@ def strip_of(
     """Pictures side by side, each with its classes beside it, for a terminal; None where none can be read."""
     labels = store.read(rows)
     colours, _ = _colours(names, labels, rank - 1)
-    exif = store.schema.recipe.get("exif", "ignore")
     found: list[Image.Image] = []
     for n, row in enumerate(rows):
         try:
-            picture = Image.fromarray(decode(read(store.keys[row]), exif=exif))
+            picture = picture_of(store, row, labels[n], read)
         except PictureError:
             continue
         found += _panels(picture, labels[n], colours, side, rank - 1)[:2]
@@ -129,9 +127,9 @@ def _ordinal(rank: int) -> str:
     return {1: "best", 2: "second", 3: "third"}.get(rank, f"{rank}th")
 
 
-def strip(
+def _strip(
     key: str,
-    pixels: Callable[[str], NDArray[np.uint8]],
+    pixels: Callable[[], Image.Image],
     label: LabelMap,
     colours: dict[int, tuple[int, int, int]],
     side: int,
@@ -140,9 +138,7 @@ def strip(
     """The four panels of one picture, and its key below them; or why there is no picture."""
     width, caption = 4 * side + 3 * _SEAM, 18
     try:
-        picture = Image.fromarray(pixels(key))
-        if label.sizes.all() and (picture.height, picture.width) != tuple(label.sizes.tolist()):
-            raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
+        picture = pixels()
     except PictureError as error:
         found = Image.new("RGB", (width, caption), _PAPER)
         ImageDraw.Draw(found).text((0, 1), _fitting(f"{key}: {error.reason}", width, 12), _INK, font=_font(12))

@@ -34,7 +34,7 @@ class Survey:
     targets:     int32 [n], the data set's own classes, -1 where there is none to compare
     statuses:    rows of each status, the pending ones among them
     covered:     the mean part of a picture that its label covers
-    cells, pictures: int64 [C], locations where a class is best, and pictures whose class it is
+    cells:       int64 [C], locations where a class is best
     class_confidence, class_entropy: float64 [C], means over the locations where a class is best
     confidences, entropies: int64 [BINS], locations by confidence in [0, 1], and by entropy in [0, log of k + 1]
     confused:    how many pictures of one class (their own) are another's by their label: (own, label) -> pictures
@@ -53,7 +53,6 @@ class Survey:
     statuses: Counter[int]
     covered: float
     cells: NDArray[np.int64]
-    pictures: NDArray[np.int64]
     class_confidence: NDArray[np.float64]
     class_entropy: NDArray[np.float64]
     confidences: NDArray[np.int64]
@@ -170,7 +169,6 @@ def survey(store: LabelStore, *, report: Callable[[int], object] = lambda rows: 
         entropies += np.histogram(entropy, BINS, (0, np.log(k + 1) + 1e-6))[0]
         inside = np.clip(labels.boxes, 0, 1)
         covered += float(((inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])).sum())
-    pictures = np.bincount(best[labelled], minlength=count)
     return Survey(
         labelled=labelled,
         best=best,
@@ -178,7 +176,6 @@ def survey(store: LabelStore, *, report: Callable[[int], object] = lambda rows: 
         statuses=statuses,
         covered=covered / max(int(labelled.sum()), 1),
         cells=cells,
-        pictures=pictures,
         class_confidence=sure / np.maximum(cells, 1),
         class_entropy=unsure / np.maximum(cells, 1),
         confidences=confidences,
