@@ -604,7 +604,7 @@ def inspect(
         "number": None if class_name is None else called.number(class_name),
     }
     written: dict[str, Any] = {}
-    found = _surveyed(opened) if html is not None or output is None or order != "random" else None
+    found: Any = _surveyed(opened) if html is not None or output is None or order != "random" else None
     if output is not None and read is not None:
         rows = _some_rows(choose_rows(opened, count or 12, found=found, **wanted), store)
         sheet = contact_sheet(opened, read, rows, names=called, rank=rank)

@@ -184,20 +184,20 @@ def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-un
         cover[token] = (high - low) / length
         first, last = cells, 0
         for sample in range(samples):
-            below, above = _add(weights[token], low + (high - low) * (sample + 0.5) / samples - 0.5, samples)
+            below, above = _add(weights, token, low + (high - low) * (sample + 0.5) / samples - 0.5, samples)
             first, last = min(first, below), max(last, above + 1)
         ends[token, 0], ends[token, 1] = first, last
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _add(weights, at, samples):  # type: ignore[no-untyped-def]
+def _add(weights, token, at, samples):  # type: ignore[no-untyped-def]
     """Give the two cells between whose middles a sample lies their weights; which they are."""
-    cells = len(weights)
+    cells = weights.shape[1]
     at = min(max(at, 0.0), cells - 1.0)
     below = int(at)
     above = min(below + 1, cells - 1)
-    weights[below] += (1 - (at - below)) / samples
-    weights[above] += (at - below) / samples
+    weights[token, below] += (1 - (at - below)) / samples
+    weights[token, above] += (at - below) / samples
     return below, above
 
 
@@ -215,7 +215,7 @@ def _published_axis(start, stop, weights, ends, cover):  # type: ignore[no-untyp
             at = start + length * (token + (sample + 0.5) / samples) - 0.5
             if at < -1 or at > cells:
                 continue
-            below, above = _add(weights[token], at, samples)
+            below, above = _add(weights, token, at, samples)
             first, last = min(first, below), max(last, above + 1)
         ends[token, 0], ends[token, 1] = first, last
 
