@@ -120,15 +120,24 @@ class DyingAt:
 
 @dataclass(frozen=True)
 class Refused:
-    """A job in whose workers every n-th write is refused, is done but its answer lost, or is slow."""
+    """A job in whose workers every n-th write is refused, is done but its answer lost, or is slow; or every n-th read.
+
+    Each worker counts for itself.
+    """
 
     job: Job
-    how: Literal["refused", "lost", "slow"]
+    how: Literal["refused", "lost", "slow", "unread"]
     every: int
     done: list[int] = field(default_factory=lambda: [0])
 
     def start(self) -> Do:
-        original, count, how, every = Objects.set, self.done, self.how, self.every
+        original, read, count, how, every = Objects.set, Objects.get, self.done, self.how, self.every
+
+        def unreadable(objects: Objects, name: str) -> bytes | None:
+            count[0] += 1
+            if count[0] % every == 0:
+                raise StoreError(f"cannot read {name}: 503 slow down")
+            return read(objects, name)
 
         def fickle(objects: Objects, name: str, data: bytes, *, new: bool = False) -> None:
             count[0] += 1
@@ -141,7 +150,10 @@ class Refused:
             if fails and how == "lost":
                 raise StoreError(f"cannot write {name}: the connection was closed")
 
-        Objects.set = fickle  # type: ignore[method-assign]
+        if how == "unread":
+            Objects.get = unreadable  # type: ignore[method-assign]
+        else:
+            Objects.set = fickle  # type: ignore[method-assign]
         return self.job.start()
 
 

@@ -341,15 +341,21 @@ def test_the_disk_is_full(command: Command, tmp_path: Path) -> None:
 # ---- object stores
 
 
-@pytest.mark.parametrize("how", ["refused", "lost", "slow"])
-def test_an_object_store_fails_now_and_then(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every 17th write: is refused, is done but its answer lost, or takes seconds."""
+@pytest.mark.parametrize(("how", "every"), [("refused", 31), ("lost", 31), ("slow", 31), ("unread", 11)])
+def test_an_object_store_fails_now_and_then(
+    how: str, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 31st write is refused, is done but its answer lost, or takes seconds; or every 11th read is refused.
+
+    12 shards are 72 writes and 24 reads: one of two workers fails at least once, and no shard three times, however the
+    shards fall to them: for that it takes 31 + 31 + 62 writes, or 11 + 11 + 22 reads.
+    """
     address, shards = f"s3://{s3.BUCKET}/{how}.zarr", 12
     with s3.server() as server:
         for name, value in s3.environment(server).items():
             monkeypatch.setenv(name, value)
         tasks = painted_store(address, shards)
-        outcomes = list(RayWorkers(2).map(Refused(PaintedJob(address), how, 17), tasks))
+        outcomes = list(RayWorkers(2).map(Refused(PaintedJob(address), how, every), tasks))
         assert all(outcome.record for outcome in outcomes)
         assert any(outcome.shard.attempt > 1 for outcome in outcomes) == (how != "slow")
         undisturbed(tmp_path, shards)
