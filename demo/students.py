@@ -99,7 +99,7 @@ def accuracy(model: LVViT, data: LabeledImages) -> float:
     """The part of pictures whose class the model's class head names."""
     model.eval()
     right = sum(
-        int((model(pixels)[0].argmax(1) == label).sum())
+        int((model.logits(pixels)[0].argmax(1) == label).sum())
         for pixels, _, label in DataLoader(data, 250, collate_fn=collate)
     )
     return right / len(data)

@@ -1,77 +1,91 @@
 """What is the student of the paper? A vision transformer with a convolution stem and a second head for its tokens.
 
-LV-ViT (arXiv 2104.10858, section 3): a stem of three convolutions and a projection, a class token, residual branches
-divided by λ, and two linear heads after the last norm: one for the class token, one for every patch token.
+LV-ViT (arXiv 2104.10858, section 3): timm's VisionTransformer, with a stem of convolutions, residual branches divided
+by λ, and two linear heads after the last norm: one for the class token, one for every patch token.
+
+`import tokenlabel.models` makes `lvvit_t`, `lvvit_s`, `lvvit_m` and `lvvit_l` known to `timm.create_model`.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
+from typing import Any
+
+import timm.models.vision_transformer as vit
 import torch
-from timm.layers import Attention, Mlp, trunc_normal_
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import resample_abs_pos_embed, trunc_normal_
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from torch import nn
 
 from tokenlabel.mix import Mix
-
-# PyTorch's own epsilon, not timm's 1e-6: the published weights were trained with it.
-_EPSILON = 1e-5
+from tokenlabel.models.conv_stem import ConvStem
 
 
-class ConvStem(nn.Module):
-    """Pixels [b, 3, H, W] -> tokens [b, width, H / patch, W / patch]."""
+class Divide(nn.Module):
+    """x / λ."""
 
-    def __init__(self, width: int, patch: int, hidden: int) -> None:
+    def __init__(self, divisor: float) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, hidden, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(hidden)
-        self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(hidden)
-        self.conv3 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(hidden)
-        self.proj = nn.Conv2d(hidden, width, patch // 2, stride=patch // 2)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The tokens as a map."""
-        x = self.bn1(self.conv1(pixels)).relu()
-        x = self.bn2(self.conv2(x)).relu()
-        x = self.bn3(self.conv3(x)).relu()
-        tokens: torch.Tensor = self.proj(x)
-        return tokens
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)) / λ, then x + mlp(norm(x)) / λ."""
-
-    def __init__(self, width: int, heads: int, mlp_ratio: float, residual_divisor: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=_EPSILON)
-        self.attn = Attention(width, num_heads=heads)
-        self.norm2 = nn.LayerNorm(width, eps=_EPSILON)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
-        self.residual_divisor = residual_divisor
+        self.divisor = divisor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Tokens to tokens [b, n, width]."""
-        x = x + self.attn(self.norm1(x)) / self.residual_divisor
-        return x + self.mlp(self.norm2(x)) / self.residual_divisor
+        """Of the same shape."""
+        return x / self.divisor
+
+    def extra_repr(self) -> str:
+        """For print(model)."""
+        return f"{self.divisor:g}"
 
 
-class LVViT(nn.Module):
+class Block(vit.Block):
+    """x + attention(norm(x)) / λ, then x + mlp(norm(x)) / λ: equation 2 of the paper.
+
+    timm's block, whose learnt scale of a branch is here the fixed 1/λ. At λ = 1 it computes exactly what timm's does.
+    """
+
+    def __init__(self, *args: Any, residual_divisor: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ls1, self.ls2 = Divide(residual_divisor), Divide(residual_divisor)
+
+
+class LVViT(vit.VisionTransformer):
     """A student that answers for the picture and for each token.
 
+    While it trains, it gives the logits of both heads, as the loss wants them: `(picture, tokens)`. In evaluation mode
+    it gives the logits to classify by, picture + ½ max over tokens. `logits` gives both heads in any mode.
+
+    Weights of pictures of another size load: positions of a square grid are resampled, bicubic, to the model's own.
+
     Args:
-        num_classes: C.
+        num_classes: C; 0 for features.
         img_size: height and width of its input, pixels; multiples of the patch.
+        in_chans: channels of its input.
         patch_size: side of a token, pixels; even.
         embed_dim, depth, num_heads, mlp_ratio: of the transformer.
         stem_dim: channels of the stem.
         residual_divisor: the paper's λ.
+        global_pool: "token", or "" for features of all tokens.
+        dynamic_img_size: whether pictures may have any size, positions being resampled for each batch.
+        drop_rate, pos_drop_rate, proj_drop_rate, attn_drop_rate: of dropout.
+        drop_path_rate: of stochastic depth, for the last block; it grows to that linearly.
+
+    Raises:
+        ValueError: a size that is no multiple of the patch; an odd patch; another pooling.
     """
+
+    cls_token: nn.Parameter
+    pos_embed: nn.Parameter
+    head: nn.Module
+    aux_head: nn.Module
 
     def __init__(
         self,
         num_classes: int = 1000,
         *,
-        img_size: tuple[int, int] = (224, 224),
+        img_size: int | tuple[int, int] = 224,
+        in_chans: int = 3,
         patch_size: int = 16,
         embed_dim: int = 384,
         depth: int = 16,
@@ -79,45 +93,143 @@ class LVViT(nn.Module):
         mlp_ratio: float = 3.0,
         stem_dim: int = 64,
         residual_divisor: float = 2.0,
+        global_pool: str = "token",
+        dynamic_img_size: bool = False,
+        drop_rate: float = 0.0,
+        pos_drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        if img_size[0] % patch_size or img_size[1] % patch_size or patch_size % 2:
-            raise ValueError(f"the input {img_size} must be a multiple of the patch {patch_size}, and that even")
-        self.tokens = img_size[0] // patch_size, img_size[1] // patch_size
-        self.patch_embed = ConvStem(embed_dim, patch_size, stem_dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.tokens[0] * self.tokens[1], embed_dim))
-        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, residual_divisor) for _ in range(depth))
-        self.norm = nn.LayerNorm(embed_dim, eps=_EPSILON)
-        self.head = nn.Linear(embed_dim, num_classes)
-        self.aux_head = nn.Linear(embed_dim, num_classes)
-        self.apply(_initialise)
-        trunc_normal_(self.cls_token, std=0.02)
-        trunc_normal_(self.pos_embed, std=0.02)
+        _refuse_pooling(global_pool)
+        super().__init__(
+            img_size=img_size,
+            patch_size=patch_size,
+            in_chans=in_chans,
+            num_classes=num_classes,
+            global_pool=global_pool,
+            embed_dim=embed_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=False,
+            dynamic_img_size=dynamic_img_size,
+            drop_rate=drop_rate,
+            pos_drop_rate=pos_drop_rate,
+            proj_drop_rate=proj_drop_rate,
+            attn_drop_rate=attn_drop_rate,
+            drop_path_rate=drop_path_rate,
+            weight_init="skip",
+            embed_layer=partial(ConvStem, hidden=stem_dim),
+            # PyTorch's own epsilon, 1e-5, not timm's 1e-6: the published weights were trained with it.
+            norm_layer=nn.LayerNorm,
+            block_fn=partial(Block, residual_divisor=residual_divisor),
+            device=device,
+            dtype=dtype,
+        )
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.aux_head = nn.Linear(embed_dim, num_classes, **made) if num_classes else nn.Identity()
+        self.init_weights(needs_reset=False)
+        self.register_load_state_dict_pre_hook(_fit_positions)
 
-    def forward(self, pixels: torch.Tensor, mix: Mix | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, pixels: torch.Tensor, mix: Mix | None = None) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """While training, the logits of the pictures [b, C] and of their tokens [b, t, C]; else those to classify by.
+
+        Without classes, features as `forward_head` gives them.
+        """
+        if self.training and self.num_classes:
+            return self.logits(pixels, mix)
+        return self.forward_head(self.forward_features(pixels, mix))
+
+    def logits(self, pixels: torch.Tensor, mix: Mix | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of the pictures [b, C] and of their tokens [b, t, C], row by row.
 
         With MixToken (section 3.2) a batch's tokens are mixed after the stem, and the answers of swapped tokens given
         back to their own pictures: `mix` says which.
         """
-        tokens = self.patch_embed(pixels)
-        if mix is not None:
-            tokens = mix.tokens(tokens)
-        tokens = tokens.flatten(2).transpose(1, 2)
-        x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.pos_embed
-        for block in self.blocks:
-            x = block(x)
-        x = self.norm(x)
-        of_tokens: torch.Tensor = self.aux_head(x[:, 1:])
+        x = self.head_drop(self.forward_features(pixels, mix))
+        of_tokens = self.aux_head(x[:, 1:])
         return self.head(x[:, 0]), of_tokens if mix is None else mix.restored(of_tokens)
 
-    @torch.inference_mode()
-    def predict(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The logits to classify by [b, C]: of the picture, and half of the largest that any token gives."""
-        picture, tokens = self(pixels)
-        answer: torch.Tensor = picture + 0.5 * tokens.amax(1)
-        return answer
+    def forward_features(self, pixels: torch.Tensor, mix: Mix | None = None) -> torch.Tensor:
+        """The class token and the patch tokens after the last norm: [b, 1 + t, D]."""
+        tokens = self.patch_embed(pixels)
+        x = self._pos_embed(tokens if mix is None else mix.tokens(tokens))
+        x = checkpoint_seq(self.blocks, x) if self.grad_checkpointing else self.blocks(x)
+        features: torch.Tensor = self.norm(x)
+        return features
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """The logits to classify by, [b, C]: of the picture, and half of the largest that any token gives a class.
+
+        Args:
+            x: [b, 1 + t, D], of `forward_features`.
+            pre_logits: give features instead: the class token [b, D], or all tokens where pooling is "".
+        """
+        pooled: torch.Tensor = self.head_drop(self.pool(x))
+        if pre_logits or not self.num_classes:
+            return pooled
+        return self.head(self.head_drop(x[:, 0])) + 0.5 * self.aux_head(x[:, 1:]).amax(1)
+
+    def get_classifier(self) -> tuple[nn.Module, nn.Module]:
+        """The heads of the picture and of the tokens."""
+        return self.head, self.aux_head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """New heads of so many classes, or none for 0.
+
+        Raises:
+            ValueError: a pooling that is neither "token" nor "".
+        """
+        _refuse_pooling(global_pool or "")
+        super().reset_classifier(num_classes, global_pool)
+        self.aux_head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+        self.aux_head.to(self.pos_embed).train(self.training)
+        for head in self.get_classifier():
+            _initialise(head)
+
+    def set_input_size(
+        self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
+    ) -> None:
+        """Take pictures of another size from now on; positions are resampled.
+
+        Raises:
+            ValueError: a size that is no multiple of the patch; another patch.
+        """
+        before, positions = self.patch_embed.grid_size, self.pos_embed
+        super().set_input_size(img_size, patch_size)
+        if self.patch_embed.grid_size != before:
+            resampled = _resampled(positions.detach(), before, self.patch_embed.grid_size)
+            self.pos_embed = nn.Parameter(resampled, requires_grad=positions.requires_grad)
+
+    def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:
+        """Draw all weights anew, as the paper's were; with needs_reset those too that PyTorch draws when it makes them.
+
+        There is one mode.
+        """
+        for module in self.modules():
+            if needs_reset and hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            _initialise(module)
+        trunc_normal_(self.cls_token, std=0.02)
+        trunc_normal_(self.pos_embed, std=0.02)
+
+    def _pos_embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """A map of tokens [b, D, h, w] -> [b, 1 + h w, D], with the class token in front, and positions."""
+        grid = tuple(tokens.shape[-2:])
+        positions: torch.Tensor = self.pos_embed
+        if grid != self.patch_embed.grid_size:
+            positions = _resampled(positions, self.patch_embed.grid_size, grid)
+        x = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens.flatten(2).transpose(1, 2)], 1)
+        placed: torch.Tensor = self.pos_drop(x + positions)
+        return placed
+
+
+def _refuse_pooling(global_pool: str) -> None:
+    if global_pool not in ("token", ""):
+        raise ValueError(f'LV-ViT answers with its class token: global_pool is "token" or "", not {global_pool!r}')
 
 
 def _initialise(module: nn.Module) -> None:
@@ -125,3 +237,89 @@ def _initialise(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _resampled(positions: torch.Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> torch.Tensor:
+    # Without antialias, as PyTorch's interpolate by default: the published larger models were made so.
+    resampled: torch.Tensor = resample_abs_pos_embed(positions, list(new), list(old), antialias=False)
+    return resampled
+
+
+def _fit_positions(model: LVViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Resample positions of another square grid before they are loaded; what is not square is refused by PyTorch."""
+    positions, own = state.get(f"{prefix}pos_embed"), model.pos_embed
+    if positions is None or positions.ndim != own.ndim or positions.shape[1] == own.shape[1]:
+        return
+    side = math.isqrt(positions.shape[1] - 1)
+    if side * side == positions.shape[1] - 1:
+        state[f"{prefix}pos_embed"] = _resampled(positions, (side, side), model.patch_embed.grid_size)
+
+
+_RELEASE = "https://github.com/zihangJiang/TokenLabeling/releases/download/1.0/"
+
+
+def _cfg(file: str = "", size: int = 224, crop_pct: float = 0.9) -> dict[str, Any]:
+    return {
+        "url": file and _RELEASE + file,
+        "num_classes": 1000,
+        "input_size": (3, size, size),
+        "pool_size": None,
+        "crop_pct": crop_pct,
+        "interpolation": "bicubic",
+        "fixed_input_size": True,
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "patch_embed.conv1",
+        "classifier": ("head", "aux_head"),
+        "license": "apache-2.0",
+        "paper_ids": "arXiv:2104.10858",
+        "origin_url": "https://github.com/zihangJiang/TokenLabeling",
+    }
+
+
+# The authors' files, under the names that they released them by.
+default_cfgs = generate_default_cfgs(
+    {
+        "lvvit_t": _cfg(),
+        "lvvit_s.in1k": _cfg("lvvit_s-26M-224-83.3.pth.tar"),
+        "lvvit_s.in1k_384": _cfg("lvvit_s-26M-384-84.4.pth.tar", 384),
+        "lvvit_m.in1k": _cfg("lvvit_m-56M-224-84.0.pth.tar", crop_pct=1.0),
+        "lvvit_m.in1k_384": _cfg("lvvit_m-56M-384-85.4.pth.tar", 384, 1.0),
+        "lvvit_l.in1k_448": _cfg("lvvit_l-150M-448-86.2.pth.tar", 448, 1.0),
+        "lvvit_l.*": _cfg(crop_pct=1.0),  # the one that is meant where none is named, though it has no weights
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, of_variant: dict[str, Any], given: dict[str, Any]) -> LVViT:
+    features = {"out_indices": given.pop("out_indices", 3), "feature_cls": "getter"}
+    model: LVViT = build_model_with_cfg(LVViT, variant, pretrained, feature_cfg=features, **{**of_variant, **given})
+    return model
+
+
+@register_model
+def lvvit_t(pretrained: bool = False, **kwargs: Any) -> LVViT:
+    """LV-ViT-T: 8.5 million weights at 224 pixels."""
+    size = {"embed_dim": 240, "depth": 12, "num_heads": 4, "residual_divisor": 1.0}
+    return _create("lvvit_t", pretrained, size, kwargs)
+
+
+@register_model
+def lvvit_s(pretrained: bool = False, **kwargs: Any) -> LVViT:
+    """LV-ViT-S: 26.2 million weights at 224 pixels."""
+    size = {"embed_dim": 384, "depth": 16, "num_heads": 6, "residual_divisor": 2.0}
+    return _create("lvvit_s", pretrained, size, kwargs)
+
+
+@register_model
+def lvvit_m(pretrained: bool = False, **kwargs: Any) -> LVViT:
+    """LV-ViT-M: 55.8 million weights at 224 pixels."""
+    size = {"embed_dim": 512, "depth": 20, "num_heads": 8, "residual_divisor": 2.0}
+    return _create("lvvit_m", pretrained, size, kwargs)
+
+
+@register_model
+def lvvit_l(pretrained: bool = False, **kwargs: Any) -> LVViT:
+    """LV-ViT-L: 150.0 million weights at 224 pixels."""
+    size = {"embed_dim": 768, "depth": 24, "num_heads": 12, "residual_divisor": 3.0, "stem_dim": 128}
+    return _create("lvvit_l", pretrained, size, kwargs)
