@@ -13,7 +13,7 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 from tqdm import tqdm
 
 from demo import scenes
@@ -55,15 +55,23 @@ def crops(rng: np.random.Generator, split: str, count: int) -> tuple[np.ndarray,
     return pixels, target
 
 
-def train(path: Path, seed: int = 0, steps: int = STEPS) -> float:
-    """Train the annotator, save it as safetensors with its class names; return its accuracy on val scans, in [0, 1]."""
+def train(path: Path, seed: int = 0, steps: int = STEPS, scale: float = 1.0) -> float:
+    """Train the annotator, save it as safetensors with its class names; return its accuracy on val scans, in [0, 1].
+
+    Args:
+        path: of the file.
+        seed: of its first weights and its crops.
+        steps: of training.
+        scale: by how much its crops are enlarged, for an annotator of larger pictures.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = timm.create_model(MODEL, **MODEL_KWARGS).to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(model.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
 
     def prepared(pixels: np.ndarray) -> torch.Tensor:
-        return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+        plain = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+        return plain if scale == 1 else interpolate(plain, scale_factor=scale, mode="bilinear")
 
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)

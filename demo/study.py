@@ -1,0 +1,249 @@
+"""Which teaching helps, and which labels? `make study`: equal students, taught in different ways, seed by seed.
+
+    python -m demo.study                          run what has not been run, and write the report
+    python -m demo.study --report                 write the report from docs/study.json alone
+
+Each finished run is a line of OUT/runs.jsonl; what is there is not run again. Remove OUT to begin anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from annotate.images import FolderImages
+from annotate.recipe import Recipe
+from annotate.run import run as label
+from annotate.workers import LocalWorkers
+from demo import annotator, label_variants, scenes, study_report
+from demo.label_variants import Change, averaged, coarsened, truncated
+from demo.probe import probe, truths
+from demo.students import STUDENTS
+from demo.teaching import EPOCHS, TEACHINGS, accuracy, train, whole_pictures
+from demo.truth import label_truth
+from storage import open_store
+
+OUT = Path("demo/out-study")
+DOCS = Path("docs")
+SEEDS = 5
+SPLITS = {"train": 4000, "val": 2000}
+PROBED = 2  # of so many training pictures one teaches the probe
+
+
+class AnnotatorOf(NamedTuple):
+    """An annotator: steps of its training, and how much larger than the scenes its pictures are."""
+
+    steps: int
+    scale: float = 1.0
+
+
+ANNOTATORS = {
+    "good": AnnotatorOf(annotator.STEPS),
+    "middling": AnnotatorOf(100),
+    "poor": AnnotatorOf(30),
+    "large": AnnotatorOf(annotator.STEPS // 2, scale=2.25),  # 144 pixels, 18x18 locations
+}
+
+
+class Labels(NamedTuple):
+    """Labels of the train split: whose they are, and what was changed in them, in this order."""
+
+    annotator: str
+    changes: tuple[Change, ...]
+
+
+BASE = "8x8 locations, k 5, 7 bits"
+LABELS = {
+    BASE: Labels("good", (truncated(5),)),
+    "a middling annotator": Labels("middling", (truncated(5),)),
+    "a poor annotator": Labels("poor", (truncated(5),)),
+    **{f"k {k}": Labels("good", (truncated(k),)) for k in (1, 3, 10)},
+    **{f"{bits} bits": Labels("good", (truncated(5), coarsened(bits))) for bits in (2, 3, 5)},
+    **{f"{side}x{side} locations": Labels("large", (averaged((side, side)),)) for side in (6, 12, 18)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One student: who it is, how it is taught, on which labels, and its seed."""
+
+    student: str
+    teaching: str
+    labels: str
+    seed: int
+
+
+def runs(seeds: int) -> Iterator[Run]:
+    """All runs, seed by seed, so that what has been run is of all kinds."""
+    for seed in range(seeds):
+        for student in STUDENTS:
+            for teaching in TEACHINGS:
+                yield Run(student, teaching, BASE, seed)
+        for labels in LABELS:
+            if labels != BASE:
+                yield Run("CNN", "ours", labels, seed)
+
+
+class Result(NamedTuple):
+    """What a student is worth, on val: parts of 1.
+
+    accuracy:             by the class head
+    accuracy_with_tokens: by its logits and half of the best token's, as LV-ViT answers
+    miou, pixel_accuracy: of the digit under each pixel, told from frozen features; see demo/probe.py
+    """
+
+    accuracy: float
+    accuracy_with_tokens: float
+    miou: float
+    pixel_accuracy: float
+
+
+def learn(out: Path, run: Run, epochs: int, bar: bool) -> Result:
+    """Train one student, and judge it."""
+    store = out / _file(run.labels)
+    model = train(
+        out / "images/train",
+        store,
+        TEACHINGS[run.teaching],
+        run.seed,
+        student=run.student,
+        epochs=epochs,
+        bar=f"{run.student}, {run.teaching}, seed {run.seed}" if bar else None,
+    )
+    (seen, truth), (val, val_classes, val_truth) = _train_pixels(out), _val_pixels(out)
+    return Result(*accuracy(model, val, val_classes), *probe(model, (seen, truth), (val, val_truth), seed=run.seed))
+
+
+@cache
+def _train_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    images = out / "images/train"
+    return whole_pictures(images)[0][::PROBED].clone(), truths(images, out / "truth/train")[::PROBED].clone()
+
+
+@cache
+def _val_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    images = out / "images/val"
+    return *whole_pictures(images), truths(images, out / "truth/val")
+
+
+def _file(labels: str) -> Path:
+    return Path("labels", labels.replace(",", "").replace(" ", "-") + ".zarr")
+
+
+def make_annotator(out: Path, name: str, steps: int | None = None) -> dict[str, float]:
+    """Train an annotator and label the train split with it, all classes kept; give its accuracy on single digits."""
+    torch.set_num_threads(1)
+    checkpoint, figures = out / f"annotators/{name}.safetensors", out / f"annotators/{name}.json"
+    kind = ANNOTATORS[name]
+    if not figures.exists():
+        right = annotator.train(checkpoint, steps=steps or kind.steps, scale=kind.scale)
+        figures.write_text(json.dumps({"accuracy": right}))
+    side = round(annotator.CANVAS * kind.scale)
+    recipe = Recipe.for_model(
+        annotator.MODEL, checkpoint=checkpoint, input_size=(side, side), model_kwargs=annotator.MODEL_KWARGS
+    )
+    classes = len(scenes.CLASS_NAMES)
+    label(FolderImages(out / "images/train"), str(out / f"annotators/{name}.zarr"), recipe, LocalWorkers(), k=classes)
+    return json.loads(figures.read_text())
+
+
+def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = None) -> dict[str, dict[str, float]]:
+    """Pictures, annotators and all label stores; and for each store what it is worth.
+
+    Args:
+        out: the folder of the study.
+        splits: pictures of each split.
+        steps: of every annotator, in place of their own.
+    """
+    (out / "annotators").mkdir(parents=True, exist_ok=True)
+    (out / "labels").mkdir(exist_ok=True)
+    scenes.write(out, splits=splits)
+    with _pool() as pool:
+        running = {name: pool.submit(make_annotator, out, name, steps) for name in ANNOTATORS}
+        made = {name: one.result() for name, one in running.items()}
+    found = {}
+    for name, labels in tqdm(LABELS.items(), desc="labels", unit=" stores", disable=None):
+        label_variants.write(out / f"annotators/{labels.annotator}.zarr", out / _file(name), labels.changes)
+        right, cells = label_truth(open_store(out / _file(name)), out / "truth/train")
+        found[name] = {"annotator_accuracy": made[labels.annotator]["accuracy"], "label_truth": right / cells}
+    return found
+
+
+def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
+    """Run what has not been run, two at a time."""
+    lines = out / "runs.jsonl"
+    known = {run for run, _ in read_runs(lines)} if lines.exists() else set()
+    left = [run for run in todo if run not in known]
+    if not left:
+        return
+    with _pool() as pool, tqdm(total=len(todo), initial=len(todo) - len(left), unit=" students", disable=None) as bar:
+        running = {pool.submit(learn, out, run, epochs, False): run for run in left}
+        for done in as_completed(running):
+            line = asdict(running[done]) | {name: round(value, 6) for name, value in done.result()._asdict().items()}
+            with lines.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            bar.update()
+
+
+def read_runs(lines: Path) -> Iterator[tuple[Run, Result]]:
+    """What was run, and what came of it."""
+    for line in lines.read_text().splitlines():
+        values = json.loads(line)
+        yield (
+            Run(*(values[name] for name in Run.__dataclass_fields__)),
+            Result(*(values[name] for name in Result._fields)),
+        )
+
+
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+
+
+def main() -> None:
+    """All of it, or the report alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="students of each kind (default: %(default)s)")
+    parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
+    options = parser.parse_args()
+    if not options.report:
+        worth = make_labels(OUT)
+        study(OUT, list(runs(options.seeds)))
+        keep(DOCS / "study.json", worth, dict(read_runs(OUT / "runs.jsonl")), list(runs(options.seeds)))
+    report(DOCS / "study.json", DOCS / "study.md", DOCS / "study.png")
+
+
+def keep(path: Path, worth: dict[str, dict[str, float]], found: dict[Run, Result], asked: Sequence[Run]) -> None:
+    """Keep every figure that was found, in the order that it was asked for, a line for each student."""
+    lines = [json.dumps(asdict(run) | found[run]._asdict(), ensure_ascii=False) for run in asked]
+    path.write_text(f'{{"labels": {json.dumps(worth, indent=1)},\n"runs": [\n' + ",\n".join(lines) + "\n]}\n")
+
+
+def report(kept: Path, page: Path, picture: Path) -> None:
+    """Write tables and picture of what was kept."""
+    values = json.loads(kept.read_text())
+    accuracy, miou = (
+        _by_kind(values["runs"], name) for name in ("accuracy", "miou")
+    )  # fmt: skip
+    study_report.write(page, study_report.tables(accuracy, miou, values["labels"], BASE))
+    study_report.plot(picture, accuracy, miou, values["labels"], BASE)
+
+
+def _by_kind(lines: Sequence[dict[str, Any]], name: str) -> dict[tuple[str, str, str], list[float]]:
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for line in sorted(lines, key=lambda line: line["seed"]):
+        found.setdefault((line["student"], line["teaching"], line["labels"]), []).append(line[name])
+    return found
+
+
+if __name__ == "__main__":
+    main()

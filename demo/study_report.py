@@ -1,0 +1,213 @@
+"""What did the study find, and how sure is it? Tables with intervals, and a picture of every single student.
+
+Differences are paired by seed: students of one seed share first weights, pictures, crops and order. An interval is that
+of Student's t at 95 %. "Detectable" is the true difference that a test at the 5 % level would miss once in five times,
+(t_0.975 + t_0.8) · sd / √n, with the standard deviation that was found.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from scipy.stats import t as students_t
+
+BEGIN, END = (
+    "<!-- what follows is written by `make study` -->\n",
+    "<!-- what was before is written by `make study` -->\n",
+)
+INK, PALE, ACCENT = "#1d2733", "#9aa7b4", "#c2410c"
+
+# (what is compared, with what): each asks one question.
+COMPARISONS = (
+    ("the paper's recipe, axes right", "the paper's recipe, axes swapped", "what the swap of axes costs"),
+    (
+        "the paper's recipe, geometry right too",
+        "the paper's recipe, axes right",
+        "what reading the centre as all costs",
+    ),
+    ("ours", "the paper's recipe, geometry right too", "what blending probabilities with the remainder gains"),
+    ("ours with MixToken", "ours", "what MixToken gains"),
+    ("ours", "whole-picture distillation", "what labels of places gain over labels of pictures"),
+    ("ours, pictures taught their class", "class labels", "what token labels add to class labels"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A paired difference: its mean, the half width of its 95 % interval, and what could have been detected."""
+
+    mean: float
+    half_width: float
+    detectable: float
+
+    @classmethod
+    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+        """Of values of the same seeds; two at least."""
+        found = [a - b for a, b in zip(ours, theirs, strict=True)]
+        error = statistics.stdev(found) / len(found) ** 0.5
+        edge, power = (float(students_t.ppf(quantile, len(found) - 1)) for quantile in (0.975, 0.8))
+        return cls(statistics.mean(found), edge * error, (edge + power) * error)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return abs(self.mean) > self.half_width
+
+    def __str__(self) -> str:
+        text = f"{_signed(100 * self.mean)} ± {100 * self.half_width:.1f}"
+        return f"**{text}**" if self.is_sure else text
+
+
+Values = Mapping[tuple[str, str, str], Sequence[float]]
+"""By student, teaching and labels: a value for each seed, in the order of the seeds."""
+
+
+def tables(accuracy: Values, miou: Values, worth: Mapping[str, Mapping[str, float]], base: str) -> str:
+    """All tables, in Markdown; every figure in percent.
+
+    Args:
+        accuracy, miou: of the students.
+        worth: of each kind of labels its annotator's accuracy and its label truth.
+        base: the labels that teachings are compared on.
+    """
+    students, teachings = (_of(accuracy, place) for place in (0, 1))
+    seeds = {len(values) for values in accuracy.values()}
+    assert len(seeds) == 1, f"the students have been trained for different seeds: {seeds}"
+    parts = []
+    for title, values in (("Accuracy on val", accuracy), ("Dense transfer: mean IoU of the ten digits", miou)):
+        head = [title, *(text for who in students for text in (who, "against class labels"))]
+        rows = [
+            [teaching]
+            + [
+                text
+                for who in students
+                for text in (
+                    _spread(values[who, teaching, base]),
+                    "" if teaching == teachings[0]
+                    else str(Difference.of(values[who, teaching, base], values[who, teachings[0], base])),
+                )
+            ]
+            for teaching in teachings
+        ]  # fmt: skip
+        parts.append(_table(head, rows))
+    head = ["One question each", *(f"{who}: {what}" for what in ("accuracy", "mIoU") for who in students)]
+    head += ["detectable, accuracy"]
+    rows = []
+    for ours, theirs, question in COMPARISONS:
+        found = [
+            Difference.of(values[who, ours, base], values[who, theirs, base])
+            for values in (accuracy, miou)
+            for who in students
+        ]
+        detectable = " / ".join(f"{100 * each.detectable:.1f}" for each in found[: len(students)])
+        rows.append([f"{question}: “{ours}” − “{theirs}”", *map(str, found), detectable])
+    parts.append(_table(head, rows))
+    who, teaching = next((who, teaching) for who, teaching, labels in accuracy if labels != base)
+    head = [f"Labels ({who}, {teaching})", "annotator", "label truth", "accuracy", "against the first", "mIoU"]
+    rows = []
+    for labels, figures in worth.items():
+        values = accuracy[who, teaching, labels]
+        difference = "" if labels == base else str(Difference.of(values, accuracy[who, teaching, base]))
+        rows.append(
+            [
+                labels,
+                f"{100 * figures['annotator_accuracy']:.1f}",
+                f"{100 * figures['label_truth']:.1f}",
+                _spread(values),
+                difference,
+                _spread(miou[who, teaching, labels]),
+            ]
+        )
+    parts.append(_table(head, rows))
+    return "\n".join(parts)
+
+
+def write(page: Path, text: str) -> None:
+    """Put the tables into their place on a page.
+
+    Raises:
+        ValueError: the page has no such place.
+    """
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no place for tables; it is between {BEGIN.strip()} and {END.strip()}")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Mapping[str, float]], base: str) -> None:
+    """Every student as a point, means with their 95 % intervals beside them, as a PNG."""
+    students, teachings = (_of(accuracy, place) for place in (0, 1))
+    mpl.rcParams.update(
+        {"font.size": 9, "axes.edgecolor": PALE, "text.color": INK, "axes.labelcolor": INK, "ytick.color": INK}
+    )
+    figure = plt.figure(figsize=(11, 10.5), layout="constrained", dpi=110)
+    upper, middle, lower = figure.subfigures(3, 1, height_ratios=[1, 1, 1.25])
+    for part, values, title in (
+        (upper, accuracy, "accuracy on val, %"),
+        (middle, miou, "dense transfer from frozen features: mean IoU of the digits, %"),
+    ):
+        panels = part.subplots(1, len(students), sharey=True)
+        for axes, who in zip(panels, students, strict=True):
+            _points(axes, {teaching: values[who, teaching, base] for teaching in teachings})
+            axes.set_title(who, loc="left", fontweight="bold", color=INK)
+            axes.set_xlabel(title)
+    who, teaching = next((who, teaching) for who, teaching, labels in accuracy if labels != base)
+    panels = lower.subplots(1, 2, sharey=True)
+    _points(panels[0], {labels: accuracy[who, teaching, labels] for labels in worth})
+    panels[0].set_title(f"{who}, {teaching}: other labels", loc="left", fontweight="bold", color=INK)
+    panels[0].set_xlabel("accuracy on val, %")
+    truth = [100 * figures["label_truth"] for figures in worth.values()]
+    panels[1].barh(range(len(truth)), truth, color=PALE, height=0.5)
+    for row, value in enumerate(truth):
+        panels[1].text(value, row, f" {value:.1f}", va="center", color=INK)
+    panels[1].set_xlim(0, 100)
+    panels[1].set_title("label truth of these labels, %", loc="left", fontweight="bold", color=INK)
+    _plain(panels[1])
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _points(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+    first = 100 * float(np.mean(next(iter(groups.values()))))
+    axes.axvline(first, color=PALE, linewidth=0.8, linestyle=(0, (4, 3)))
+    for row, values in enumerate(groups.values()):
+        found = 100 * np.asarray(values)
+        edge = float(students_t.ppf(0.975, len(found) - 1)) * found.std(ddof=1) / len(found) ** 0.5
+        axes.plot(found, np.full(len(found), row + 0.17), "o", color=PALE, markersize=3.5, alpha=0.9)
+        axes.errorbar(found.mean(), row - 0.12, xerr=edge, fmt="D", color=ACCENT, markersize=4.5, capsize=2.5)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", colors=PALE, labelcolor=INK)
+    axes.grid(axis="x", color=PALE, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _of(values: Values, place: int) -> list[str]:
+    return list(dict.fromkeys(key[place] for key in values))
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,159 @@
+"""What is a student told about a picture? Teachings differ in that alone: pictures, crops, order and steps are equal.
+
+`TEACHINGS` has those of `make study`. Where a token is taught, the loss is the paper's, with β = ½.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from tqdm import tqdm
+
+from demo.students import CLASSES, SIZE, STUDENTS, TOKENS, Student
+from storage import LabelMap
+from tokenlabel import (
+    Crops,
+    LabeledImages,
+    Mixer,
+    TokenTargets,
+    View,
+    collate,
+    folder_keys,
+    random_view,
+    token_label_loss,
+    token_targets,
+    whole_view,
+)
+from tokenlabel.paper import Paper
+
+EPOCHS, BATCH, LEARNING_RATE = 8, 64, 1e-3  # at 3e-3 some seeds of the class-label student learn nothing
+
+
+class WholePicture(Paper):
+    """Distillation as it is without maps: whatever a crop shows, it is taught the label of its whole picture."""
+
+    def targets(
+        self, labels: LabelMap, views: Sequence[object], tokens: tuple[int, int], *, class_count: int, keep: int = 8
+    ) -> TokenTargets:
+        """The targets of whole pictures."""
+        return token_targets(labels, [View.whole()] * len(views), tokens, keep=min(keep, class_count))
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """What is taught.
+
+    recipe:       how labels of a picture become targets of a crop; see `LabeledImages`
+    picture:      what the whole crop is taught: its "class", or the "annotator"'s label
+    token_weight: the paper's β; 0 leaves tokens untaught
+    mixtoken:     whether pictures of a batch swap tokens
+    """
+
+    recipe: Literal["ours"] | Paper = "ours"
+    picture: Literal["class", "annotator"] = "annotator"
+    token_weight: float = 0.5
+    mixtoken: bool = False
+
+
+TEACHINGS = {
+    "class labels": Teaching(picture="class", token_weight=0),
+    "whole-picture distillation": Teaching(WholePicture(), token_weight=0),
+    "the paper's recipe, axes swapped": Teaching(Paper(axes="swapped", geometry="center")),
+    "the paper's recipe, axes right": Teaching(Paper(geometry="center")),
+    "the paper's recipe, geometry right too": Teaching(Paper()),
+    "ours": Teaching(),
+    "ours with MixToken": Teaching(mixtoken=True),
+    "ours, pictures taught their class": Teaching(picture="class"),
+}
+
+
+def train(
+    images: Path,
+    store: Path,
+    teaching: Teaching,
+    seed: int,
+    *,
+    student: str = "LV-ViT",
+    epochs: int = EPOCHS,
+    bar: str | None = None,
+    line: int = 0,
+) -> Student:
+    """One student, trained on one CPU thread.
+
+    Args:
+        images: the folder of the train split.
+        store: its labels.
+        teaching: what it is told.
+        seed: of its first weights, and of the order and the crops of pictures.
+        student: one of STUDENTS.
+        epochs: passes over the pictures.
+        bar: the name on a progress bar; None for no bar.
+        line: where the bar stands.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model = STUDENTS[student]().to(memory_format=torch.channels_last)
+    pictures = ImageFolder(images)
+    # Digits are not mirrored: a mirrored digit is no digit.
+    data = LabeledImages(
+        pictures,
+        store,
+        keys=folder_keys(pictures),
+        augment=Crops(SIZE, partial(random_view, scale=(0.5, 1.0), mirror=0.0)),
+        tokens=TOKENS,
+        class_count=CLASSES,
+        recipe=teaching.recipe,
+        seed=seed,
+    )
+    order = torch.Generator().manual_seed(seed)
+    loader = DataLoader(data, BATCH, shuffle=True, drop_last=True, collate_fn=collate, generator=order)
+    mixer = Mixer(TOKENS, CLASSES, mixup=0, cutmix=0, mixtoken=1.0, seed=seed)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+    steps = epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2)
+    with tqdm(total=steps, desc=bar, unit=" steps", position=line, leave=False, disable=None if bar else True) as shown:
+        for epoch in range(epochs):
+            data.set_epoch(epoch)
+            for index, (pixels, targets, classes) in enumerate(loader):
+                mix, label = None, classes
+                if teaching.mixtoken:
+                    mix = mixer.draw(len(pixels), SIZE, epoch=epoch, index=index)
+                    targets, label = mix.targets(targets, class_count=CLASSES), mix.label(label)
+                loss = token_label_loss(
+                    *model.logits(pixels, mix),
+                    targets,
+                    label=label if teaching.picture == "class" else None,
+                    token_weight=teaching.token_weight,
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                shown.update()
+    return model.eval()
+
+
+def whole_pictures(images: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pixels [n, 3, H, W] of all pictures of a split, uncut, and their classes [n]."""
+    folder, whole, rng = ImageFolder(images), Crops(SIZE, whole_view), np.random.default_rng(0)
+    return torch.stack([whole(picture.convert("RGB"), rng)[0] for picture, _ in folder]), torch.tensor(folder.targets)
+
+
+@torch.inference_mode()
+def accuracy(model: Student, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[float, float]:
+    """The part of pictures whose class is named: by the class head, and with half of what the best token says."""
+    of_class, of_both = 0, 0
+    for some, right in zip(pixels.split(250), classes.split(250), strict=True):
+        picture, tokens = model.logits(some)
+        of_class += int((picture.argmax(1) == right).sum())
+        of_both += int(((picture + 0.5 * tokens.amax(1)).argmax(1) == right).sum())
+    return of_class / len(classes), of_both / len(classes)

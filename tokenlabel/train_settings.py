@@ -1,0 +1,150 @@
+"""What is a student trained with? Settings, from their defaults, a TOML file and the command line, in this order.
+
+The defaults are those of LV-ViT-S at 224 pixels (arXiv 2104.10858); each file in tokenlabel/configs/ has what another
+model or size changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"text": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """Everything that a training is told. Each is an option of `python -m tokenlabel.train`, and a key of its files."""
+
+    data: str = _option("", "folder of class folders of training pictures, as it was labelled")
+    labels: str = _option("", "its label store")
+    val: str = _option("", "folder of class folders to evaluate on; none is evaluated without")
+    output: str = _option("", "folder of checkpoints and log.csv; a training that is found there goes on")
+
+    model: str = _option("lvvit_s", "timm's name of an LV-ViT")
+    img_size: int = _option(224, "height and width of the input, pixels")
+    initial: str = _option("", "weights to begin with, a file; of another size they are resampled")
+    drop_path: float = _option(0.1, "stochastic depth of the last block")
+    grad_checkpointing: bool = _option(False, "compute blocks again in the backward pass, for less memory")
+
+    epochs: int = _option(300, "passes over the pictures in which the learning rate falls")
+    cooldown_epochs: int = _option(10, "passes after them")
+    batch_size: int = _option(128, "pictures of each process at each step")
+    lr: float = _option(
+        1.6e-3, "learning rate at lr_batch pictures a step in all; it is scaled to those that there are"
+    )
+    lr_batch: int = _option(1024, "pictures a step, of all processes, that the learning rates are for")
+    min_lr: float = _option(1e-5, "learning rate at the end, scaled likewise")
+    warmup_lr: float = _option(1e-6, "learning rate at the beginning, scaled likewise")
+    warmup_epochs: int = _option(5, "passes in which it rises")
+    weight_decay: float = _option(0.05, "of AdamW; none of biases, norms, positions and class token")
+    clip_grad: float = _option(0.0, "largest norm of the gradient; 0 for any")
+    ema_decay: float = _option(0.99992, "of the weights' moving average; 0 for none")
+    amp: str = _option("bfloat16", "type of autocast: bfloat16 or float32")
+
+    picture: str = _option("annotator", "what a whole crop is taught: the annotator's label, or its class")
+    token_weight: float = _option(0.5, "weight of the tokens in the loss, the paper's beta")
+    smoothing: float = _option(0.1, "label smoothing")
+    mixtoken: bool = _option(True, "swap tokens between pictures of a batch")
+
+    scale_min: float = _option(0.08, "smallest part of a picture that a crop has")
+    hflip: float = _option(0.5, "probability of mirroring")
+    # timm 1.0.31's "inc1" without "mmax9" asks for more than the whole range of some changes, and fails now and then.
+    auto_augment: str = _option("rand-m9-mstd0.5-mmax9-inc1", "timm's name of a policy; none where it is empty")
+    reprob: float = _option(0.25, "probability of erasing")
+    crop_pct: float = _option(0.9, "part of a picture that evaluation looks at")
+
+    seed: int = _option(0, "of all chance")
+    workers: int = _option(8, "processes that read pictures, for each process that trains")
+    device: str = _option("", "cuda or cpu; the GPU where there is one")
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        choices = {"amp": ("bfloat16", "float32"), "picture": ("annotator", "class"), "device": ("", "cuda", "cpu")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "lr_batch", "img_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str] | None = None) -> tuple[Self, bool]:
+        """The settings of a command line, and whether it only asks to evaluate. Ends the program where they are wrong.
+
+        Args:
+            arguments: words; those of this process by default.
+        """
+        parser = argparse.ArgumentParser(
+            prog="python -m tokenlabel.train",
+            description="Train an LV-ViT on a folder of pictures and the labels that `annotate run` wrote of it. "
+            "Run it by torchrun for several GPUs.",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        files = resources.files("tokenlabel.configs").iterdir()
+        shipped = sorted(file.name for file in files if file.name.endswith(".toml"))
+        parser.add_argument("--config", help=f"TOML file of settings, or one that is shipped: {', '.join(shipped)}")
+        parser.add_argument(
+            "--evaluate", action="store_true", help="only evaluate: the training in --output, or the weights --initial"
+        )
+        for setting in fields(cls):
+            action: dict[str, Any] = {"type": type(setting.default)}
+            if isinstance(setting.default, bool):
+                action = {"action": argparse.BooleanOptionalAction}
+            name = "--" + setting.name.replace("_", "-")
+            # What is not given is not there, so that it can be told from what is given and equals the default.
+            parser.add_argument(name, help=setting.metadata["text"], default=argparse.SUPPRESS, **action)
+        given = vars(parser.parse_args(arguments))
+        config, evaluate = given.pop("config"), given.pop("evaluate")
+        try:
+            settings = cls(**{**(cls._of_file(config) if config else {}), **given})
+        except ValueError as error:
+            parser.error(str(error))
+        return settings, evaluate
+
+    @classmethod
+    def _of_file(cls, config: str) -> dict[str, Any]:
+        path = Path(config) if Path(config).exists() else resources.files("tokenlabel.configs") / config
+        try:
+            values = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise ValueError(f"there is no settings file {config!r}, here or among those that are shipped") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{config} is not valid TOML: {error}") from error
+        types = {setting.name: type(setting.default) for setting in fields(cls)}
+        for name, value in values.items():
+            if name not in types:
+                near = difflib.get_close_matches(name, types, 1)
+                raise ValueError(f"{config} has {name!r}, which is no setting" + (f"; {near[0]!r} is" if near else ""))
+            if types[name] is float and type(value) is int:
+                values[name] = float(value)
+            elif type(value) is not types[name]:
+                raise ValueError(f"{config}: {name} must be of the type {types[name].__name__}, not {value!r}")
+        return values
+
+    @classmethod
+    def text(cls, name: str) -> str:
+        """What a setting is."""
+        return str(next(setting.metadata["text"] for setting in fields(cls) if setting.name == name))
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """The settings that decide what is learnt and are not as in another training's `asdict`: a phrase for each."""
+        places = ("data", "labels", "val", "output", "initial", "workers", "device")
+        mine = asdict(self)
+        return [
+            f"{name} {other[name]!r}, not {mine[name]!r}"
+            for name in mine
+            if name not in places and name in other and other[name] != mine[name]
+        ]
