@@ -4,13 +4,16 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults trainers bench check format clean
+.PHONY: help demo study test faults trainers bench check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## label real pictures, look at the labels, train on them: 4 to 5 minutes on 2 cores
 	$(BIN)/python -m demo
+
+study: $(INSTALLED)  ## measure which teaching and which labels help a student: docs/study.md; an hour and more on 2 cores
+	$(BIN)/python -m demo.study
 
 faults: $(INSTALLED)  ## kill, fill and cut off real jobs in all ways that docs/reliability.md lists
 	FAULTS=all $(BIN)/python -m pytest tests/test_faults.py
@@ -36,7 +39,7 @@ format: $(INSTALLED)  ## mend formatting and what the linter can mend
 	$(BIN)/ruff format
 
 clean:  ## remove the environment and all that the demo made
-	rm -rf .venv demo/out
+	rm -rf .venv demo/out demo/out-study
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -57,7 +57,7 @@ def probe(
     """
     generator = torch.Generator().manual_seed(seed)
     features = _features(model, train[0])
-    mean, deviation = features.mean((0, 2, 3), keepdim=True), features.std((0, 2, 3), keepdim=True)
+    mean, deviation = features.mean((0, 2, 3), keepdim=True), features.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
     layer = torch.nn.Conv2d(WIDTH, NOTHING + 1, 1)
     torch.nn.init.zeros_(layer.weight)
     optimizer = torch.optim.Adam(layer.parameters(), 1e-2)

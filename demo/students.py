@@ -1,4 +1,4 @@
-"""Who learns? Two small networks that answer for a picture and for each of its 8x8 tokens: an LV-ViT and a CNN."""
+"""Who learns? Two small networks that answer for a picture and for each of its 6x6 tokens: an LV-ViT and a CNN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from tokenlabel import Mix
 from tokenlabel.models import ConvStem, LVViT
 
-SIZE, TOKENS, CLASSES = (64, 64), (8, 8), 10
+SIZE, TOKENS, CLASSES = (48, 48), (6, 6), 10
 WIDTH = 64
 
 
@@ -39,7 +39,7 @@ class ConvStudent(nn.Module):
         self.aux_head = nn.Linear(WIDTH, CLASSES)
 
     def forward_features(self, pixels: torch.Tensor, mix: Mix | None = None) -> torch.Tensor:
-        """The last map [b, WIDTH, 8, 8]."""
+        """The last map [b, WIDTH, 6, 6]."""
         tokens = self.stem(pixels)
         return self.blocks(tokens if mix is None else mix.tokens(tokens))
 
@@ -67,7 +67,7 @@ STUDENTS: dict[str, Callable[[], Student]] = {"LV-ViT": lvvit, "CNN": ConvStuden
 
 
 def token_features(model: Student, pixels: torch.Tensor) -> torch.Tensor:
-    """What the head of the tokens sees, as a map: [b, WIDTH, 8, 8]."""
+    """What the head of the tokens sees, as a map: [b, WIDTH, 6, 6]."""
     features = model.forward_features(pixels)
     if isinstance(model, ConvStudent):
         return features

@@ -68,7 +68,7 @@ LABELS = {
     "a middling annotator": Labels("middling", (truncated(5),)),
     "a poor annotator": Labels("poor", (truncated(5),)),
     **{f"k {k}": Labels("good", (truncated(k),)) for k in (1, 3, 10)},
-    **{f"{bits} bits": Labels("good", (truncated(5), coarsened(bits))) for bits in (2, 3, 5)},
+    **{f"{bits} bits": Labels("good", (truncated(5), coarsened(bits))) for bits in (2, 4)},
     **{f"{side}x{side} locations": Labels("large", (averaged((side, side)),)) for side in (6, 12, 18)},
 }
 
@@ -110,7 +110,7 @@ class Result(NamedTuple):
 
 def learn(out: Path, run: Run, epochs: int, bar: bool) -> Result:
     """Train one student, and judge it."""
-    store = out / _file(run.labels)
+    store = out / file_of(run.labels)
     model = train(
         out / "images/train",
         store,
@@ -136,7 +136,8 @@ def _val_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return *whole_pictures(images), truths(images, out / "truth/val")
 
 
-def _file(labels: str) -> Path:
+def file_of(labels: str) -> Path:
+    """Where the store of these labels is, below the folder of the study."""
     return Path("labels", labels.replace(",", "").replace(" ", "-") + ".zarr")
 
 
@@ -173,8 +174,8 @@ def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = 
         made = {name: one.result() for name, one in running.items()}
     found = {}
     for name, labels in tqdm(LABELS.items(), desc="labels", unit=" stores", disable=None):
-        label_variants.write(out / f"annotators/{labels.annotator}.zarr", out / _file(name), labels.changes)
-        right, cells = label_truth(open_store(out / _file(name)), out / "truth/train")
+        label_variants.write(out / f"annotators/{labels.annotator}.zarr", out / file_of(name), labels.changes)
+        right, cells = label_truth(open_store(out / file_of(name)), out / "truth/train")
         found[name] = {"annotator_accuracy": made[labels.annotator]["accuracy"], "label_truth": right / cells}
     return found
 
@@ -189,10 +190,15 @@ def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
     with _pool() as pool, tqdm(total=len(todo), initial=len(todo) - len(left), unit=" students", disable=None) as bar:
         running = {pool.submit(learn, out, run, epochs, False): run for run in left}
         for done in as_completed(running):
-            line = asdict(running[done]) | {name: round(value, 6) for name, value in done.result()._asdict().items()}
-            with lines.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            keep_run(lines, running[done], done.result())
             bar.update()
+
+
+def keep_run(lines: Path, run: Run, result: Result) -> None:
+    """Write down a run that has ended."""
+    line = asdict(run) | {name: round(value, 6) for name, value in result._asdict().items()}
+    with lines.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def read_runs(lines: Path) -> Iterator[tuple[Run, Result]]:

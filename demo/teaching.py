@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import default_loader
 from tqdm import tqdm
 
 from demo.students import CLASSES, SIZE, STUDENTS, TOKENS, Student
@@ -101,7 +103,7 @@ def train(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = STUDENTS[student]().to(memory_format=torch.channels_last)
-    pictures = ImageFolder(images)
+    pictures = ImageFolder(images, loader=_decoded)
     # Digits are not mirrored: a mirrored digit is no digit.
     data = LabeledImages(
         pictures,
@@ -140,6 +142,12 @@ def train(
                 schedule.step()
                 shown.update()
     return model.eval()
+
+
+@cache
+def _decoded(path: str) -> Image.Image:
+    """A picture; it is decoded once for all epochs and students of a process."""
+    return default_loader(path)
 
 
 def whole_pictures(images: Path) -> tuple[torch.Tensor, torch.Tensor]:
