@@ -163,7 +163,7 @@ def _losses(targets: TokenTargets, count: int, rounds: int) -> list[Timing]:
     targets = targets[:few]
     picture = torch.randn(few, count, requires_grad=True)
     tokens = torch.randn(few, PLACES - 1, count, requires_grad=True)
-    dense = _dense(targets, count)
+    dense = dense_of(targets, count)
 
     def by_dense(_: Rows) -> None:
         likely = [torch.log_softmax(logits, -1) for logits in (picture, tokens)]
@@ -178,7 +178,8 @@ def _losses(targets: TokenTargets, count: int, rounds: int) -> list[Timing]:
     )
 
 
-def _dense(targets: TokenTargets, count: int) -> torch.Tensor:
+def dense_of(targets: TokenTargets, count: int) -> torch.Tensor:
+    """The same targets as a distribution over so many classes: float32 [b, 1 + t, C]."""
     rest = (1 - targets.probabilities.sum(-1, keepdim=True)) / (
         count - (targets.probabilities > 0).sum(-1, keepdim=True)
     )

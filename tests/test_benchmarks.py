@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import __main__, entropy, geometry, keys, labelling, reads, scale, size, training
+from benchmarks import __main__, entropy, geometry, keys, labelling, reads, scale, size, step, training
 from benchmarks.fidelity import Fidelity, divergence
 from benchmarks.names import FOLDERS, absent_key, key
 from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
@@ -276,3 +276,11 @@ def test_the_published_arithmetic_is_right_on_square_pictures_and_ours_on_all(mo
     square = geometry.measure(draws=2)
     assert all(row.ours[0] < 0.05 and row.recipe[0] < 0.05 for row in square)
     assert "has none" not in geometry.describe(square)
+
+
+def test_a_training_step_is_measured_with_both_kinds_of_targets() -> None:
+    found = step.measure("lvvit_t", 2, size=32, rounds=2)
+    assert [timing.name for timing in found.timings] == [training.DENSE, training.SPARSE]
+    assert found.tokens == 4
+    rows = found.describe("lvvit_t", 2).splitlines()
+    assert sum("dense targets" in row or "sparse targets" in row for row in rows) == 2
