@@ -91,6 +91,7 @@ class Trainer:
             pin_memory=place.device.type == "cuda",
             drop_last=True,
             persistent_workers=settings.workers > 0,
+            generator=torch.Generator(),  # or it would draw from torch's own, now and then
         )
         if not len(self.loader):
             raise LabelError(
@@ -117,6 +118,7 @@ class Trainer:
             self.wrapped = DistributedDataParallel(self.model, device_ids=of_device)
         self.epoch, self.log = 0, list[dict[str, Any]]()
         self.output = Path(settings.output)
+        self.output.mkdir(parents=True, exist_ok=True)
         if (self.output / "last.pt").exists():
             self._go_on()
 
@@ -193,7 +195,6 @@ class Trainer:
 
     def _keep(self, line: dict[str, Any]) -> None:
         """Write down an epoch: all of it or nothing."""
-        self.output.mkdir(parents=True, exist_ok=True)
         before = max((_accuracy(earlier) for earlier in self.log), default=0.0)
         self.log.append(line)
         state = {
@@ -326,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise LabelError(f"--{name} is needed: the {TrainSettings.text(name)}")
         trainer = Trainer(settings, place)
         trainer.run(evaluator(settings, place, trainer.images.classes))
-    except (LabelError, StoreError, FileNotFoundError, FloatingPointError) as error:
+    except (LabelError, StoreError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     finally:
         if place.processes > 1:

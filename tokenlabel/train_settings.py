@@ -79,6 +79,8 @@ class TrainSettings:
         for name in ("epochs", "batch_size", "lr_batch", "img_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.img_size % 16:
+            raise ValueError(f"img_size must be whole patches of 16 pixels, not {self.img_size}")
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str] | None = None) -> tuple[Self, bool]:

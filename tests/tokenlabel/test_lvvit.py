@@ -203,13 +203,15 @@ def test_timm_reads_maps_between_blocks() -> None:
 
 def test_recomputing_blocks_changes_no_gradient() -> None:
     model, pixels = tiny().double(), torch.randn(2, 3, 32, 64, dtype=torch.float64)
-    gradients = []
+    gradients, calls = [], []
+    model.blocks[0].mlp.register_forward_pre_hook(lambda *_: calls.append(len(gradients)))
     for recomputed in (False, True):
         model.set_grad_checkpointing(recomputed)
         model.zero_grad()
         picture, tokens = model(pixels)
         (picture.square().sum() + tokens.square().sum()).backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert calls == [0, 1, 1]
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*gradients, strict=True))
 
 
