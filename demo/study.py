@@ -29,6 +29,7 @@ from demo import annotator, label_variants, scenes, study_report
 from demo.label_variants import Change, averaged, coarsened, truncated
 from demo.probe import probe, truths
 from demo.students import STUDENTS
+from demo.study_report import Worth
 from demo.teaching import EPOCHS, TEACHINGS, accuracy, train, whole_pictures
 from demo.truth import label_truth
 from storage import open_store
@@ -56,20 +57,22 @@ ANNOTATORS = {
 
 
 class Labels(NamedTuple):
-    """Labels of the train split: whose they are, and what was changed in them, in this order."""
+    """Labels of the train split: whose they are, what was changed in them, in this order, and what they are held to."""
 
     annotator: str
     changes: tuple[Change, ...]
+    against: str | None = None
 
 
-BASE = "8x8 locations, k 5, 7 bits"
+BASE, FINEST = "8x8 locations, k 5, 7 bits", "18x18 locations"
 LABELS = {
     BASE: Labels("good", (truncated(5),)),
-    "a middling annotator": Labels("middling", (truncated(5),)),
-    "a poor annotator": Labels("poor", (truncated(5),)),
-    **{f"k {k}": Labels("good", (truncated(k),)) for k in (1, 3, 10)},
-    **{f"{bits} bits": Labels("good", (truncated(5), coarsened(bits))) for bits in (2, 4)},
-    **{f"{side}x{side} locations": Labels("large", (averaged((side, side)),)) for side in (6, 12, 18)},
+    "a middling annotator": Labels("middling", (truncated(5),), BASE),
+    "a poor annotator": Labels("poor", (truncated(5),), BASE),
+    **{f"k {k}": Labels("good", (truncated(k),), BASE) for k in (1, 3, 10)},
+    **{f"{bits} bits": Labels("good", (truncated(5), coarsened(bits)), BASE) for bits in (2, 4)},
+    **{f"{side}x{side} locations": Labels("large", (averaged((side, side)),), FINEST) for side in (6, 12)},
+    FINEST: Labels("large", (averaged((18, 18)),)),
 }
 
 
@@ -84,11 +87,12 @@ class Run:
 
 
 def runs(seeds: int) -> Iterator[Run]:
-    """All runs, seed by seed, so that what has been run is of all kinds."""
+    """All runs: the teachings first, and seed by seed, so that what has been run is of all kinds."""
     for seed in range(seeds):
         for student in STUDENTS:
             for teaching in TEACHINGS:
                 yield Run(student, teaching, BASE, seed)
+    for seed in range(seeds):
         for labels in LABELS:
             if labels != BASE:
                 yield Run("CNN", "ours", labels, seed)
@@ -158,7 +162,7 @@ def make_annotator(out: Path, name: str, steps: int | None = None) -> dict[str, 
     return json.loads(figures.read_text())
 
 
-def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = None) -> dict[str, dict[str, float]]:
+def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = None) -> dict[str, Worth]:
     """Pictures, annotators and all label stores; and for each store what it is worth.
 
     Args:
@@ -176,7 +180,7 @@ def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = 
     for name, labels in tqdm(LABELS.items(), desc="labels", unit=" stores", disable=None):
         label_variants.write(out / f"annotators/{labels.annotator}.zarr", out / file_of(name), labels.changes)
         right, cells = label_truth(open_store(out / file_of(name)), out / "truth/train")
-        found[name] = {"annotator_accuracy": made[labels.annotator]["accuracy"], "label_truth": right / cells}
+        found[name] = Worth(made[labels.annotator]["accuracy"], right / cells, labels.against)
     return found
 
 
@@ -189,9 +193,12 @@ def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
         return
     with _pool() as pool, tqdm(total=len(todo), initial=len(todo) - len(left), unit=" students", disable=None) as bar:
         running = {pool.submit(learn, out, run, epochs, False): run for run in left}
-        for done in as_completed(running):
-            keep_run(lines, running[done], done.result())
-            bar.update()
+        try:
+            for done in as_completed(running):
+                keep_run(lines, running[done], done.result())
+                bar.update()
+        finally:  # where one fails, the others are not begun
+            pool.shutdown(cancel_futures=True)
 
 
 def keep_run(lines: Path, run: Run, result: Result) -> None:
@@ -221,6 +228,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="students of each kind (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds must be at least 2: of one there is no spread")
     if not options.report:
         worth = make_labels(OUT)
         study(OUT, list(runs(options.seeds)))
@@ -228,20 +237,22 @@ def main() -> None:
     report(DOCS / "study.json", DOCS / "study.md", DOCS / "study.png")
 
 
-def keep(path: Path, worth: dict[str, dict[str, float]], found: dict[Run, Result], asked: Sequence[Run]) -> None:
+def keep(path: Path, worth: dict[str, Worth], found: dict[Run, Result], asked: Sequence[Run]) -> None:
     """Keep every figure that was found, in the order that it was asked for, a line for each student."""
+    labels = json.dumps({name: asdict(known) for name, known in worth.items()}, indent=1)
     lines = [json.dumps(asdict(run) | found[run]._asdict(), ensure_ascii=False) for run in asked]
-    path.write_text(f'{{"labels": {json.dumps(worth, indent=1)},\n"runs": [\n' + ",\n".join(lines) + "\n]}\n")
+    path.write_text(f'{{"labels": {labels},\n"runs": [\n' + ",\n".join(lines) + "\n]}\n")
 
 
 def report(kept: Path, page: Path, picture: Path) -> None:
     """Write tables and picture of what was kept."""
     values = json.loads(kept.read_text())
-    accuracy, miou = (
-        _by_kind(values["runs"], name) for name in ("accuracy", "miou")
-    )  # fmt: skip
-    study_report.write(page, study_report.tables(accuracy, miou, values["labels"], BASE))
-    study_report.plot(picture, accuracy, miou, values["labels"], BASE)
+    accuracy, with_tokens, miou = (
+        _by_kind(values["runs"], name) for name in ("accuracy", "accuracy_with_tokens", "miou")
+    )
+    worth = {name: Worth(**known) for name, known in values["labels"].items()}
+    study_report.write(page, study_report.tables(accuracy, with_tokens, miou, worth, BASE))
+    study_report.plot(picture, accuracy, miou, worth, BASE)
 
 
 def _by_kind(lines: Sequence[dict[str, Any]], name: str) -> dict[tuple[str, str, str], list[float]]:

@@ -69,19 +69,38 @@ Values = Mapping[tuple[str, str, str], Sequence[float]]
 """By student, teaching and labels: a value for each seed, in the order of the seeds."""
 
 
-def tables(accuracy: Values, miou: Values, worth: Mapping[str, Mapping[str, float]], base: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Of one kind of labels: parts of 1, and the labels that a student of these is compared with; None for no others.
+
+    annotator_accuracy: on single digits that it never saw
+    label_truth:        of label cells inside a digit, how many name it
+    """
+
+    annotator_accuracy: float
+    label_truth: float
+    against: str | None
+
+
+def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[str, Worth], base: str) -> str:
     """All tables, in Markdown; every figure in percent.
 
     Args:
-        accuracy, miou: of the students.
-        worth: of each kind of labels its annotator's accuracy and its label truth.
+        accuracy: of the class head.
+        with_tokens: the same with half of the best token's logits.
+        miou: of the digits under pixels.
+        worth: what labels are worth.
         base: the labels that teachings are compared on.
     """
     students, teachings = (_of(accuracy, place) for place in (0, 1))
     seeds = {len(values) for values in accuracy.values()}
     assert len(seeds) == 1, f"the students have been trained for different seeds: {seeds}"
     parts = []
-    for title, values in (("Accuracy on val", accuracy), ("Dense transfer: mean IoU of the ten digits", miou)):
+    for title, values in (
+        ("Accuracy on val, by the class head", accuracy),
+        ("Accuracy with half of the best token's logits", with_tokens),
+        ("Dense transfer: mean IoU of the ten digits", miou),
+    ):
         head = [title, *(text for who in students for text in (who, "against class labels"))]
         rows = [
             [teaching]
@@ -110,19 +129,20 @@ def tables(accuracy: Values, miou: Values, worth: Mapping[str, Mapping[str, floa
         rows.append([f"{question}: “{ours}” − “{theirs}”", *map(str, found), detectable])
     parts.append(_table(head, rows))
     who, teaching = next((who, teaching) for who, teaching, labels in accuracy if labels != base)
-    head = [f"Labels ({who}, {teaching})", "annotator", "label truth", "accuracy", "against the first", "mIoU"]
+    head = [f"Labels ({who}, {teaching})", "annotator", "label truth", "accuracy", "mIoU", "accuracy, compared", "with"]
     rows = []
-    for labels, figures in worth.items():
+    for labels, known in worth.items():
         values = accuracy[who, teaching, labels]
-        difference = "" if labels == base else str(Difference.of(values, accuracy[who, teaching, base]))
+        against = known.against and str(Difference.of(values, accuracy[who, teaching, known.against]))
         rows.append(
             [
                 labels,
-                f"{100 * figures['annotator_accuracy']:.1f}",
-                f"{100 * figures['label_truth']:.1f}",
+                f"{100 * known.annotator_accuracy:.1f}",
+                f"{100 * known.label_truth:.1f}",
                 _spread(values),
-                difference,
                 _spread(miou[who, teaching, labels]),
+                against or "",
+                known.against or "",
             ]
         )
     parts.append(_table(head, rows))
@@ -142,7 +162,7 @@ def write(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
-def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Mapping[str, float]], base: str) -> None:
+def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Worth], base: str) -> None:
     """Every student as a point, means with their 95 % intervals beside them, as a PNG."""
     students, teachings = (_of(accuracy, place) for place in (0, 1))
     mpl.rcParams.update(
@@ -164,7 +184,7 @@ def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Mapping
     _points(panels[0], {labels: accuracy[who, teaching, labels] for labels in worth})
     panels[0].set_title(f"{who}, {teaching}: other labels", loc="left", fontweight="bold", color=INK)
     panels[0].set_xlabel("accuracy on val, %")
-    truth = [100 * figures["label_truth"] for figures in worth.values()]
+    truth = [100 * known.label_truth for known in worth.values()]
     panels[1].barh(range(len(truth)), truth, color=PALE, height=0.5)
     for row, value in enumerate(truth):
         panels[1].text(value, row, f" {value:.1f}", va="center", color=INK)

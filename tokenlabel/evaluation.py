@@ -43,8 +43,8 @@ def evaluator(
     images = ImageFolder(settings.val, look)
     if classes is not None and images.classes != list(classes):
         raise LabelError(
-            f"{settings.val} has {len(images.classes)} class folders, {settings.data} has {len(classes)}, and they are "
-            "not the same; a class number would not mean the same in both"
+            f"{settings.val} has {len(images.classes)} class folders, and the training pictures have {len(classes)}; "
+            "they must be the same, or a class number would not mean the same in both"
         )
     own = Subset(images, range(place.rank, len(images), place.processes))
     loader = DataLoader(own, settings.batch_size, num_workers=settings.workers)

@@ -16,11 +16,13 @@ again by the same command, takes the same steps as one that was not.
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from tqdm import tqdm
 
 import tokenlabel.models  # noqa: F401 its students become known to timm
 from storage import StoreError, open_store
-from tokenlabel.dataset import LabeledImages, collate
+from tokenlabel.dataset import LabeledImages, collate, folder_keys
 from tokenlabel.errors import LabelError
 from tokenlabel.evaluation import Accuracy, evaluator
 from tokenlabel.loss import SoftLabel, token_label_loss
@@ -68,7 +70,11 @@ class Trainer:
         self.images = ImageFolder(settings.data)
         self.store = open_store(settings.labels)
         self.classes = self.store.schema.class_count
-        self.model = student(settings, self.classes).to(place.device, memory_format=torch.channels_last)
+        self.output = Path(settings.output)
+        self.output.mkdir(parents=True, exist_ok=True)
+        last = self.output / "last.pt"
+        first = replace(settings, initial="") if last.exists() else settings
+        self.model = student(first, self.classes).to(place.device, memory_format=torch.channels_last)
         grid = self.model.patch_embed.grid_size
         self.data = LabeledImages(
             self.images,
@@ -117,10 +123,11 @@ class Trainer:
             of_device = [place.device.index] if place.device.type == "cuda" else None
             self.wrapped = DistributedDataParallel(self.model, device_ids=of_device)
         self.epoch, self.log = 0, list[dict[str, Any]]()
-        self.output = Path(settings.output)
-        self.output.mkdir(parents=True, exist_ok=True)
-        if (self.output / "last.pt").exists():
-            self._go_on()
+        # What is taught, whatever the folders are called: the pictures, and who labelled them.
+        recipe = json.dumps(self.store.schema.to_json()["recipe"], sort_keys=True)
+        self.lesson = hashlib.sha256("\n".join([recipe, *folder_keys(self.images)]).encode()).hexdigest()
+        if last.exists():
+            self._go_on(last)
 
     def run(self, evaluate: Callable[[nn.Module], Accuracy] | None) -> None:
         """All epochs that are left, each kept when it ends.
@@ -141,12 +148,17 @@ class Trainer:
             line["pictures_per_second"] = round(
                 len(self.loader) * self.settings.batch_size * self.place.processes / max(line["seconds"], 1e-9), 1
             )
+            averages = [] if self.average is None else [self.average.module]
+            for model in (self.model, *averages) if self.place.processes > 1 else ():
+                utils.distribute_bn(model, self.place.processes, reduce=True)  # each has had other pictures
             if evaluate is not None:
                 line["top1"], line["top5"] = evaluate(self.model)
-                if self.average is not None:
-                    line["average_top1"], line["average_top5"] = evaluate(self.average.module)
+                for model in averages:
+                    line["average_top1"], line["average_top5"] = evaluate(model)
             if self.place.rank == 0:
                 self._keep(line)
+        if self.place.rank == 0:
+            tqdm.write(f"{self.output} has all its {self.epochs} epochs")
 
     def _train_one_epoch(self) -> float:
         """One pass over the pictures; the mean of its losses."""
@@ -188,7 +200,12 @@ class Trainer:
                     if not np.isfinite(shown):
                         raise FloatingPointError(
                             f"the loss is {shown} at step {index} of epoch {self.epoch}; try a lower --lr or "
-                            "--clip-grad 1, in another --output, with the last.pt of this one as --initial"
+                            "--clip-grad 1, in another --output"
+                            + (
+                                f", and --initial {self.output}/last.pt to begin with what was learnt"
+                                if self.log
+                                else ""
+                            )
                         )
                     bar.set_postfix(loss=f"{shown:.3f}")
         return float(place.summed(total)) / place.processes / len(self.loader)
@@ -201,6 +218,8 @@ class Trainer:
             "log": self.log,
             "settings": asdict(self.settings),
             "processes": self.place.processes,
+            "classes": self.images.classes,
+            "lesson": self.lesson,
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -217,12 +236,14 @@ class Trainer:
             writer.writeheader()
             writer.writerows(self.log)
 
-    def _go_on(self) -> None:
+    def _go_on(self, last: Path) -> None:
         """Take up a training where it was left."""
-        state = torch.load(self.output / "last.pt", map_location=self.place.device, weights_only=True)
+        state = _read(last, self.place.device)
         differences = self.settings.differences(state["settings"])
         if state["processes"] != self.place.processes:
             differences.append(f"{state['processes']} processes, not {self.place.processes}")
+        if state["lesson"] != self.lesson:
+            differences.append("other pictures or other labels")
         if differences:
             raise LabelError(
                 f"{self.output} has a training with {'; '.join(differences)}. Go on with the same settings, or give "
@@ -234,6 +255,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.log = state["log"]
         self.epoch = len(self.log)
+        if self.place.rank == 0:
+            _replace(self.output / "log.csv", self._write_log)
 
 
 def student(settings: TrainSettings, classes: int) -> LVViT:
@@ -261,12 +284,22 @@ def student(settings: TrainSettings, classes: int) -> LVViT:
 
 def _load(model: LVViT, file: Path | str) -> None:
     """Load the average of the weights in a checkpoint, or where it has none the weights."""
-    if not Path(file).is_file():
-        raise LabelError(f"there are no weights at {file}")
+    _read(file, torch.device("cpu"))
     try:
         load_checkpoint(model, str(file), strict=True)
     except RuntimeError as error:
         raise LabelError(f"the weights in {file} are not those of this model and its classes: {error}") from error
+
+
+def _read(file: Path | str, device: torch.device) -> dict[str, Any]:
+    """A checkpoint. It holds tensors and plain values; whatever else a file holds is not run."""
+    if not Path(file).is_file():
+        raise LabelError(f"there are no weights at {file}")
+    try:
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:
+        raise LabelError(f"{file} cannot be read as a checkpoint ({type(error).__name__}); is it whole?") from error
+    return state
 
 
 def smoothed(label: SoftLabel, smoothing: float, class_count: int) -> SoftLabel:
@@ -277,20 +310,24 @@ def smoothed(label: SoftLabel, smoothing: float, class_count: int) -> SoftLabel:
 
 
 def _augmentation(settings: TrainSettings) -> Any:
-    return create_transform(
-        settings.img_size,
-        is_training=True,
-        scale=(settings.scale_min, 1.0),
-        hflip=settings.hflip,
-        auto_augment=settings.auto_augment or None,
-        interpolation="bicubic",
-        re_prob=settings.reprob,
-        re_mode="pixel",
-    )
+    try:
+        return create_transform(
+            settings.img_size,
+            is_training=True,
+            scale=(settings.scale_min, 1.0),
+            hflip=settings.hflip,
+            auto_augment=settings.auto_augment or None,
+            interpolation="bicubic",
+            re_prob=settings.reprob,
+            re_mode="pixel",
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise LabelError(f"timm cannot make augmentations of auto_augment {settings.auto_augment!r}") from error
 
 
 def _accuracy(line: dict[str, Any]) -> float:
-    return max(line.get("top1", 0.0), line.get("average_top1", 0.0))
+    """Of the weights that a checkpoint gives: their average, where there is one."""
+    return line.get("average_top1", line.get("top1", 0.0))
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -304,10 +341,14 @@ def _evaluate(settings: TrainSettings, place: Place) -> None:
     """Print the accuracy of what was trained, or of the initial weights."""
     if not settings.val:
         raise LabelError("nothing to evaluate on: give --val, a folder of class folders")
-    evaluate = evaluator(settings, place, None)
-    model = student(settings, len(ImageFolder(settings.val).classes)).to(place.device)
+    classes = None
     if not settings.initial:
-        _load(model, Path(settings.output) / "last.pt")
+        last = Path(settings.output) / "last.pt"
+        state = _read(last, torch.device("cpu"))
+        known = {name: state["settings"][name] for name in ("model", "img_size", "crop_pct")}
+        settings, classes = replace(settings, **known, initial=str(last)), state["classes"]
+    evaluate = evaluator(settings, place, classes)
+    model = student(settings, len(ImageFolder(settings.val).classes)).to(place.device)
     assert evaluate is not None
     top1, top5 = evaluate(model)
     if place.rank == 0:
@@ -317,6 +358,8 @@ def _evaluate(settings: TrainSettings, place: Place) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, or evaluate, as the command line says. What a user can mend ends the program with a line that says how."""
     settings, only_evaluate = TrainSettings.from_arguments(arguments)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: there is no GPU that torch can use; leave out --device cuda to train on the CPU")
     place = Place.here(settings.device)
     try:
         if only_evaluate:

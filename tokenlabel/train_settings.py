@@ -15,6 +15,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
+_MANY = 1e9
+_RANGES = (
+    (("epochs", "batch_size", "lr_batch", "img_size"), 1, _MANY),
+    (("cooldown_epochs", "warmup_epochs", "workers", "seed"), 0, _MANY),
+    (("lr", "min_lr", "warmup_lr", "weight_decay", "clip_grad", "token_weight"), 0, _MANY),
+    (("hflip", "reprob", "smoothing", "ema_decay", "drop_path"), 0, 1),
+    (("scale_min", "crop_pct"), 0.01, 1),
+)
+
 
 def _option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"text": text})
@@ -76,9 +85,10 @@ class TrainSettings:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "lr_batch", "img_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for names, least, most in _RANGES:
+            for name in names:
+                if not least <= getattr(self, name) <= most:
+                    raise ValueError(f"{name} must be from {least:g} to {most:g}, not {getattr(self, name)}")
         if self.img_size % 16:
             raise ValueError(f"img_size must be whole patches of 16 pixels, not {self.img_size}")
 
@@ -121,7 +131,7 @@ class TrainSettings:
         path = Path(config) if Path(config).exists() else resources.files("tokenlabel.configs") / config
         try:
             values = tomllib.loads(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ValueError(f"there is no settings file {config!r}, here or among those that are shipped") from None
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{config} is not valid TOML: {error}") from error
@@ -143,7 +153,7 @@ class TrainSettings:
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """The settings that decide what is learnt and are not as in another training's `asdict`: a phrase for each."""
-        places = ("data", "labels", "val", "output", "initial", "workers", "device")
+        places = ("data", "labels", "val", "output", "initial", "workers", "device")  # what they hold is compared
         mine = asdict(self)
         return [
             f"{name} {other[name]!r}, not {mine[name]!r}"

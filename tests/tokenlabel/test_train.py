@@ -86,16 +86,19 @@ def test_a_finished_training_is_judged_continued_and_taken_for_larger_pictures(
     run = tmp_path / "run"
     train.main(arguments)
     before = state(run)
+    logged = steps(run)
+    (run / "log.csv").unlink()
     train.main(arguments)  # there is nothing left to do
-    assert steps(run) == steps(run)
+    assert "run has all its 3 epochs" in capsys.readouterr().out
+    assert steps(run) == logged
     assert len(before["log"]) == len(state(run)["log"]) == 3
-    best = max(before["log"], key=lambda line: max(line["top1"], line["average_top1"]))
+    best = max(before["log"], key=lambda line: line["average_top1"])  # of the weights that the file gives
     assert state(run, "best.pt")["log"][-1]["epoch"] == best["epoch"]
 
     capsys.readouterr()
-    train.main(changed(arguments, evaluate="")[:-1])
-    model = timm.create_model("lvvit_t", num_classes=10, img_size=32, checkpoint_path=str(run / "last.pt")).eval()
     val = arguments[arguments.index("--val") + 1]
+    train.main(["--evaluate", "--val", val, "--output", str(run), "--amp", "float32", "--workers", "0"])
+    model = timm.create_model("lvvit_t", num_classes=10, img_size=32, checkpoint_path=str(run / "last.pt")).eval()
     pictures = ImageFolder(val, create_transform(32, crop_pct=0.9, interpolation="bicubic"))
     with torch.inference_mode():
         logits = model(torch.stack([pixels for pixels, _ in pictures]))
@@ -141,7 +144,7 @@ def test_bfloat16_and_recomputed_blocks(arguments: list[str], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lr": 1e20, "warmup_epochs": 0}, "the loss is nan at step .* try a lower --lr"),
+        ({"lr": 1e8, "warmup_epochs": 0}, "the loss is nan at step .* try a lower --lr"),
         ({"model": "test_vit"}, "test_vit does not answer for its tokens"),
         ({"model": "lvvit_x"}, "timm knows no 'lvvit_x'; there are lvvit_l, lvvit_m, lvvit_s, lvvit_t"),
         ({"initial": "nowhere.pt"}, "there are no weights at nowhere.pt"),
@@ -149,6 +152,9 @@ def test_bfloat16_and_recomputed_blocks(arguments: list[str], tmp_path: Path) ->
         ({"labels": "nowhere.zarr"}, "there is no store at nowhere.zarr"),
         ({"data": "nowhere"}, "nowhere"),
         ({"output": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"data": __file__}, "test_train.py"),
+        ({"initial": __file__}, "test_train.py cannot be read as a checkpoint"),
+        ({"auto_augment": "nonsense"}, "timm cannot make augmentations of auto_augment 'nonsense'"),
         ({"data": ""}, "--data is needed: the folder of class folders of training pictures"),
     ],
 )
@@ -164,7 +170,7 @@ def test_weights_of_other_classes_and_a_val_of_other_classes_are_refused(argumen
     pictures = Path(arguments[arguments.index("--val") + 1])
     (tmp_path / "val").mkdir()
     (tmp_path / "val/0").symlink_to(pictures / "0")
-    with pytest.raises(SystemExit, match="val has 1 class folders, .* has 10, and they are not the same"):
+    with pytest.raises(SystemExit, match="val has 1 class folders, and the training pictures have 10; they must be"):
         train.main(changed(arguments, val=tmp_path / "val"))
 
 
@@ -175,7 +181,15 @@ def test_other_settings_do_not_go_on(arguments: list[str], tmp_path: Path) -> No
         SystemExit, match="run has a training with smoothing 0.1, not 0.2. Go on with the same settings"
     ):
         train.main(changed(short, smoothing=0.2))
-    train.main(changed(short, workers=1))  # which changes nothing that is learnt
+    train.main(changed(short, workers=1, initial="gone.pt"))  # which change nothing that is learnt now
+    folder = Path(arguments[arguments.index("--data") + 1]).parent
+    with pytest.raises(
+        SystemExit, match="a training with other pictures or other labels. Go on with the same settings"
+    ):
+        train.main(changed(short, data=folder / "val", labels=folder.parent / "labels-val.zarr"))
+    (tmp_path / "run/last.pt").write_bytes((tmp_path / "run/last.pt").read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="last.pt cannot be read as a checkpoint .*; is it whole?"):
+        train.main(short)
 
 
 # What seeds of the paper say, one by one, and not read from the files.
@@ -203,6 +217,7 @@ def test_the_papers_settings_are_shipped(name: str, drop_path: float, lr: float,
     assert (settings.reprob, settings.smoothing, settings.scale_min, settings.mixtoken) == (0.25, 0.1, 0.08, True)
     tuned, _ = TrainSettings.from_arguments(["--config", f"{name}_384.toml"])
     assert (tuned.img_size, tuned.lr, tuned.min_lr, tuned.weight_decay) == (384, 5e-6, 5e-6, 1e-8)
+    assert (tuned.warmup_epochs, tuned.cooldown_epochs, tuned.lr_batch) == (0, 0, 512)
     assert (tuned.model, tuned.drop_path, tuned.crop_pct, tuned.batch_size) == (name, drop_path, crop_pct, 64)
 
 
@@ -219,7 +234,10 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
     [
         ("weight_decy = 1.0", "has 'weight_decy', which is no setting; 'weight_decay' is"),
         ("epochs = 1.5", "epochs must be of the type int, not 1.5"),
-        ("epochs = 0", "epochs must be at least 1, not 0"),
+        ("epochs = 0", "epochs must be from 1 to 1e+09, not 0"),
+        ("lr = nan", "lr must be from 0 to 1e+09, not nan"),
+        ("ema_decay = 2", "ema_decay must be from 0 to 1, not 2.0"),
+        ("seed = -1", "seed must be from 0 to 1e+09, not -1"),
         ("img_size = 225", "img_size must be whole patches of 16 pixels, not 225"),
         ('amp = "float16"', "amp must be one of bfloat16, float32, not 'float16'"),
         ("lr =", "is not valid TOML"),
@@ -233,6 +251,9 @@ def test_wrong_settings_are_named(text: str, message: str, tmp_path: Path, capsy
     with pytest.raises(SystemExit):
         TrainSettings.from_arguments(["--config", "nowhere.toml"])
     assert "there is no settings file 'nowhere.toml'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        TrainSettings.from_arguments(["--config", "."])
+    assert "there is no settings file '.'" in capsys.readouterr().err
 
 
 def test_class_labels_are_smoothed_as_pytorch_smooths_them() -> None:
