@@ -225,7 +225,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0 makes one zero of two
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

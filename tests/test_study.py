@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from scipy import stats
 from torch.nn.functional import one_hot
 
-from demo import label_variants, study, teaching
+from demo import label_variants, study, study_report, teaching
 from demo.label_variants import averaged, coarsened, truncated
 from demo.probe import NOTHING, probe, truths
 from demo.students import SIZE, STUDENTS, TOKENS, token_features
@@ -19,6 +21,8 @@ from demo.study_report import Difference
 from demo.teaching import TEACHINGS, WholePicture, train
 from storage import Box, LabelMap, Status, open_store
 from tokenlabel import Mixer, View, token_targets
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture
@@ -183,3 +187,30 @@ def test_a_study_goes_on_where_it_ended_and_reports_what_it_kept(tmp_path: Path)
     assert found[todo[0]] == known
     assert all(0 <= value <= 1 for value in found[todo[1]])
     assert len((out / "runs.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_page_has_the_tables_of_the_runs(tmp_path: Path) -> None:
+    """docs/study.md as it is is what the report makes of docs/study.json, every student of which was asked for."""
+    kept = json.loads((DOCS / "study.json").read_text())
+    seeds = 1 + max(line["seed"] for line in kept["runs"])
+    assert seeds >= 5
+    asked = list(study.runs(seeds))
+    assert [Run(*(line[name] for name in Run.__dataclass_fields__)) for line in kept["runs"]] == asked
+    page, picture = tmp_path / "study.md", tmp_path / "study.png"
+    page.write_text((DOCS / "study.md").read_text().replace("| ", "| 9"))
+    study.report(DOCS / "study.json", page, picture)
+    begin, end = study_report.BEGIN, study_report.END
+    written, expected = (path.read_text().partition(begin)[2].partition(end)[0] for path in (page, DOCS / "study.md"))
+    assert written == expected
+    assert picture.stat().st_size > 10_000
+    with pytest.raises(ValueError, match="has no place for tables"):
+        study_report.write(DOCS / "format.md", "")
+
+
+def test_readme_quotes_what_the_study_shows() -> None:
+    """Every figure in README's table of the study is one of docs/study.md's."""
+    page, readme = ((DOCS.parent / name).read_text() for name in ("docs/study.md", "README.md"))
+    table = readme.partition("| | accuracy, LV-ViT |")[2].partition("\n\n")[0]
+    quoted = re.findall(r"[+−]?\d+\.\d ± \d+\.\d", table)
+    assert len(quoted) == 36
+    assert not [figure for figure in quoted if f" {figure} |" not in page and f"**{figure}**" not in page]
