@@ -8,20 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
-from demo import annotator, scenes
-from demo.teaching import TEACHINGS, accuracy, train, whole_pictures
+from demo import annotator, scenes, teaching
 from demo.truth import label_truth
 from storage import open_store
 
 OUT = Path("demo/out")
-TAUGHT = {
-    "class labels": TEACHINGS["class labels"],
-    "class and token labels": TEACHINGS["ours, pictures taught their class"],
-}
 
 
 def say(text: str) -> None:
@@ -34,12 +27,6 @@ def annotate(*arguments: object) -> None:
     words = [str(argument) for argument in arguments]
     print("$ annotate", shlex.join(words), flush=True)
     subprocess.run([sys.executable, "-m", "cli", *words], check=True)
-
-
-def taught(name: str, line: int) -> float:
-    """The accuracy on val of a student that was taught in this way; its progress bar has this line."""
-    model = train(OUT / "images/train", OUT / "labels-train.zarr", TAUGHT[name], seed=0, bar=name, line=line)
-    return accuracy(model, *whole_pictures(OUT / "images/val"))[0]
 
 
 def main() -> None:
@@ -71,8 +58,7 @@ def main() -> None:
     right, cells = label_truth(open_store(stores["val"]), OUT / "truth" / "val")
 
     say("5. Two students: the same start, pictures, crops, order and steps; without token labels and with them")
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        accuracies = dict(zip(TAUGHT, pool.map(taught, TAUGHT, range(len(TAUGHT))), strict=True))
+    accuracies = teaching.train_pair(OUT)
 
     figures = {
         "annotator_accuracy_on_single_digits": crop_accuracy,

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +77,7 @@ TEACHINGS = {
     "ours with MixToken": Teaching(mixtoken=True),
     "ours, pictures taught their class": Teaching(picture="class"),
 }
+PAIR = {"class labels": "class labels", "class and token labels": "ours, pictures taught their class"}  # of `make demo`
 
 
 def train(
@@ -165,3 +168,22 @@ def accuracy(model: Student, pixels: torch.Tensor, classes: torch.Tensor) -> tup
         of_class += int((picture.argmax(1) == right).sum())
         of_both += int(((picture + 0.5 * tokens.amax(1)).argmax(1) == right).sum())
     return of_class / len(classes), of_both / len(classes)
+
+
+def train_pair(out: Path, epochs: int = EPOCHS) -> dict[str, float]:
+    """The accuracy on val of the two students of `make demo`, which learn beside each other.
+
+    Args:
+        out: the folder of the demo, with pictures and labels.
+        epochs: passes over the pictures.
+    """
+    # Here, because a new process cannot take a function from demo/__main__.py.
+    with ProcessPoolExecutor(len(PAIR), mp_context=get_context("spawn")) as pool:
+        found = pool.map(partial(_taught, out, epochs), PAIR, range(len(PAIR)))
+        return dict(zip(PAIR, found, strict=True))
+
+
+def _taught(out: Path, epochs: int, name: str, line: int) -> float:
+    stores = out / "labels-train.zarr"
+    model = train(out / "images/train", stores, TEACHINGS[PAIR[name]], 0, epochs=epochs, bar=name, line=line)
+    return accuracy(model, *whole_pictures(out / "images/val"))[0]
