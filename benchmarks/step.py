@@ -18,7 +18,7 @@ import tokenlabel.models  # noqa: F401 its students become known to timm
 from benchmarks.reference import CLASS_COUNT, Maps
 from benchmarks.rounds import Rows, Timing, take_turns
 from benchmarks.table import table
-from benchmarks.training import DENSE, KEEP, SPARSE, dense_of
+from benchmarks.training import DENSE, KEEP, SPARSE, dense_loss, dense_of
 from storage import LabelMap
 from tokenlabel import TokenTargets, View, token_label_loss, token_targets
 
@@ -73,10 +73,7 @@ def measure(model: str, batch: int, *, size: int = 224, rounds: int = 12) -> Ste
         return token_label_loss(picture, tokens, targets)
 
     def by_dense(picture: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        targets = dense.to(device, non_blocking=True)
-        of_picture = -(targets[:, 0] * torch.log_softmax(picture.float(), -1)).sum(-1).mean()
-        of_tokens = -(targets[:, 1:] * torch.log_softmax(tokens.float(), -1)).sum(-1).mean()
-        return of_picture + 0.5 * of_tokens
+        return dense_loss(picture, tokens, dense.to(device, non_blocking=True))
 
     peaks: dict[str, int] = {}
 

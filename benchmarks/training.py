@@ -166,9 +166,7 @@ def _losses(targets: TokenTargets, count: int, rounds: int) -> list[Timing]:
     dense = dense_of(targets, count)
 
     def by_dense(_: Rows) -> None:
-        likely = [torch.log_softmax(logits, -1) for logits in (picture, tokens)]
-        loss = -(dense[:, 0] * likely[0]).sum(-1).mean() - 0.5 * (dense[:, 1:] * likely[1]).sum(-1).mean()
-        torch.autograd.grad(loss, (picture, tokens))
+        torch.autograd.grad(dense_loss(picture, tokens, dense), (picture, tokens))
 
     def by_sparse(_: Rows) -> None:
         torch.autograd.grad(token_label_loss(picture, tokens, targets), (picture, tokens))
@@ -176,6 +174,12 @@ def _losses(targets: TokenTargets, count: int, rounds: int) -> list[Timing]:
     return take_turns(
         {DENSE: by_dense, SPARSE: by_sparse}, lambda: np.arange(1), rounds=rounds, of=f"losses of {count}"
     )
+
+
+def dense_loss(picture: torch.Tensor, tokens: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+    """`token_label_loss` of targets [b, 1 + t, C], as it is without sparse ones."""
+    likely = [torch.log_softmax(logits.float(), -1) for logits in (picture, tokens)]
+    return -(dense[:, 0] * likely[0]).sum(-1).mean() - 0.5 * (dense[:, 1:] * likely[1]).sum(-1).mean()
 
 
 def dense_of(targets: TokenTargets, count: int) -> torch.Tensor:

@@ -112,18 +112,10 @@ class Result(NamedTuple):
     pixel_accuracy: float
 
 
-def learn(out: Path, run: Run, epochs: int, bar: bool) -> Result:
+def learn(out: Path, run: Run, epochs: int) -> Result:
     """Train one student, and judge it."""
-    store = out / file_of(run.labels)
-    model = train(
-        out / "images/train",
-        store,
-        TEACHINGS[run.teaching],
-        run.seed,
-        student=run.student,
-        epochs=epochs,
-        bar=f"{run.student}, {run.teaching}, seed {run.seed}" if bar else None,
-    )
+    store, teaching = out / file_of(run.labels), TEACHINGS[run.teaching]
+    model = train(out / "images/train", store, teaching, run.seed, student=run.student, epochs=epochs)
     (seen, truth), (val, val_classes, val_truth) = _train_pixels(out), _val_pixels(out)
     return Result(*accuracy(model, val, val_classes), *probe(model, (seen, truth), (val, val_truth), seed=run.seed))
 
@@ -192,7 +184,7 @@ def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
     if not left:
         return
     with _pool() as pool, tqdm(total=len(todo), initial=len(todo) - len(left), unit=" students", disable=None) as bar:
-        running = {pool.submit(learn, out, run, epochs, False): run for run in left}
+        running = {pool.submit(learn, out, run, epochs): run for run in left}
         try:
             for done in as_completed(running):
                 keep_run(lines, running[done], done.result())
@@ -231,9 +223,9 @@ def main() -> None:
     if options.seeds < 2:
         parser.error("--seeds must be at least 2: of one there is no spread")
     if not options.report:
-        worth = make_labels(OUT)
-        study(OUT, list(runs(options.seeds)))
-        keep(DOCS / "study.json", worth, dict(read_runs(OUT / "runs.jsonl")), list(runs(options.seeds)))
+        worth, asked = make_labels(OUT), list(runs(options.seeds))
+        study(OUT, asked)
+        keep(DOCS / "study.json", worth, dict(read_runs(OUT / "runs.jsonl")), asked)
     report(DOCS / "study.json", DOCS / "study.md", DOCS / "study.png")
 
 

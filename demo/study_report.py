@@ -51,9 +51,8 @@ class Difference:
     def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
         """Of values of the same seeds; two at least."""
         found = [a - b for a, b in zip(ours, theirs, strict=True)]
-        error = statistics.stdev(found) / len(found) ** 0.5
-        edge, power = (float(students_t.ppf(quantile, len(found) - 1)) for quantile in (0.975, 0.8))
-        return cls(statistics.mean(found), edge * error, (edge + power) * error)
+        half_width = _errors(found, 0.975)
+        return cls(statistics.mean(found), half_width, half_width + _errors(found, 0.8))
 
     @property
     def is_sure(self) -> bool:
@@ -128,7 +127,7 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
         detectable = " / ".join(f"{100 * each.detectable:.1f}" for each in found[: len(students)])
         rows.append([f"{question}: “{ours}” − “{theirs}”", *map(str, found), detectable])
     parts.append(_table(head, rows))
-    who, teaching = next((who, teaching) for who, teaching, labels in accuracy if labels != base)
+    who, teaching = _taught_other_labels(accuracy, base)
     head = [f"Labels ({who}, {teaching})", "annotator", "label truth", "accuracy", "mIoU", "accuracy, compared", "with"]
     rows = []
     for labels, known in worth.items():
@@ -179,7 +178,7 @@ def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Worth],
             _points(axes, {teaching: values[who, teaching, base] for teaching in teachings})
             axes.set_title(who, loc="left", fontweight="bold", color=INK)
             axes.set_xlabel(title)
-    who, teaching = next((who, teaching) for who, teaching, labels in accuracy if labels != base)
+    who, teaching = _taught_other_labels(accuracy, base)
     panels = lower.subplots(1, 2, sharey=True)
     _points(panels[0], {labels: accuracy[who, teaching, labels] for labels in worth})
     panels[0].set_title(f"{who}, {teaching}: other labels", loc="left", fontweight="bold", color=INK)
@@ -200,9 +199,10 @@ def _points(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
     axes.axvline(first, color=PALE, linewidth=0.8, linestyle=(0, (4, 3)))
     for row, values in enumerate(groups.values()):
         found = 100 * np.asarray(values)
-        edge = float(students_t.ppf(0.975, len(found) - 1)) * found.std(ddof=1) / len(found) ** 0.5
         axes.plot(found, np.full(len(found), row + 0.17), "o", color=PALE, markersize=3.5, alpha=0.9)
-        axes.errorbar(found.mean(), row - 0.12, xerr=edge, fmt="D", color=ACCENT, markersize=4.5, capsize=2.5)
+        axes.errorbar(
+            found.mean(), row - 0.12, xerr=_errors(found, 0.975), fmt="D", color=ACCENT, markersize=4.5, capsize=2.5
+        )
     axes.set_yticks(range(len(groups)), list(groups))
     axes.set_ylim(len(groups) - 0.5, -0.5)
     _plain(axes)
@@ -214,6 +214,16 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(axis="x", colors=PALE, labelcolor=INK)
     axes.grid(axis="x", color=PALE, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _errors(values: Sequence[float] | np.ndarray, quantile: float) -> float:
+    """So many standard errors of the mean as Student's t has at the quantile."""
+    return float(students_t.ppf(quantile, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+
+
+def _taught_other_labels(values: Values, base: str) -> tuple[str, str]:
+    """The student and the teaching of those that learnt from other labels than base."""
+    return next((who, teaching) for who, teaching, labels in values if labels != base)
 
 
 def _of(values: Values, place: int) -> list[str]:

@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import timm
 import torch
 from timm import optim, scheduler, utils
 from timm.data import create_transform
-from timm.models import load_checkpoint
+from timm.models import load_state_dict
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
@@ -238,7 +239,7 @@ class Trainer:
 
     def _go_on(self, last: Path) -> None:
         """Take up a training where it was left."""
-        state = _read(last, self.place.device)
+        state = _read(last, partial(torch.load, map_location=self.place.device))
         differences = self.settings.differences(state["settings"])
         if state["processes"] != self.place.processes:
             differences.append(f"{state['processes']} processes, not {self.place.processes}")
@@ -284,22 +285,21 @@ def student(settings: TrainSettings, classes: int) -> LVViT:
 
 def _load(model: LVViT, file: Path | str) -> None:
     """Load the average of the weights in a checkpoint, or where it has none the weights."""
-    _read(file, torch.device("cpu"))
+    state = _read(file, load_state_dict)
     try:
-        load_checkpoint(model, str(file), strict=True)
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise LabelError(f"the weights in {file} are not those of this model and its classes: {error}") from error
 
 
-def _read(file: Path | str, device: torch.device) -> dict[str, Any]:
-    """A checkpoint. It holds tensors and plain values; whatever else a file holds is not run."""
+def _read(file: Path | str, read: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """What is in a checkpoint. It holds tensors and plain values; whatever else a file holds is not run."""
     if not Path(file).is_file():
         raise LabelError(f"there are no weights at {file}")
     try:
-        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        return read(str(file), weights_only=True)
     except Exception as error:
         raise LabelError(f"{file} cannot be read as a checkpoint ({type(error).__name__}); is it whole?") from error
-    return state
 
 
 def smoothed(label: SoftLabel, smoothing: float, class_count: int) -> SoftLabel:
@@ -344,11 +344,11 @@ def _evaluate(settings: TrainSettings, place: Place) -> None:
     classes = None
     if not settings.initial:
         last = Path(settings.output) / "last.pt"
-        state = _read(last, torch.device("cpu"))
+        state = _read(last, partial(torch.load, map_location="cpu"))
         known = {name: state["settings"][name] for name in ("model", "img_size", "crop_pct")}
         settings, classes = replace(settings, **known, initial=str(last)), state["classes"]
     evaluate = evaluator(settings, place, classes)
-    model = student(settings, len(ImageFolder(settings.val).classes)).to(place.device)
+    model = student(settings, len(classes or ImageFolder(settings.val).classes)).to(place.device)
     assert evaluate is not None
     top1, top5 = evaluate(model)
     if place.rank == 0:

@@ -153,7 +153,15 @@ class TrainSettings:
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """The settings that decide what is learnt and are not as in another training's `asdict`: a phrase for each."""
-        places = ("data", "labels", "val", "output", "initial", "workers", "device")  # what they hold is compared
+        places = (
+            "data",
+            "labels",
+            "val",
+            "output",
+            "initial",
+            "workers",
+            "device",
+        )  # where things are, not what they are
         mine = asdict(self)
         return [
             f"{name} {other[name]!r}, not {mine[name]!r}"
