@@ -2,28 +2,32 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test faults trainers bench check format clean
+.PHONY: help demo study test faults trainers bench api check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## label real pictures, look at the labels, train on them: 4 to 5 minutes on 2 cores
+demo: $(INSTALLED)  ## label real pictures, inspect the labels, train on them: 4 to 5 minutes on 2 cores
 	$(BIN)/python -m demo
 
-study: $(INSTALLED)  ## measure which teaching and which labels help a student: docs/study.md; an hour and more on 2 cores
+study: $(INSTALLED)  ## measure which targets and which labels help a student: docs/study.md; more than an hour on 2 cores
 	$(BIN)/python -m demo.study
 
-faults: $(INSTALLED)  ## kill, fill and cut off real jobs in all ways that docs/reliability.md lists
-	FAULTS=all $(BIN)/python -m pytest tests/test_faults.py
+faults: $(INSTALLED)  ## run real jobs through every fault that docs/reliability.md lists
+	FAULTS=all $(BIN)/python -m pytest tests/faults
 
-test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## run the tests, a process a core; JOBS=1 for one, which pytest's debugger needs
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --durations 20
 
 trainers: $(INSTALLED)  ## install Hugging Face's Trainer, Lightning and WebDataset, and run the tests of all trainers
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,trainers]'
-	$(BIN)/python -m pytest tests/test_trainers.py
+	$(BIN)/python -m pytest tests/examples/test_trainers.py
+
+api: $(INSTALLED)  ## write docs/api.md from the docstrings of all public names
+	$(BIN)/python -m docs.api
 
 bench: $(INSTALLED)  ## measure size and speed beside the alternatives: about 10 minutes on 2 cores
 	$(BIN)/python -m benchmarks
@@ -34,11 +38,11 @@ check: $(INSTALLED)  ## lint, formatting, types and the layer rule: what CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(INSTALLED)  ## mend formatting and what the linter can mend
+format: $(INSTALLED)  ## correct formatting, and what the linter can correct
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean:  ## remove the environment and all that the demo made
+clean:  ## remove the environment and everything that the demo made
 	rm -rf .venv demo/out demo/out-study
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt

@@ -1,1 +1,59 @@
-"""How do pictures become label maps? Sources, networks, workers, and a look at what they made."""
+"""How do pictures become label maps? With pretrained networks, into a store, by any number of workers.
+
+All names are imported when they are first used, so that `import annotate` takes no time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from annotate.cluster.ray_workers import RayWorkers
+    from annotate.errors import AnnotateError, PictureError
+    from annotate.images.address import open_images
+    from annotate.jobs.calibrate import calibrate
+    from annotate.jobs.plan import plan
+    from annotate.jobs.run import run
+    from annotate.jobs.workers import LocalWorkers
+    from annotate.model.annotator import Annotator
+    from annotate.model.network import Network
+    from annotate.model.recipe import Recipe
+
+_FILE_OF = {
+    "AnnotateError": "errors",
+    "Annotator": "model.annotator",
+    "LocalWorkers": "jobs.workers",
+    "Network": "model.network",
+    "PictureError": "errors",
+    "RayWorkers": "cluster.ray_workers",
+    "Recipe": "model.recipe",
+    "calibrate": "jobs.calibrate",
+    "open_images": "images.address",
+    "plan": "jobs.plan",
+    "run": "jobs.run",
+}
+
+__all__ = [
+    "AnnotateError",
+    "Annotator",
+    "LocalWorkers",
+    "Network",
+    "PictureError",
+    "RayWorkers",
+    "Recipe",
+    "calibrate",
+    "open_images",
+    "plan",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module 'annotate' has no attribute {name!r}")
+    return getattr(import_module(f"annotate.{_FILE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""What can go wrong before a picture is labelled? One class to catch, whose message says what to do."""
+"""What can go wrong before a picture is labelled? One class to catch; its message says what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from storage import Status
 
 
 class AnnotateError(Exception):
-    """The job cannot be done as asked; the message says what was found, what was expected and what to do."""
+    """The job cannot be done as asked. The message says what was found, what was expected and what to do."""
 
 
 class PictureError(Exception):
-    """One picture cannot be labelled. Never the job's end: it becomes a row with a status and a reason."""
+    """One picture cannot be labelled. This never ends the job: the picture's row gets this status and reason."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -18,9 +18,9 @@ class PictureError(Exception):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[PictureError], tuple[Status, str]]:
-        """Both arguments travel between processes."""
+        """Keep both arguments when the error is pickled."""
         return type(self), (self.status, self.reason)
 
 
 class SourceGoneError(AnnotateError):
-    """The collection of pictures is gone as a whole. No picture is to blame, and no other shard would fare better."""
+    """The whole collection of pictures is gone: no single picture is to blame, and every other shard would fail too."""

@@ -1,4 +1,4 @@
-"""Which benchmarks run? `python -m benchmarks [NAME …] [--json FILE]`: all, where none is named."""
+"""Which benchmarks run? `python -m benchmarks [NAME …] [--json FILE]`; all if none is named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks import keys, labelling, reads, size, training
+from benchmarks.annotate import labelling
+from benchmarks.storage import keys, reads, size
+from benchmarks.tokenlabel import training
 
 BENCHMARKS = {
     "size": size.measure,
@@ -22,9 +24,11 @@ BENCHMARKS = {
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS]))
-@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures there, too.")
+@click.option(
+    "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures to this file."
+)
 def main(names: tuple[str, ...], file: Path | None) -> None:
-    """Measure stores and labelling beside the alternatives; all benchmarks, where none is named."""
+    """Compare stores, training and labelling with the alternatives; runs all benchmarks if none is named."""
     started, figures = time.monotonic(), {}
     for name in names or BENCHMARKS:
         with tempfile.TemporaryDirectory(prefix="tokenlabel-benchmark-") as folder:

@@ -1,4 +1,4 @@
-"""How much memory does a process have that no other shares? As Linux counts it."""
+"""How much private memory does a process have? As Linux counts it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """MB that only one process has: dirty, of its own making, and clean, of files that no other process maps now."""
+    """MB that only this process has: dirty pages, and clean pages of files that no other process maps now."""
 
     dirty: float
     clean: float
@@ -20,18 +20,18 @@ class Private:
         return self.dirty + self.clean
 
     def __sub__(self, earlier: Private) -> Private:
-        """What was added since."""
+        """The difference from an earlier measurement."""
         return Private(round(self.dirty - earlier.dirty, 3), round(self.clean - earlier.clean, 3))
 
 
 def ballast() -> list[bytes]:
-    """About 25 MB that fill the holes of the heap, where growth would hide: keep it while memory is compared."""
+    """About 25 MB that fill the holes of the heap, which would hide growth: keep them while memory is compared."""
     small = [bytes(size) for size in range(16, 513, 16) for _ in range(2000)]
     return small + [bytes(600 * 2**power) for power in range(8) for _ in range(64)]
 
 
 def private() -> Private:
-    """What this process has now, after collecting its garbage.
+    """The private memory of this process now, after a garbage collection.
 
     Raises:
         OSError: this is not Linux.
@@ -43,9 +43,9 @@ def private() -> Private:
 
 
 def peak() -> float:
-    """MB: the most memory that this process has had at once, shared or not.
+    """MB: the peak memory of this process, shared or not.
 
-    Unlike getrusage's, it does not begin with what the process had that started this one.
+    Unlike getrusage's, it does not include the memory of the process that started this one.
 
     Raises:
         OSError: this is not Linux.

@@ -1,4 +1,4 @@
-"""What is measured? Reference maps, which a small network made, as labels, as a store, and as pickles of the peer."""
+"""What is measured? Reference maps, made by a small network, as labels, a store, and the alternative's pickles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage import LabelMap, LabelStore, Schema, Status, create_store
 
 FILE = Path(__file__).with_name("reference_maps.npz")
 CLASS_COUNT = 1000
-# What `annotate run` would say of a large network: it weighs in the header as in any store.
+# As `annotate run` records a large network, so that the header has the usual size.
 _RECIPE: dict[str, Any] = {
     "model": "dm_nfnet_f6.dm_in1k",
     "weights": "pretrained",
@@ -59,7 +59,7 @@ class Maps:
 
     @classmethod
     def load(cls, count: int | None = None) -> Maps:
-        """The first so many reference maps, or all."""
+        """The first `count` reference maps, or all."""
         with np.load(FILE) as arrays:
             classes, logs, logits = (arrays[name][:count] for name in ("classes", "log_probabilities", "logits"))
         return cls(
@@ -72,7 +72,7 @@ class Maps:
         return len(self.classes)
 
     def labels(self, count: int) -> LabelMap:
-        """Labels of so many pictures of common sizes: the maps, again and again."""
+        """Labels of this many pictures of common sizes: the maps, repeated."""
         number = np.arange(count)
         sizes = np.full((count, 2), (375, 500), np.uint32)
         sizes[::3, 0] = 333 + number[::3] * 37 % 168
@@ -97,7 +97,7 @@ class Maps:
 
 
 def write_store(maps: Maps, address: Path) -> LabelStore:
-    """A finished store of the maps, of the shards that `annotate run` would choose."""
+    """A finished store of the maps, with the shard size that `annotate run` would choose."""
     n = len(maps)
     targets = [row * CLASS_COUNT // n for row in range(n)]
     store = create_store(address, maps.schema(min(1024, max(1, n // 16))), [key(row, n) for row in range(n)], targets)
@@ -108,7 +108,7 @@ def write_store(maps: Maps, address: Path) -> LabelStore:
 
 
 def write_pickles(maps: Maps, root: Path, count: int) -> list[Path]:
-    """One `torch.save` a picture, in folders by class: the maps, again and again."""
+    """One `torch.save` a picture, in folders by class: the maps, repeated."""
     tensors = [torch.from_numpy(tensor).clone() for tensor in maps.pickled]
     paths = [(root / key(row, count)).with_suffix(".pt") for row in range(count)]
     for folder in {path.parent for path in paths}:

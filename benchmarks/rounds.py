@@ -1,4 +1,4 @@
-"""How are times compared on a machine that others use? In turns, round after round, by ratios within a round."""
+"""How are times compared on a shared machine? Alternatives take turns, and ratios are within a round."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What an alternative took in each round, after one that does not count.
+    """The times of an alternative in each round, after a first round that does not count.
 
-    seconds:   for each row, by the clock
-    processor: seconds of processor time for each row, of all threads; None where only the clock was read. Where others
-               are at work it is the fairer one: who needs the processor for longer is interrupted more often
+    seconds:   for each row, wall time
+    processor: seconds of processor time for each row, of all threads; None where only wall time was measured. On a busy
+               machine it is the fairer one: the longer a program computes, the more often it is interrupted
     """
 
     name: str
@@ -51,11 +51,11 @@ class Timing:
         return float(np.median(self.seconds))
 
     def rate_against(self, peer: Timing) -> Ratio:
-        """How many times the rate of the peer this one has."""
+        """The rate of this one divided by that of the peer."""
         return Ratio.of(peer.seconds / self.seconds)
 
     def processor_rate_against(self, peer: Timing) -> Ratio | None:
-        """The same by processor time, where both have it."""
+        """The same by processor time, if both have it."""
         if self.processor is None or peer.processor is None:
             return None
         return Ratio.of(peer.processor / self.processor)
@@ -74,13 +74,13 @@ class Timing:
 def take_turns(
     alternatives: Mapping[str, Callable[[Rows], object]], draw: Callable[[], Rows], *, rounds: int, of: str
 ) -> list[Timing]:
-    """Time each alternative on rows of its own, fresh in every round, beginning with another one each time.
+    """Time each alternative on rows of its own, new in every round, each round starting with another alternative.
 
     Args:
-        alternatives: what to call with the rows, by name.
-        draw: gives the rows.
-        rounds: how many rounds count.
-        of: what is measured, for the progress bar.
+        alternatives: functions of the rows, by name.
+        draw: gives the rows of one turn.
+        rounds: the number of rounds that count.
+        of: the label of the progress bar.
     """
     names = list(alternatives)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}

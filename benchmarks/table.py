@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: str) -> str:
-    """A heading, a table whose first column is text and whose others are figures, and what there is to know of it."""
+    """A heading, a table whose first column is text and whose others are figures, and notes."""
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
     lines = []

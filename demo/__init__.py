@@ -1,1 +1,1 @@
-"""The small real data set and the whole straight line on it: `make demo`."""
+"""Does the whole pipeline work on real pictures? A small data set whose truth is known, and experiments on it."""

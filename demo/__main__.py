@@ -1,4 +1,4 @@
-"""How does the whole straight line run? `make demo`: pictures, an annotator, labels, a look at them, two students."""
+"""Does the whole pipeline run? `make demo`: pictures, an annotator, labels, their inspection, two students."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ OUT = Path("demo/out")
 
 
 def say(text: str) -> None:
-    """A heading, between progress bars."""
+    """Print a heading, between progress bars."""
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
 def annotate(*arguments: object) -> None:
-    """Run the command as a person would, and show it."""
+    """Print an `annotate` command and run it."""
     words = [str(argument) for argument in arguments]
     print("$ annotate", shlex.join(words), flush=True)
     subprocess.run([sys.executable, "-m", "cli", *words], check=True)
 
 
 def main() -> None:
-    """Everything, in order, from nothing: the figures are those of this run."""
+    """Run all steps in order, from an empty folder."""
     started = time.monotonic()
     shutil.rmtree(OUT, ignore_errors=True)
     images, checkpoint, sheet = OUT / "images", OUT / "annotator.safetensors", OUT / "sheet.png"
@@ -51,7 +51,7 @@ def main() -> None:
         )  # fmt: skip
         annotate("verify", store)
 
-    say("4. A look at them")
+    say("4. Inspection")
     annotate("inspect", stores["val"])
     annotate("inspect", stores["val"], "--images", images / "val", "-o", sheet, "--count", 8)
     annotate("inspect", stores["val"], "--images", images / "val", "--html", OUT / "report.html")
@@ -70,8 +70,8 @@ def main() -> None:
     (OUT / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     say("Measured in this run")
     print(
-        f"{crop_accuracy:.3f}  annotator: of single digits that it never saw, so many are named right\n"
-        f"{right / cells:.3f}  label truth: of {cells:,} label cells inside a digit of val, so many name that digit\n"
+        f"{crop_accuracy:.3f}  annotator: fraction of unseen single digits that it names\n"
+        f"{right / cells:.3f}  label truth: fraction of {cells:,} label cells inside digits that name the digit\n"
         + "".join(
             f"{value:.3f}  student with {name}: accuracy on val, one seed\n" for name, value in accuracies.items()
         )

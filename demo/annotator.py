@@ -1,4 +1,4 @@
-"""Who labels the pictures? A small timm network that has learnt what single digits look like.
+"""Who labels the pictures? A small timm network that was trained on single digits.
 
 It is trained on 32-pixel crops that hold one digit, or none; where there is none its target is flat. It never sees a
 scene, as an ImageNet network never sees the pictures of another collection.
@@ -27,8 +27,8 @@ STEPS, BATCH = 600, 128
 def crops(rng: np.random.Generator, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Fresh training crops: uint8 [count, CROP, CROP, 3] and target float32 [count, classes], each row summing to 1.
 
-    Height and width of a digit are drawn each for itself, so that digits are seen stretched, as squashing a 4:3 picture
-    to a square stretches them, and more than that.
+    Height and width of a digit are drawn independently, so that digits are stretched at least as much as squashing a
+    4:3 picture to a square stretches them.
     """
     classes = len(scenes.CLASS_NAMES)
     pixels = np.empty((count, CROP, CROP, 3), np.uint8)
@@ -43,7 +43,7 @@ def crops(rng: np.random.Generator, split: str, count: int) -> tuple[np.ndarray,
                 round(SMALLEST * (LARGEST / SMALLEST) ** rng.random() * factor) for factor in (stretch, 1 / stretch)
             ]
             start = [(CANVAS - side) // 2 for side in sides]
-            # Anywhere in the window where it fits, and where it does not, the window anywhere in the digit.
+            # A digit that fits is anywhere in the window; of a larger one, the window shows any part.
             window = [
                 int(at + rng.integers(min(0, side - CROP), max(0, side - CROP) + 1))
                 for at, side in zip(start, sides, strict=True)
@@ -59,10 +59,10 @@ def train(path: Path, seed: int = 0, steps: int = STEPS, scale: float = 1.0) -> 
     """Train the annotator, save it as safetensors with its class names; return its accuracy on val scans, in [0, 1].
 
     Args:
-        path: of the file.
-        seed: of its first weights and its crops.
-        steps: of training.
-        scale: by how much its crops are enlarged, for an annotator of larger pictures.
+        path: the file to write.
+        seed: of the first weights and the crops.
+        steps: number of optimizer steps.
+        scale: factor by which crops are enlarged, for an annotator of larger pictures.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

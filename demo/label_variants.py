@@ -1,6 +1,6 @@
-"""What does a student learn from, where the labels are what is studied? Stores made of one another, by one change each.
+"""Which property of labels matters to a student? Stores derived from one another, by one change each.
 
-A variant has the rows of its origin, and its pictures.
+A variant has the same rows and pictures as its origin.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Change = Callable[[LabelMap], LabelMap]
 
 
 def truncated(k: int) -> Change:
-    """The k best classes alone."""
+    """Only the k best classes."""
     return lambda labels: replace(labels, classes=labels.classes[..., :k], scores=labels.scores[..., :k])
 
 
@@ -46,7 +46,7 @@ def coarsened(bits: int) -> Change:
 
 
 def averaged(grid: tuple[int, int]) -> Change:
-    """Another grid over the whole picture: each of its cells has the mean of what it covers."""
+    """Another grid over the whole picture: each cell has the mean of the cells that it covers."""
 
     def change(labels: LabelMap) -> LabelMap:
         count, classes = len(labels), labels.k
@@ -61,7 +61,7 @@ def averaged(grid: tuple[int, int]) -> Change:
 
 
 def write(origin: Path, address: Path, changes: Sequence[Change]) -> None:
-    """Write a variant of a finished store, whole or not at all. One that is there is left as it is."""
+    """Write a variant of a finished store, atomically. An existing one is left unchanged."""
     if address.exists():
         return
     store, unfinished = open_store(origin), address.with_suffix(".unfinished")

@@ -1,10 +1,10 @@
-"""What do the pictures show? Scanned digits on photographs, with the truth of every pixel beside them.
+"""What do the pictures show? Scanned digits on photographs, with the truth of every pixel in a file beside them.
 
-    data/images/train/<class>/<number>.jpg     what everyone reads: a class-folder tree of JPEG files
-    data/truth/train/<class>/<number>.png      what only the judge reads: the digit on each pixel, or BACKGROUND
+    data/images/train/<class>/<number>.jpg     input of all programs: a class-folder tree of JPEG files
+    data/truth/train/<class>/<number>.png      read by the evaluation alone: the digit on each pixel, or BACKGROUND
 
-The digits are the 1,797 scans of scikit-learn's `load_digits`, the photographs its two sample images; both ship
-inside the package. Every picture is a pure function of (seed, split, number). Its class is that of its largest digit.
+The digits are the 1,797 scans of scikit-learn's `load_digits`, the photographs its two sample images; both are
+part of the package. Every picture is a pure function of (seed, split, number). Its class is that of its largest digit.
 No scan is used in both splits.
 """
 
@@ -70,7 +70,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def draw(canvas: np.ndarray, ink: np.ndarray, rows: slice, columns: slice) -> tuple[slice, slice]:
-    """Lay one scan over rows and columns of the canvas, in place; return the rows and columns that its ink spans."""
+    """Draw one scan over rows and columns of the canvas, in place; return the rows and columns that its ink spans."""
     region = canvas[rows, columns]
     alpha = Image.fromarray(ink).resize(region.shape[1::-1], Image.Resampling.BICUBIC)
     opacity = np.clip(np.asarray(alpha), 0, 1)
@@ -83,7 +83,7 @@ def draw(canvas: np.ndarray, ink: np.ndarray, rows: slice, columns: slice) -> tu
 
 
 def scene(seed: int, split: str, number: int) -> Scene:
-    """The picture of this number: 1 to 4 digits of different sizes, none on top of another."""
+    """The picture of this number: 1 to 4 digits of different sizes that do not overlap."""
     rng = np.random.default_rng([seed, list(SPLITS).index(split), number])
     height, width = SIDES[::-1] if rng.random() < 0.5 else SIDES
     canvas = background(rng, height, width)
@@ -94,7 +94,7 @@ def scene(seed: int, split: str, number: int) -> Scene:
     sides = [largest, *rng.integers(_SMALLEST, largest - 5, rng.integers(0, 4)).tolist()]
     drawn = []
     for side in sides:
-        for _ in range(20):  # a small digit that finds no free place in 20 tries is left out; the first always does
+        for _ in range(20):  # a small digit is left out after 20 tries without a free place; the first always finds one
             rows, columns = (slice(at, at + side) for at in rng.integers([height - side + 1, width - side + 1]))
             if not taken[rows, columns].any():
                 index = rng.integers(len(digits))
@@ -106,7 +106,7 @@ def scene(seed: int, split: str, number: int) -> Scene:
 
 
 def write(root: Path, seed: int = 0, splits: dict[str, int] = SPLITS) -> None:
-    """Write all pictures and their truth under root. Files that are there are written again with the same bytes."""
+    """Write all pictures and their truth under root. Existing files are written again with the same bytes."""
     for split, count in splits.items():
         for number in tqdm(range(count), desc=f"scenes {split}", unit=" pictures", disable=None):
             made = scene(seed, split, number)

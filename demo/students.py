@@ -1,4 +1,4 @@
-"""Who learns? Two small networks that answer for a picture and for each of its 6x6 tokens: an LV-ViT and a CNN."""
+"""Who learns? Two small networks that classify a picture and each of its 6x6 tokens: an LV-ViT and a CNN."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ STUDENTS: dict[str, Callable[[], Student]] = {"LV-ViT": lvvit, "CNN": ConvStuden
 
 
 def token_features(model: Student, pixels: torch.Tensor) -> torch.Tensor:
-    """What the head of the tokens sees, as a map: [b, WIDTH, 6, 6]."""
+    """The input of the tokens' head, as a map: [b, WIDTH, 6, 6]."""
     features = model.forward_features(pixels)
     if isinstance(model, ConvStudent):
         return features

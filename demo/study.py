@@ -1,9 +1,9 @@
-"""Which teaching helps, and which labels? `make study`: equal students, taught in different ways, seed by seed.
+"""Which targets help a student, and which labels? `make study`: equal students with different targets, seed by seed.
 
-    python -m demo.study                          run what has not been run, and write the report
+    python -m demo.study                          do all runs that are missing, and write the report
     python -m demo.study --report                 write the report from docs/study.json alone
 
-Each finished run is a line of OUT/runs.jsonl; what is there is not run again. Remove OUT to begin anew.
+Each finished run is a line of OUT/runs.jsonl and is not repeated. Remove OUT to start from the beginning.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 from tqdm import tqdm
 
 from annotate.images import FolderImages
-from annotate.recipe import Recipe
-from annotate.run import run as label
-from annotate.workers import LocalWorkers
+from annotate.jobs.run import run as label
+from annotate.jobs.workers import LocalWorkers
+from annotate.model.recipe import Recipe
 from demo import annotator, label_variants, scenes, study_report
 from demo.label_variants import Change, averaged, coarsened, truncated
 from demo.probe import probe, truths
@@ -38,11 +38,11 @@ OUT = Path("demo/out-study")
 DOCS = Path("docs")
 SEEDS = 5
 SPLITS = {"train": 4000, "val": 2000}
-PROBED = 2  # of so many training pictures one teaches the probe
+PROBED = 2  # the probe learns from one in so many training pictures
 
 
 class AnnotatorOf(NamedTuple):
-    """An annotator: steps of its training, and how much larger than the scenes its pictures are."""
+    """An annotator: its training steps, and by which factor its pictures are larger than the scenes."""
 
     steps: int
     scale: float = 1.0
@@ -57,7 +57,7 @@ ANNOTATORS = {
 
 
 class Labels(NamedTuple):
-    """Labels of the train split: whose they are, what was changed in them, in this order, and what they are held to."""
+    """Labels of the train split: their annotator, the changes made to them in order, and the labels to compare with."""
 
     annotator: str
     changes: tuple[Change, ...]
@@ -78,7 +78,7 @@ LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One student: who it is, how it is taught, on which labels, and its seed."""
+    """One student: its network, its teaching, its labels and its seed."""
 
     student: str
     teaching: str
@@ -87,7 +87,7 @@ class Run:
 
 
 def runs(seeds: int) -> Iterator[Run]:
-    """All runs: the teachings first, and seed by seed, so that what has been run is of all kinds."""
+    """All runs: the teachings first, and seed by seed, so that a part of them has all kinds."""
     for seed in range(seeds):
         for student in STUDENTS:
             for teaching in TEACHINGS:
@@ -99,11 +99,11 @@ def runs(seeds: int) -> Iterator[Run]:
 
 
 class Result(NamedTuple):
-    """What a student is worth, on val: parts of 1.
+    """The quality of a student on val, as fractions.
 
     accuracy:             by the class head
     accuracy_with_tokens: by its logits and half of the best token's, as LV-ViT answers
-    miou, pixel_accuracy: of the digit under each pixel, told from frozen features; see demo/probe.py
+    miou, pixel_accuracy: of the digit under each pixel, predicted from frozen features; see demo/probe.py
     """
 
     accuracy: float
@@ -113,7 +113,7 @@ class Result(NamedTuple):
 
 
 def learn(out: Path, run: Run, epochs: int) -> Result:
-    """Train one student, and judge it."""
+    """Train one student, and evaluate it."""
     store, teaching = out / file_of(run.labels), TEACHINGS[run.teaching]
     model = train(out / "images/train", store, teaching, run.seed, student=run.student, epochs=epochs)
     (seen, truth), (val, val_classes, val_truth) = _train_pixels(out), _val_pixels(out)
@@ -133,12 +133,12 @@ def _val_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def file_of(labels: str) -> Path:
-    """Where the store of these labels is, below the folder of the study."""
+    """The store of these labels, below the folder of the study."""
     return Path("labels", labels.replace(",", "").replace(" ", "-") + ".zarr")
 
 
 def make_annotator(out: Path, name: str, steps: int | None = None) -> dict[str, float]:
-    """Train an annotator and label the train split with it, all classes kept; give its accuracy on single digits."""
+    """Train an annotator and label the train split with it, keeping all classes; its accuracy on single digits."""
     torch.set_num_threads(1)
     checkpoint, figures = out / f"annotators/{name}.safetensors", out / f"annotators/{name}.json"
     kind = ANNOTATORS[name]
@@ -155,12 +155,12 @@ def make_annotator(out: Path, name: str, steps: int | None = None) -> dict[str, 
 
 
 def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = None) -> dict[str, Worth]:
-    """Pictures, annotators and all label stores; and for each store what it is worth.
+    """Make pictures, annotators and all label stores; the quality of each store.
 
     Args:
         out: the folder of the study.
         splits: pictures of each split.
-        steps: of every annotator, in place of their own.
+        steps: of every annotator, instead of their own.
     """
     (out / "annotators").mkdir(parents=True, exist_ok=True)
     (out / "labels").mkdir(exist_ok=True)
@@ -177,7 +177,7 @@ def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = 
 
 
 def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
-    """Run what has not been run, two at a time."""
+    """Do the runs that are missing, two at a time."""
     lines = out / "runs.jsonl"
     known = {run for run, _ in read_runs(lines)} if lines.exists() else set()
     left = [run for run in todo if run not in known]
@@ -189,19 +189,19 @@ def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
             for done in as_completed(running):
                 keep_run(lines, running[done], done.result())
                 bar.update()
-        finally:  # where one fails, the others are not begun
+        finally:  # where one fails, the others are not started
             pool.shutdown(cancel_futures=True)
 
 
 def keep_run(lines: Path, run: Run, result: Result) -> None:
-    """Write down a run that has ended."""
+    """Append a finished run."""
     line = asdict(run) | {name: round(value, 6) for name, value in result._asdict().items()}
     with lines.open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def read_runs(lines: Path) -> Iterator[tuple[Run, Result]]:
-    """What was run, and what came of it."""
+    """The finished runs and their results."""
     for line in lines.read_text().splitlines():
         values = json.loads(line)
         yield (
@@ -215,7 +215,7 @@ def _pool() -> ProcessPoolExecutor:
 
 
 def main() -> None:
-    """All of it, or the report alone."""
+    """Run the study and write its report, or the report alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="students of each kind (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
@@ -230,14 +230,14 @@ def main() -> None:
 
 
 def keep(path: Path, worth: dict[str, Worth], found: dict[Run, Result], asked: Sequence[Run]) -> None:
-    """Keep every figure that was found, in the order that it was asked for, a line for each student."""
+    """Write all figures as JSON, in the order of the runs, a line for each student."""
     labels = json.dumps({name: asdict(known) for name, known in worth.items()}, indent=1)
     lines = [json.dumps(asdict(run) | found[run]._asdict(), ensure_ascii=False) for run in asked]
     path.write_text(f'{{"labels": {labels},\n"runs": [\n' + ",\n".join(lines) + "\n]}\n")
 
 
 def report(kept: Path, page: Path, picture: Path) -> None:
-    """Write tables and picture of what was kept."""
+    """Write tables and picture from the JSON file."""
     values = json.loads(kept.read_text())
     accuracy, with_tokens, miou = (
         _by_kind(values["runs"], name) for name in ("accuracy", "accuracy_with_tokens", "miou")

@@ -1,7 +1,7 @@
-"""What did the study find, and how sure is it? Tables with intervals, and a picture of every single student.
+"""What did the study find, and how certain is it? Tables with intervals, and a picture of every student.
 
 Differences are paired by seed: students of one seed share first weights, pictures, crops and order. An interval is that
-of Student's t at 95 %. "Detectable" is the true difference that a test at the 5 % level would miss once in five times,
+of Student's t at 95 %. "Detectable" is the true difference that a test at the 5 % level would miss one time in five,
 (t_0.975 + t_0.8) · sd / √n, with the standard deviation that was found.
 """
 
@@ -17,6 +17,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from scipy.stats import t as students_t
+
+from demo.markdown import table
 
 BEGIN, END = (
     "<!-- what follows is written by `make study` -->\n",
@@ -70,10 +72,10 @@ Values = Mapping[tuple[str, str, str], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Of one kind of labels: parts of 1, and the labels that a student of these is compared with; None for no others.
+    """The quality of one kind of labels, as fractions, and the labels to compare their student with; None for none.
 
-    annotator_accuracy: on single digits that it never saw
-    label_truth:        of label cells inside a digit, how many name it
+    annotator_accuracy: on unseen single digits
+    label_truth:        fraction of label cells inside a digit that name it
     """
 
     annotator_accuracy: float
@@ -86,10 +88,10 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
 
     Args:
         accuracy: of the class head.
-        with_tokens: the same with half of the best token's logits.
+        with_tokens: with half of the best token's logits added.
         miou: of the digits under pixels.
-        worth: what labels are worth.
-        base: the labels that teachings are compared on.
+        worth: the quality of all labels.
+        base: the labels on which teachings are compared.
     """
     students, teachings = (_of(accuracy, place) for place in (0, 1))
     seeds = {len(values) for values in accuracy.values()}
@@ -114,7 +116,7 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
             ]
             for teaching in teachings
         ]  # fmt: skip
-        parts.append(_table(head, rows))
+        parts.append(table(head, rows))
     head = ["One question each", *(f"{who}: {what}" for what in ("accuracy", "mIoU") for who in students)]
     head += ["detectable, accuracy"]
     rows = []
@@ -126,7 +128,7 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
         ]
         detectable = " / ".join(f"{100 * each.detectable:.1f}" for each in found[: len(students)])
         rows.append([f"{question}: “{ours}” − “{theirs}”", *map(str, found), detectable])
-    parts.append(_table(head, rows))
+    parts.append(table(head, rows))
     who, teaching = _taught_other_labels(accuracy, base)
     head = [f"Labels ({who}, {teaching})", "annotator", "label truth", "accuracy", "mIoU", "accuracy, compared", "with"]
     rows = []
@@ -144,15 +146,15 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
                 known.against or "",
             ]
         )
-    parts.append(_table(head, rows))
+    parts.append(table(head, rows))
     return "\n".join(parts)
 
 
 def write(page: Path, text: str) -> None:
-    """Put the tables into their place on a page.
+    """Replace the tables between the two marks on a page.
 
     Raises:
-        ValueError: the page has no such place.
+        ValueError: the page lacks the marks.
     """
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -217,7 +219,7 @@ def _plain(axes: Axes) -> None:
 
 
 def _errors(values: Sequence[float] | np.ndarray, quantile: float) -> float:
-    """So many standard errors of the mean as Student's t has at the quantile."""
+    """The quantile of Student's t, in standard errors of the mean."""
     return float(students_t.ppf(quantile, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
 
 
@@ -236,8 +238,3 @@ def _spread(values: Sequence[float]) -> str:
 
 def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0 makes one zero of two
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What is a student told about a picture? Teachings differ in that alone: pictures, crops, order and steps are equal.
+"""What is a student taught about a picture? Teachings differ in targets alone: crops, order and steps are equal.
 
 `TEACHINGS` has those of `make study`. Where a token is taught, the loss is the paper's, with β = ½.
 """
@@ -24,9 +24,11 @@ from tqdm import tqdm
 from demo.students import CLASSES, SIZE, STUDENTS, TOKENS, Student
 from storage import LabelMap
 from tokenlabel import (
+    BLENDED,
     Crops,
     LabeledImages,
     Mixer,
+    Paper,
     TokenTargets,
     View,
     collate,
@@ -36,16 +38,19 @@ from tokenlabel import (
     token_targets,
     whole_view,
 )
-from tokenlabel.paper import Paper
+from tokenlabel.models import combined_logits
+from tokenlabel.targets.rule import Rule
 
 EPOCHS, BATCH, LEARNING_RATE = 8, 64, 1e-3  # at 3e-3 some seeds of the class-label student learn nothing
 
 
-class WholePicture(Paper):
-    """Distillation as it is without maps: whatever a crop shows, it is taught the label of its whole picture."""
+class WholePicture:
+    """Distillation without maps: whatever a crop shows, its target is the label of its whole picture."""
+
+    default_keep, reads_logits = CLASSES, False
 
     def targets(
-        self, labels: LabelMap, views: Sequence[object], tokens: tuple[int, int], *, class_count: int, keep: int = 8
+        self, labels: LabelMap, views: Sequence[object], tokens: tuple[int, int], *, class_count: int, keep: int
     ) -> TokenTargets:
         """The targets of whole pictures."""
         return token_targets(labels, [View.whole()] * len(views), tokens, keep=min(keep, class_count))
@@ -55,13 +60,13 @@ class WholePicture(Paper):
 class Teaching:
     """What is taught.
 
-    recipe:       how labels of a picture become targets of a crop; see `LabeledImages`
+    rule:         how labels of a picture become targets of a crop; see `LabeledImages`
     picture:      what the whole crop is taught: its "class", or the "annotator"'s label
     token_weight: the paper's β; 0 leaves tokens untaught
     mixtoken:     whether pictures of a batch swap tokens
     """
 
-    recipe: Literal["ours"] | Paper = "ours"
+    rule: Rule = BLENDED
     picture: Literal["class", "annotator"] = "annotator"
     token_weight: float = 0.5
     mixtoken: bool = False
@@ -96,18 +101,18 @@ def train(
     Args:
         images: the folder of the train split.
         store: its labels.
-        teaching: what it is told.
-        seed: of its first weights, and of the order and the crops of pictures.
+        teaching: which targets it gets.
+        seed: of the first weights, and of the order and the crops of pictures.
         student: one of STUDENTS.
         epochs: passes over the pictures.
         bar: the name on a progress bar; None for no bar.
-        line: where the bar stands.
+        line: the bar's line on the terminal.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = STUDENTS[student]().to(memory_format=torch.channels_last)
     pictures = ImageFolder(images, loader=_decoded)
-    # Digits are not mirrored: a mirrored digit is no digit.
+    # Not mirrored: a mirrored digit is not a digit.
     data = LabeledImages(
         pictures,
         store,
@@ -115,7 +120,7 @@ def train(
         augment=Crops(SIZE, partial(random_view, scale=(0.5, 1.0), mirror=0.0)),
         tokens=TOKENS,
         class_count=CLASSES,
-        recipe=teaching.recipe,
+        rule=teaching.rule,
         seed=seed,
     )
     order = torch.Generator().manual_seed(seed)
@@ -149,7 +154,7 @@ def train(
 
 @cache
 def _decoded(path: str) -> Image.Image:
-    """A picture; it is decoded once for all epochs and students of a process."""
+    """A picture, decoded once for all epochs and students of a process."""
     return default_loader(path)
 
 
@@ -161,17 +166,17 @@ def whole_pictures(images: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.inference_mode()
 def accuracy(model: Student, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[float, float]:
-    """The part of pictures whose class is named: by the class head, and with half of what the best token says."""
+    """Top-1 accuracy in [0, 1]: by the class head, and with half of the best token's logits added, as in LV-ViT."""
     of_class, of_both = 0, 0
     for some, right in zip(pixels.split(250), classes.split(250), strict=True):
         picture, tokens = model.logits(some)
         of_class += int((picture.argmax(1) == right).sum())
-        of_both += int(((picture + 0.5 * tokens.amax(1)).argmax(1) == right).sum())
+        of_both += int((combined_logits(picture, tokens).argmax(1) == right).sum())
     return of_class / len(classes), of_both / len(classes)
 
 
 def train_pair(out: Path, epochs: int = EPOCHS) -> dict[str, float]:
-    """The accuracy on val of the two students of `make demo`, which learn beside each other.
+    """The accuracy on val of the two students of `make demo`, which are trained in parallel.
 
     Args:
         out: the folder of the demo, with pictures and labels.

@@ -1,4 +1,4 @@
-"""Are the labels right? Held against the truth that nothing in training reads."""
+"""Are the labels right? Compared with the truth, which nothing in training reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage import Box, LabelStore
 
 
 def label_truth(store: LabelStore, truth: Path) -> tuple[int, int]:
-    """Of the label cells that lie wholly inside a digit: how many name that digit, and how many there are.
+    """The number of label cells inside a digit that name that digit, and the number of all cells inside a digit.
 
     Args:
         store: labels of a split of the scenes.
@@ -29,7 +29,7 @@ def label_truth(store: LabelStore, truth: Path) -> tuple[int, int]:
 
 
 def digit_of_cells(truth: Path, key: str, box: Box, grid: tuple[int, int]) -> np.ndarray:
-    """The digit that a label cell lies wholly inside of, or BACKGROUND: int [h, w].
+    """The digit that wholly contains a label cell, or BACKGROUND: int [h, w].
 
     Args:
         truth: the folder of the truth of the picture's split.

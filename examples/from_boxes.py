@@ -1,4 +1,4 @@
-"""How does a loader that cuts its own crops get labels? It says which box it cut and whether it mirrored. No torch."""
+"""How does a loader that cuts its own crops get labels? It reports its boxes and mirror flags. No torch."""
 
 import numpy as np
 from PIL import Image

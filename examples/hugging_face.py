@@ -1,4 +1,4 @@
-"""How does Hugging Face's Trainer take token labels? Through a column of keys, a collator and a loss of one's own."""
+"""How does Hugging Face's Trainer take token labels? Through a column of keys, a collator and a loss of our own."""
 
 import numpy as np
 import torch

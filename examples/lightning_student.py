@@ -1,4 +1,4 @@
-"""How does Lightning take token labels? As it takes any data set; only a new epoch has to be said."""
+"""How does Lightning take token labels? Like any data set; each epoch only has to be announced."""
 
 import torch
 from lightning import LightningModule, Trainer

@@ -1,4 +1,4 @@
-"""How is a CNN trained as in ReLabel (arXiv 2101.05022)? Each crop has one label: the mean of the map over the crop."""
+"""How is a CNN trained as in ReLabel (arXiv 2101.05022)? Each crop has one label, the mean of its part of the map."""
 
 import timm
 import torch

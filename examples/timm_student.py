@@ -1,10 +1,9 @@
-"""How does a timm network learn from tokens? With timm's transforms, loader, optimizer, schedule and EMA, as it is."""
+"""How does a timm network learn from tokens? With timm's transforms, loader, optimizer, schedule and EMA, unchanged."""
 
 from timm import create_model, data, optim, scheduler, utils
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import LabeledImages, collate, token_label_loss
-from tokenlabel.timm_bridge import Traced
+from tokenlabel import LabeledImages, Traced, collate, token_label_loss
 
 images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.zarr"
 augment = Traced(data.create_transform(64, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1", re_prob=0.25))

@@ -1,4 +1,4 @@
-"""How is a student trained on a store? Ten lines of plain PyTorch, on what `make demo` made."""
+"""How is a student trained on a store? Ten lines of plain PyTorch, on the output of `make demo`."""
 
 import torch
 from torch.utils.data import DataLoader

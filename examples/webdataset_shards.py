@@ -1,4 +1,4 @@
-"""How do WebDataset's shards meet their labels? By __key__ and extension, which make the member's name, and the key."""
+"""How are WebDataset's shards joined with their labels? __key__ and extension make the member's name: the key."""
 
 import shutil
 

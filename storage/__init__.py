@@ -1,10 +1,9 @@
-"""What is a label map, and how does it rest on disk? The contract between writers and readers.
+"""What is a label map, and how is it stored? The contract between writers and readers.
 
 Needs numpy and zarr, and knows neither networks nor training.
 """
 
 from storage.backends import create_store, find_store, open_store
-from storage.copying import Copied, copy
 from storage.errors import (
     DamageError,
     FormatError,
@@ -15,11 +14,12 @@ from storage.errors import (
     StoreError,
 )
 from storage.geometry import Box
-from storage.integrity import ShardReport, Verification, repair, verify
-from storage.labelmap import LabelMap
-from storage.progress import Progress
-from storage.publication import Publication, finalize
-from storage.record import Failure, Record
+from storage.labelmap import LabelMap, no_class
+from storage.operations.copying import Copied, copy
+from storage.operations.integrity import ShardReport, Verification, repair, verify
+from storage.operations.publication import Publication, finalize
+from storage.progress import Progress, Report
+from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
 from storage.status import Status
 from storage.store import LabelStore
@@ -31,6 +31,7 @@ __all__ = [
     "Failure",
     "FormatError",
     "KeyNotFoundError",
+    "KeyedFailure",
     "LabelMap",
     "LabelStore",
     "MismatchError",
@@ -39,6 +40,7 @@ __all__ = [
     "Progress",
     "Publication",
     "Record",
+    "Report",
     "Schema",
     "ShardReport",
     "Status",
@@ -48,6 +50,7 @@ __all__ = [
     "create_store",
     "finalize",
     "find_store",
+    "no_class",
     "open_store",
     "repair",
     "verify",

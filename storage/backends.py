@@ -1,74 +1,113 @@
-"""Which backend answers for an address? It is imported only when it is asked for."""
+"""Which backend answers for an address? It is imported only when it is needed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from storage.errors import StoreError
 from storage.schema import Schema
 from storage.store import LabelStore
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One backend.
+
+    name:     as errors name it
+    suffixes: with which the addresses end that it answers for
+    package:  of the backend, which has the functions `create(address, schema, keys, targets)`,
+              `open_existing(address, writable=...)` and `find(address)`; each returns a `Backend`, or `find` None
+              where a new store can be made
+    library:  that it needs, beyond what the project always installs
+    extra:    of the project, which installs that library
+    schemes:  of the addresses with :// that it can use
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    package: str
+    library: str | None = None
+    extra: str | None = None
+    schemes: bool = False
+
+
+# The first entry that has a suffix of the address. To add a backend is to add its folder, and a line here.
+_BACKENDS = (
+    _Entry(name="HDF5", suffixes=(".h5", ".hdf5"), package="storage.hdf5_backend", library="h5py", extra="hdf5"),
+    _Entry(name="Zarr", suffixes=("",), package="storage.zarr_backend", schemes=True),
+)
+
+
 def create_store(
     address: str | os.PathLike[str], schema: Schema, keys: Sequence[str], targets: Sequence[int] | None = None
 ) -> LabelStore:
-    """Make the store of these keys at this address, or open the equal one that is there, for writing.
+    """Make the store of these keys at this address, or open the equal one that exists there, for writing.
 
     Args:
-        address: a local folder, of HDF5 files if its name ends with .h5 or .hdf5, and else a Zarr v3 group.
+        address: a local folder, of HDF5 files if its name ends with .h5 or .hdf5, and otherwise a Zarr v3 group; or
+            s3://bucket/name, a Zarr v3 group.
         schema: what all label maps share.
-        keys: the key of each row. It may make them when it is asked: what is asked for are slices of a few tens of
-            thousands, one after the other, three or four times over.
+        keys: the key of each row. The sequence may make them on demand: it is asked for slices of a few tens of
+            thousands, one after another, three or four times in total.
         targets: the data set's own class of each row, or -1.
 
     Raises:
-        MismatchError: the store that is there has another schema or other keys; each difference is named.
-        StoreError: the address cannot be used, or the keys are no keys.
+        MismatchError: the store that exists there has another schema or other keys; each difference is named.
+        StoreError: the address cannot be used, or a key is not valid.
+
+    Examples:
+        >>> import tempfile
+        >>> schema = Schema(grid=(7, 7), k=5, class_count=1000, rows_per_shard=1024)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = create_store(f"{folder}/labels.zarr", schema, ["cat/1.jpg", "dog/2.jpg"], targets=[0, 1])
+        ...     len(store), store.pending()
+        (2, [range(0, 2)])
     """
-    text = os.fspath(address)
-    if _is_hdf5(text):
-        from storage import hdf5_creation
-
-        return hdf5_creation.create(text, schema, keys, targets)
-    from storage import zarr_creation
-
-    return zarr_creation.create(text, schema, keys, targets)
+    return LabelStore(_backend(os.fspath(address)).create(os.fspath(address), schema, keys, targets))
 
 
 def open_store(address: str | os.PathLike[str], *, writable: bool = False) -> LabelStore:
     """Open the store at this address.
 
+    Args:
+        address: of the store, see `create_store`.
+        writable: whether it may be changed.
+
     Raises:
-        NotAStoreError: nothing is there, or something else.
+        NotAStoreError: nothing exists there, or something else.
         FormatError: the store has a format that this version does not read.
+
+    Examples:
+        >>> import tempfile
+        >>> schema = Schema(grid=(7, 7), k=5, class_count=1000, rows_per_shard=1024)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = create_store(f"{folder}/labels.zarr", schema, ["cat/1.jpg", "dog/2.jpg"])
+        ...     open_store(f"{folder}/labels.zarr").find("dog/2.jpg")
+        1
     """
-    text = os.fspath(address)
-    if _is_hdf5(text):
-        from storage.hdf5_store import Hdf5Store
-
-        return Hdf5Store(text, writable=writable)
-    from storage.zarr_store import ZarrStore
-
-    return ZarrStore(text, writable=writable)
+    return LabelStore(_backend(os.fspath(address)).open_existing(os.fspath(address), writable=writable))
 
 
 def find_store(address: str | os.PathLike[str]) -> LabelStore | None:
     """The store at this address, for writing, or None where a new one can be made.
 
     Raises:
-        NotAStoreError: something else is there.
+        NotAStoreError: something else exists there.
         FormatError: the store has a format that this version does not read.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     find_store(f"{folder}/labels.zarr") is None
+        True
     """
-    text = os.fspath(address)
-    if _is_hdf5(text):
-        from storage import hdf5_creation
-
-        return hdf5_creation.find(text)
-    from storage import zarr_creation
-
-    return zarr_creation.find(text)
+    found = _backend(os.fspath(address)).find(os.fspath(address))
+    return None if found is None else LabelStore(found)
 
 
 def absolute(address: str | os.PathLike[str]) -> str:
@@ -77,16 +116,20 @@ def absolute(address: str | os.PathLike[str]) -> str:
     return text if "://" in text else os.path.abspath(text)
 
 
-def _is_hdf5(address: str) -> bool:
-    """Whether this is the path of an HDF5 store, which h5py is there to open.
+def _backend(address: str) -> Any:
+    """The package of the backend that answers for an address.
 
     Raises:
-        StoreError: it is, and h5py is not there, or it is in a bucket.
+        StoreError: it cannot use the address, or the library that it needs is not installed.
     """
-    if not address.rstrip("/").endswith((".h5", ".hdf5")):
-        return False
-    if "://" in address:
-        raise StoreError("an HDF5 store is a local folder; in a bucket, give a Zarr store: s3://bucket/labels.zarr")
-    if find_spec("h5py") is None:
-        raise StoreError(f"cannot use the store {address}: HDF5 stores need h5py: pip install 'tokenlabel[hdf5]'")
-    return True
+    entry = next(entry for entry in _BACKENDS if address.rstrip("/").endswith(entry.suffixes))
+    if "://" in address and not entry.schemes:
+        raise StoreError(
+            f"an {entry.name} store is a local folder; in a bucket, give a Zarr store: s3://bucket/labels.zarr"
+        )
+    if entry.library is not None and find_spec(entry.library) is None:
+        raise StoreError(
+            f"cannot use the store {address}: {entry.name} stores need {entry.library}: "
+            f"pip install 'tokenlabel[{entry.extra}]'"
+        )
+    return import_module(entry.package)

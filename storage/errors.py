@@ -1,4 +1,4 @@
-"""What can be wrong with a store? One base class to catch, and a child for each case that callers tell apart."""
+"""What can be wrong with a store? One base class to catch, and a subclass for each case that callers distinguish."""
 
 from __future__ import annotations
 
@@ -45,26 +45,34 @@ class MismatchError(StoreError):
 
 
 def no_store(address: str) -> NotAStoreError:
-    """Nothing is there to be opened."""
+    """No store exists at this address."""
     bucket = " (or no such bucket)" if "://" in address else ""
     return NotAStoreError(f"there is no store at {address}{bucket}; `annotate run IMAGES {address}` makes one")
 
 
 def a_file(address: str) -> NotAStoreError:
-    """A file is where a store's folder should be."""
+    """There is a file where a store's folder should be."""
     return NotAStoreError(f"{address} is a file, not a store of label maps; give another address")
 
 
 def not_empty(address: str) -> NotAStoreError:
-    """Other files are where a new store should be."""
+    """There are other files where a new store should be."""
     return NotAStoreError(f"{address} is not empty and not a store of label maps; give another address")
 
 
 def another(address: str, name: str) -> NotAStoreError:
-    """The object that would say what the store is says something else."""
-    return NotAStoreError(f"{address} is not a store of label maps, whatever its {name} is; give another address")
+    """The object that should describe the store describes something else."""
+    return NotAStoreError(f"{address} is not a store of label maps: its {name} is something else; give another address")
+
+
+def cannot_write(address: str, rows: range, why: str) -> StoreError:
+    """Writing a shard failed."""
+    return StoreError(
+        f"cannot write rows {rows.start} to {rows.stop} of {address}: {why}. Nothing is lost: "
+        "when the cause is fixed, the same command continues here."
+    )
 
 
 def opened_for_reading(address: str) -> StoreError:
-    """Something was to be written through a store that was opened for reading."""
+    """The store was opened for reading, and something was to be written."""
     return StoreError(f"cannot write to {address}: it was opened for reading")

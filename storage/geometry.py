@@ -1,4 +1,4 @@
-"""Where is a rectangle in a picture? A Box in unit image coordinates, the only way a rectangle is ever written."""
+"""Where is a rectangle in a picture? A Box in unit image coordinates, the only form in which rectangles are stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Box:
         ▼
         1
 
-    A box may reach beyond [0, 1]: a letterboxed picture is looked at together with its padding.
+    A box may reach beyond [0, 1]: a letterboxed picture is labelled together with its padding.
 
     Raises:
         ValueError: an edge is not finite, or the box has no area.
@@ -31,7 +31,7 @@ class Box:
     right: float
 
     def __post_init__(self) -> None:
-        """Refuse rectangles without area."""
+        """Check that the edges are finite and enclose an area."""
         if not all(map(math.isfinite, self.edges)):
             raise ValueError(f"the edges of a box must be finite numbers, not {self.edges}")
         if self.bottom <= self.top or self.right <= self.left:
@@ -63,16 +63,16 @@ class Box:
 
     @property
     def height(self) -> float:
-        """In parts of the picture's height."""
+        """As a fraction of the picture's height."""
         return self.bottom - self.top
 
     @property
     def width(self) -> float:
-        """In parts of the picture's width."""
+        """As a fraction of the picture's width."""
         return self.right - self.left
 
-    def place(self, inner: Box) -> Box:
-        """Where `inner`, given in unit coordinates of this box, lies in the picture: the crop of a crop."""
+    def to_outer(self, inner: Box) -> Box:
+        """Where `inner`, given in unit coordinates of this box, is in the picture: the crop of a crop."""
         return Box(
             self.top + inner.top * self.height,
             self.left + inner.left * self.width,
@@ -80,8 +80,8 @@ class Box:
             self.left + inner.right * self.width,
         )
 
-    def locate(self, outer: Box) -> Box:
-        """Where `outer`, given in picture coordinates, lies in unit coordinates of this box: the inverse of `place`."""
+    def to_inner(self, outer: Box) -> Box:
+        """Where `outer`, given in picture coordinates, is in unit coordinates of this box: undoes `to_outer`."""
         return Box(
             (outer.top - self.top) / self.height,
             (outer.left - self.left) / self.width,

@@ -1,4 +1,4 @@
-"""What does a store say of itself, before any row is read? Its header: one JSON object, sealed by its SHA-256."""
+"""What describes a store, before any row is read? Its header: one JSON object, sealed by its SHA-256."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Header:
 
     schema:         what all its label maps share
     rows:           how many pictures it has, labelled or not
-    keys_sha256:    over all keys in order, see `storage.keys.hash_keys`
-    key_salt:       of the digests in its key index, see `storage.key_index`
+    keys_sha256:    over all keys in order, see `storage.keys.key.hash_keys`
+    key_salt:       of the digests in its key index, see `storage.keys.key_index`
     targets_sha256: over the data set's own classes as little-endian int32
     """
 
@@ -34,6 +34,20 @@ class Header:
     keys_sha256: str
     key_salt: int
     targets_sha256: str
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards the rows form."""
+        return -(-self.rows // self.schema.rows_per_shard)
+
+    def shards(self) -> list[range]:
+        """The rows of each shard."""
+        return self.schema.shards(self.rows)
+
+    def rows_of(self, shard: int) -> range:
+        """The rows of one shard; `shards` makes a list of all."""
+        start = shard * self.schema.rows_per_shard
+        return range(start, min(start + self.schema.rows_per_shard, self.rows))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` gives an equal header back."""
@@ -60,7 +74,7 @@ class Header:
                 f"{FORMAT}. Install a tokenlabel that reads it."
             )
         if seal_of(values) != seal:
-            raise DamageError(f"the header of {address} is not the one that was written: its SHA-256 does not hold")
+            raise DamageError(f"the header of {address} is not the one that was written: its SHA-256 does not match")
         try:
             # What a later version has added may be ignored in this format.
             known = {field.name: values[field.name] for field in fields(cls) if field.name != "schema"}
@@ -80,8 +94,8 @@ class Header:
         )
 
 
-def targets_at_rest(targets: Sequence[int] | None, rows: int) -> NDArray[np.int32]:
-    """The data set's own class of each row as int32, -1 where there is none.
+def stored_targets(targets: Sequence[int] | None, rows: int) -> NDArray[np.int32]:
+    """The data set's own class of each row as int32, -1 where there is no class.
 
     Raises:
         StoreError: there are more or fewer than rows.

@@ -25,7 +25,14 @@ def class_dtype(class_count: int) -> np.dtype[np.unsignedinteger]:
 
 
 def no_class(dtype: np.dtype[np.unsignedinteger]) -> int:
-    """The id that stands for "no class": 65,535 for uint16, 4,294,967,295 for uint32."""
+    """The id that stands for "no class": the largest value of the type of class ids, uint16 or uint32.
+
+    Examples:
+        >>> no_class(np.dtype(np.uint16))
+        65535
+        >>> no_class(np.dtype(np.uint32))
+        4294967295
+    """
     return int(np.iinfo(dtype).max)
 
 
@@ -44,8 +51,8 @@ class LabelMap:
     kind:    "probability" or "logit".
 
     Raises:
-        ValueError: shapes that do not belong together, scores that are no probabilities, a label where the status
-            says that there is none.
+        ValueError: shapes that do not belong together, scores that are not probabilities, a label where the status
+            says that there is no label.
     """
 
     classes: NDArray[np.unsignedinteger]
@@ -56,7 +63,7 @@ class LabelMap:
     kind: ScoreKind = "probability"
 
     def __post_init__(self) -> None:
-        """Refuse what is no label map."""
+        """Check that the arrays belong together and hold a label map."""
         lead, grid = self.classes.shape[:-3], self.classes.shape[-3:]
         if self.classes.ndim < 3 or min(grid) < 1:
             raise ValueError(f"classes must have the axes [..., h, w, k], each at least 1, not {self.classes.shape}")
@@ -68,7 +75,7 @@ class LabelMap:
         if self.classes.dtype not in (np.uint16, np.uint32):
             raise ValueError(f"classes must be uint16 or uint32, not {self.classes.dtype}")
         if self.kind == "probability":
-            self._refuse_what_is_no_probability()
+            self._check_probabilities()
         elif np.isnan(self.scores).any():
             raise ValueError("logits must be numbers, but some are NaN")
         unlabelled = self.status != Status.LABELLED
@@ -77,7 +84,7 @@ class LabelMap:
         if np.isnan(self.boxes[~unlabelled]).any():
             raise ValueError("labelled rows must have a box")
 
-    def _refuse_what_is_no_probability(self) -> None:
+    def _check_probabilities(self) -> None:
         mass = self.scores.sum(-1)
         if not (self.scores.min(initial=0) >= 0 and mass.max(initial=0) <= 1 + _MASS_TOLERANCE):
             raise ValueError(
@@ -95,7 +102,7 @@ class LabelMap:
         status: NDArray[np.uint8],
         kind: ScoreKind,
     ) -> Self:
-        """A label map of values that were checked before they were written: looks at none of them again."""
+        """A label map of values that were checked before they were written. It does not check them again."""
         label = object.__new__(cls)
         _set_classes(label, classes)
         _set_scores(label, scores)
@@ -122,6 +129,15 @@ class LabelMap:
         """Labels of one shape as one, with a new first axis."""
         arrays = {name: np.stack([getattr(label, name) for label in labels]) for name in _ARRAYS}
         return cls(**arrays, kind=labels[0].kind)
+
+    def __repr__(self) -> str:
+        """The types and shapes of its arrays, not their values."""
+        arrays = (
+            f"{name} {array.dtype} {list(array.shape)}"
+            for name, array in (("classes", self.classes), ("scores", self.scores))
+        )
+        labelled, count = int((self.status == Status.LABELLED).sum()), self.status.size
+        return f"LabelMap({', '.join(arrays)}, {self.kind}, {labelled:,} of {count:,} labelled)"
 
     def __getitem__(self, index: object) -> LabelMap:
         """The labels at this index of the leading axes, as numpy indexes them."""

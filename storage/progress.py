@@ -1,14 +1,28 @@
-"""How far is work that takes long? What it reports after each shard."""
+"""How much of a long task is done? What it reports, and to whom."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: pictures accounted for, of how many, and how many of them have no label."""
+    """How much of the work over the rows of a store is done.
+
+    done:   pictures that are finished, with or without a label
+    total:  pictures that there are
+    failed: how many of those finished have no label
+    """
 
     done: int
     total: int
     failed: int
+
+
+Report = Callable[[Progress], object]
+"""What long work calls when it begins and after each shard, such as a progress bar's method."""
+
+
+def silent(progress: Progress) -> None:
+    """The report of work that nobody watches."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from storage.errors import DamageError
 from storage.status import Status
@@ -20,13 +20,34 @@ class Failure:
     reason: str
 
 
+class KeyedFailure(NamedTuple):
+    """A picture without a label, named by its key. A `Failure` in a commit record has its row instead.
+
+    key:    of the picture
+    status: in one word, see `Status.word`
+    reason: in words
+
+    Examples:
+        >>> KeyedFailure("cat/1.jpg", "missing", "there is no such file").to_json()
+        {'key': 'cat/1.jpg', 'status': 'missing', 'reason': 'there is no such file'}
+    """
+
+    key: str
+    status: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """Plain JSON values."""
+        return self._asdict()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """The commit record of one shard.
 
     start, stop: its rows
     labelled:    how many of them have a label
-    failures:    why each of the others has none
+    failures:    why each of the others has no label
     objects:     SHA-256 of every storage object of the shard, in hexadecimal, by its key in the store. A crc32c over
                  bytes that end with their own crc32c says nothing: it depends on their length alone
     run:         who wrote it, when, in which attempt, in how many seconds. The one part that two runs may differ in.
@@ -38,6 +59,10 @@ class Record:
     failures: tuple[Failure, ...] = ()
     objects: Mapping[str, str] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Its rows and how many have a label, without the failures one by one."""
+        return f"Record(rows {self.start} to {self.stop}, {self.labelled} labelled, {len(self.failures)} failed)"
 
     @property
     def rows(self) -> range:

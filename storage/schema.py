@@ -1,4 +1,4 @@
-"""What do all label maps of a store share? The Schema says so, checks itself, and tells how two of them differ."""
+"""What do all label maps of a store share? The Schema says so, checks itself, and says how two of them differ."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Schema:
     rows_per_shard: rows that are written, resumed and checked together
     scores:         the kind of scores: "probability", of a softmax over all classes, or "logit", as other tools wrote
                     them: bit-exact, but silent on all classes beyond the k
-    score_type:     how a score rests: "uint8" for probabilities, coded; "float16" or "float32" for logits
-    recipe:         everything that decides a label, as JSON; see annotate/recipe.py
+    score_type:     how a score is stored: "uint8" for probabilities, coded; "float16" or "float32" for logits
+    recipe:         everything that decides a label, as JSON; see annotate/model/recipe.py
     provenance:     what else is worth knowing, as JSON. The one field in which two equal schemas may differ.
 
     Raises:
@@ -48,7 +48,7 @@ class Schema:
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse fields out of range."""
+        """Check that each field is in its range."""
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid must be (rows, columns), each at least 1, not {self.grid}")
         if not 1 <= self.k <= self.class_count:
@@ -65,6 +65,14 @@ class Schema:
         except (TypeError, ValueError) as error:
             raise ValueError(f"names, recipe and provenance must be JSON in UTF-8: {error}") from error
 
+    def __repr__(self) -> str:
+        """What its labels look like, without names and recipe."""
+        h, w = self.grid
+        return (
+            f"Schema({h} x {w} x {self.k} of {self.class_count:,} classes, {self.scores} as {self.score_type}, "
+            f"{self.rows_per_shard:,} rows a shard)"
+        )
+
     @property
     def class_dtype(self) -> np.dtype[np.unsignedinteger]:
         """The type of class ids in this store."""
@@ -72,7 +80,7 @@ class Schema:
 
     @property
     def score_dtype(self) -> np.dtype[Any]:
-        """The type of scores as they rest."""
+        """The type of scores as stored."""
         return np.dtype(self.score_type)
 
     def shards(self, row_count: int) -> list[range]:

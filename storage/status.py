@@ -12,7 +12,7 @@ class Status(IntEnum):
     MISSING = 1  # the picture was listed, but its file is gone
     UNREADABLE = 2  # its bytes could not be read: permissions, input/output errors
     UNDECODABLE = 3  # its bytes are not a whole picture: empty, truncated, of another type
-    REFUSED = 4  # a picture that is not worth its danger: a decompression bomb
+    REFUSED = 4  # a picture that is too dangerous to decode: a decompression bomb
     PENDING = 255
 
     @property

@@ -1,29 +1,39 @@
-"""What do the tests work on? Small real things: JPEG files, a timm network, stores that were really written."""
+"""What do the tests work on? Small real things: JPEG files, a timm network, stores that were really written.
+
+What is expensive is made once for all processes of `pytest --numprocesses`; see `_made_once`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# One thread for each process, and those that it starts: the tests themselves run in parallel. Read by torch when it is
+# imported, and by BLAS and OpenMP.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 import timm
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 
 from annotate.images import FolderImages
-from annotate.job import one_thread
-from annotate.recipe import Recipe
-from annotate.run import run
-from annotate.workers import LocalWorkers
-from benchmarks.annotators import randomise
+from annotate.jobs.label_job import one_thread
+from annotate.jobs.run import run
+from annotate.jobs.workers import LocalWorkers
+from annotate.model.recipe import Recipe
+from benchmarks.annotate.families import randomise
 from demo import scenes
 from storage import LabelMap
 from storage.labelmap import no_class
 
 MODEL_KWARGS = {"output_stride": 8, "num_classes": 10}
+RAY = ("tests/annotate/cluster/", "tests/faults/", "tests/benchmarks/test_annotate.py")  # what starts Ray, mostly
 
 
 @pytest.fixture
@@ -33,23 +43,52 @@ def single_threaded() -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`, keep the tests of a file together, and all that start Ray, which come first.
+
+    A file's fixtures are then made once; and two clusters at once would be four workers on two cores.
+    """
+    ray = {item for item in items if item.nodeid.startswith(RAY)}
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            group = "ray" if item in ray else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item not in ray)  # stable: all else stays in its order
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder of this name that the first process to ask for it makes, and all processes of this run share."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder, finished = folder / name, folder / f"{name}.finished"
+    with FileLock(folder.with_suffix(".lock")):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def scene_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small draw of the demo's scenes: images/train, images/val and their truth."""
-    root = tmp_path_factory.mktemp("scenes")
-    scenes.write(root, splits={"train": 120, "val": 30})
-    return root
+    """A few of the demo's scenes: images/train, images/val and their truth. Do not change it; copy it."""
+    return _made_once(tmp_path_factory, "scenes", lambda root: scenes.write(root, splits={"train": 120, "val": 30}))
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network's weights as a file. It knows nothing, but it answers."""
-    torch.manual_seed(0)
-    model = randomise(timm.create_model("test_resnet", **MODEL_KWARGS))
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, path, metadata={"class_names": json.dumps(scenes.CLASS_NAMES)})
-    return path
+
+    def make(folder: Path) -> None:
+        torch.manual_seed(0)
+        model = randomise(timm.create_model("test_resnet", **MODEL_KWARGS))
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, folder / "random.safetensors", metadata={"class_names": json.dumps(scenes.CLASS_NAMES)})
+
+    return _made_once(tmp_path_factory, "weights", make) / "random.safetensors"
 
 
 @pytest.fixture(scope="session")
@@ -60,22 +99,26 @@ def recipe(checkpoint: Path) -> Recipe:
 @pytest.fixture(scope="session")
 def finished(scene_folder: Path, checkpoint: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished store of the val scenes. Do not change it; copy it."""
-    address = tmp_path_factory.mktemp("finished") / "labels.zarr"
-    source = FolderImages(scene_folder / "images" / "val")
-    run(source, str(address), recipe, LocalWorkers(), rows_per_shard=8)
-    return address
+
+    def make(folder: Path) -> None:
+        source = FolderImages(scene_folder / "images" / "val")
+        run(source, str(folder / "labels.zarr"), recipe, LocalWorkers(), rows_per_shard=8)
+
+    return _made_once(tmp_path_factory, "finished", make) / "labels.zarr"
 
 
 @pytest.fixture(scope="session")
 def small_demo(scene_folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what `make demo` leaves below demo/out, in small. Do not change it; copy it."""
-    root = tmp_path_factory.mktemp("small")
-    out = root / "demo" / "out"
-    shutil.copytree(scene_folder, out)
-    for split in scenes.SPLITS:
-        source = FolderImages(out / "images" / split)
-        run(source, str(out / f"labels-{split}.zarr"), recipe, LocalWorkers())
-    return root
+
+    def make(root: Path) -> None:
+        out = root / "demo" / "out"
+        shutil.copytree(scene_folder, out)
+        for split in scenes.SPLITS:
+            source = FolderImages(out / "images" / split)
+            run(source, str(out / f"labels-{split}.zarr"), recipe, LocalWorkers())
+
+    return _made_once(tmp_path_factory, "small", make)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Which labels do the tests write? Random ones that look like a network's. Imports no network, so that it is quick."""
+"""Which labels do the tests write? Random ones, peaked like a network's. Imports no network, so that it is quick."""
 
 from __future__ import annotations
 

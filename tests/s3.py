@@ -1,4 +1,4 @@
-"""Where does a test find a bucket? In a real server of the S3 protocol, on this machine, in a process of its own."""
+"""Where does a test find a bucket? In a real S3 server on this machine, in a process of its own."""
 
 from __future__ import annotations
 

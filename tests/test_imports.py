@@ -1,4 +1,4 @@
-"""Does what is not needed stay out? Asked of fresh interpreters."""
+"""Is nothing imported that is not needed? Tested in fresh interpreters."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def imported(statement: str) -> set[str]:
         ("import cli", HEAVY),
         ("import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass", HEAVY),
         ("import storage", {"annotate", "click", "h5py", "ray", "timm", "tokenlabel", "torch", "torchvision"}),
-        ("import storage.zarr_store", {"click", "h5py", "ray", "timm", "torch", "torchvision"}),
+        ("import storage.zarr_backend.backend", {"click", "h5py", "ray", "timm", "torch", "torchvision"}),
         ("import tokenlabel", {"annotate", "click", "h5py", "ray", "timm", "torch", "torchvision"}),
         ("import tokenlabel.dataset, tokenlabel.loss, tokenlabel.mixing", {"annotate", "click", "h5py", "ray", "timm"}),
         ("import annotate.inspect, annotate.images", {"ray", "timm", "tokenlabel", "torch"}),
-        ("import annotate.run", {"ray", "tokenlabel"}),
+        ("import annotate", HEAVY - {"annotate"}),
+        ("import annotate.jobs.run", {"ray", "tokenlabel"}),
     ],
 )
 def test_importing_brings_only_what_is_needed(statement: str, absent: set[str]) -> None:
@@ -63,13 +64,19 @@ for module in [*sys.modules]:
         del sys.modules[module]
 sys.modules.update(dict.fromkeys(others))  # what has None there cannot be imported, nor found
 assert {"timm", "ray", "numba", "click", "scipy"} <= others
-import tokenlabel.augment, tokenlabel.dataset, tokenlabel.loss, tokenlabel.mixing, tokenlabel.paper
-import tokenlabel.policies, tokenlabel.torchvision_bridge
+import tokenlabel.pipelines.crops, tokenlabel.dataset, tokenlabel.loss, tokenlabel.mixing.mixer
+import tokenlabel.targets.paper
+import tokenlabel.pipelines.policies
+from PIL import Image
+from torchvision import transforms as v1
+from torchvision.transforms import v2
 from storage import Status, open_store
-from tokenlabel import View, token_targets
+from tokenlabel import Traced, View, token_targets
 
 store = open_store("tests/golden/format-1.zarr")
 rows = [row for row, status in enumerate(store.column("status")) if status == Status.LABELLED]
+for transform in (v1.Compose([v1.RandomCrop(8), v1.ToTensor()]), v2.Compose([v2.RandomCrop(8), v2.ToImage()])):
+    assert Traced(transform)(Image.new("RGB", (9, 9)))[0].shape == (3, 8, 8)
 print(float(token_targets(store.read(rows), [View.whole()] * len(rows), (4, 4)).probabilities.sum()))
 """
 

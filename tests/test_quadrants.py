@@ -1,6 +1,6 @@
 """Does every token get the colour that it sees? Four coloured quadrants, from the file to the training target.
 
-The whole line is real: a picture file, a timm-style network that classifies colour, a store on disk, a crop of the
+The whole pipeline is real: a picture file, a timm-style network that classifies colour, a store on disk, a crop of the
 pixels, and the target that training would get. What a token sees is read from the training picture's own pixels.
 """
 
@@ -18,10 +18,10 @@ from torch import nn
 from torchvision.datasets import ImageFolder
 
 from annotate.images import FolderImages
-from annotate.network import Network
-from annotate.recipe import Recipe
-from annotate.run import run
-from annotate.workers import LocalWorkers
+from annotate.jobs.run import run
+from annotate.jobs.workers import LocalWorkers
+from annotate.model.network import Network
+from annotate.model.recipe import Recipe
 from storage import Box
 from tokenlabel import Crops, Example, LabeledImages, View, folder_keys
 

@@ -1,6 +1,6 @@
 """How do label maps become training targets? Crop-aware alignment, sparse targets, mixing, losses, students.
 
-What needs torch is imported when it is first used, so that `tokenlabel.from_boxes` works where there is none.
+What needs torch is imported when it is first used, so that `tokenlabel.from_boxes` works without torch.
 """
 
 from __future__ import annotations
@@ -8,49 +8,64 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tokenlabel.align import TokenScores, align
+from storage import open_store
 from tokenlabel.errors import LabelError
-from tokenlabel.sparse import SparseTargets, from_boxes, sparse_targets
-from tokenlabel.view import View, random_view
-from tokenlabel.warp import Warp
+from tokenlabel.geometry.view import View, random_view
+from tokenlabel.geometry.warp import Warp
+from tokenlabel.targets.align import TokenScores, align
+from tokenlabel.targets.reading import from_boxes, sparse_targets
+from tokenlabel.targets.sparse import SparseTargets
 
 if TYPE_CHECKING:
-    from tokenlabel.augment import Augmentation, Crops, normalised, seeded, whole_view
     from tokenlabel.dataset import Example, LabeledImages, collate, folder_keys
     from tokenlabel.loss import soft_cross_entropy, token_label_loss
-    from tokenlabel.mix import Mix
-    from tokenlabel.mixing import Mixer
-    from tokenlabel.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
-    from tokenlabel.targets import TokenTargets, token_targets
-    from tokenlabel.transforms import ResolveLabels
+    from tokenlabel.mixing.mix import Mix
+    from tokenlabel.mixing.mixer import Mixer
+    from tokenlabel.models import LVViT
+    from tokenlabel.pipelines.crops import Augmentation, Crops, normalised, seeded, whole_view
+    from tokenlabel.pipelines.label_tensor import LabelTensor, ResolveLabels
+    from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
+    from tokenlabel.pipelines.traced import Traced
+    from tokenlabel.targets.paper import Paper
+    from tokenlabel.targets.rule import BLENDED
+    from tokenlabel.targets.token_targets import TokenTargets, token_targets
 
 _NEED_TORCH = {
-    "augment": ("Augmentation", "Crops", "normalised", "seeded", "whole_view"),
     "dataset": ("Example", "LabeledImages", "collate", "folder_keys"),
     "loss": ("soft_cross_entropy", "token_label_loss"),
-    "mix": ("Mix",),
-    "mixing": ("Mixer",),
-    "policies": ("AutoAugment", "LabeledCompose", "RandAugment", "TrivialAugmentWide"),
-    "targets": ("TokenTargets", "token_targets"),
-    "transforms": ("ResolveLabels",),
+    "mixing.mix": ("Mix",),
+    "mixing.mixer": ("Mixer",),
+    "models": ("LVViT",),  # and timm
+    "pipelines.crops": ("Augmentation", "Crops", "normalised", "seeded", "whole_view"),
+    "pipelines.label_tensor": ("LabelTensor", "ResolveLabels"),
+    "pipelines.policies": ("AutoAugment", "LabeledCompose", "RandAugment", "TrivialAugmentWide"),
+    "pipelines.traced": ("Traced",),
+    "targets.paper": ("Paper",),
+    "targets.rule": ("BLENDED",),
+    "targets.token_targets": ("TokenTargets", "token_targets"),
 }
 _ROOM_OF = {name: room for room, names in _NEED_TORCH.items() for name in names}
 
 __all__ = [
+    "BLENDED",
     "Augmentation",
     "AutoAugment",
     "Crops",
     "Example",
+    "LVViT",
     "LabelError",
+    "LabelTensor",
     "LabeledCompose",
     "LabeledImages",
     "Mix",
     "Mixer",
+    "Paper",
     "RandAugment",
     "ResolveLabels",
     "SparseTargets",
     "TokenScores",
     "TokenTargets",
+    "Traced",
     "TrivialAugmentWide",
     "View",
     "Warp",
@@ -59,6 +74,7 @@ __all__ = [
     "folder_keys",
     "from_boxes",
     "normalised",
+    "open_store",
     "random_view",
     "seeded",
     "soft_cross_entropy",

@@ -10,24 +10,25 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 the field's own name
 
 from tokenlabel.errors import LabelError
-from tokenlabel.targets import TokenTargets
+from tokenlabel.targets.token_targets import TokenTargets
 
 SoftLabel = tuple[torch.Tensor, torch.Tensor]
-"""Classes int64 [b, m] and their probabilities float [b, m], as mixing makes them of class numbers."""
+"""Classes int64 [b, m] and their probabilities float [b, m], which mixing makes of class numbers."""
 
-# Logits looked at in one go: on a CPU what stays in its cache; on a GPU as much as is quick, and 256 MB of float32.
+# Logits processed at once: on a CPU as many as stay in its cache; on a GPU 256 MB of float32, which is fast.
 _AT_ONCE_CPU, _AT_ONCE_GPU = 1 << 20, 1 << 26
 
 
 def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with a target of which only some classes are named.
+    """Cross-entropy with a target that names only some classes.
 
         H(y, z) = − Σ_c y_c log softmax(z)_c
 
-    The probability that the named classes leave is spread evenly over all the others, as `TokenTargets` says. A class
+    The probability that the named classes leave is spread evenly over all other classes, as in `TokenTargets`. A class
     that is named more than once has the sum.
 
-    No tensor [..., C] is made but the gradient. Half-precision logits are summed in float32, without a copy of them.
+    The gradient is the only tensor [..., C] that it makes. Half-precision logits are summed in float32, without a
+    copy.
 
     Args:
         logits: [..., C].
@@ -38,7 +39,12 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
         [...], nats; float32, or float64 for float64 logits.
 
     Raises:
-        LabelError: probabilities that want a gradient.
+        LabelError: the probabilities require a gradient.
+
+    Example:
+        >>> logits = torch.zeros(1, 4)  # all four classes equally likely
+        >>> soft_cross_entropy(logits, torch.tensor([[2]]), torch.tensor([[0.7]]))  # log 4
+        tensor([1.3863])
     """
     if probabilities.requires_grad:
         raise LabelError("soft_cross_entropy gives no gradient to its targets; detach the probabilities")
@@ -83,7 +89,7 @@ class _SparseCrossEntropy(torch.autograd.Function):
             torch.softmax(z, -1, dtype=wide, out=part)
             part.mul_(g * (q.sum(-1) + logits.shape[-1] * u)[:, None]).sub_(g * u[:, None])
             part.scatter_add_(-1, c.long(), (-g * q).to(wide))
-            # What has no part in the loss gets no gradient, even where its logits are not finite.
+            # Rows without a part in the loss get no gradient, even where their logits are not finite.
             idle = g == 0
             if idle.is_cuda or torch.compiler.is_compiling() or idle.any():
                 part.masked_fill_(idle, 0)
@@ -92,7 +98,7 @@ class _SparseCrossEntropy(torch.autograd.Function):
 
 
 def _parts(lead: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Tensors that share their first `lead` axes, these as one axis, some rows at a time."""
+    """Tensors that share their first `lead` axes, flattened to one axis, some rows at a time."""
     flat = [tensor.reshape(-1, *tensor.shape[lead:]) for tensor in tensors]
     at_once = _AT_ONCE_GPU if flat[0].is_cuda or torch.compiler.is_compiling() else _AT_ONCE_CPU
     rows = max(1, at_once // flat[0].shape[-1])
@@ -111,20 +117,25 @@ def token_label_loss(
 
         L = H(y_cls, z_cls) + β · 1/N · Σ_i H(y_i, z_i)
 
-    Tokens that look outside the label map are left out of the mean, whatever their logits. Of no pictures, L is 0.
+    Tokens that look outside the label map are left out of the mean, whatever their logits. For an empty batch, L is 0.
 
     Args:
         picture_logits: [b, C].
         token_logits: [b, t, C], tokens row by row.
         targets: of the same b pictures and t tokens.
         label: int64 [b], the class of each picture, or what mixing made of it: the paper's y_cls. Without it, the
-            annotator's own label of the part of the picture that is shown takes its place, and no class label is used
-            at all.
+            annotator's label of the part that is shown is used instead, and no class label at all.
         token_weight: the paper's β.
 
     Raises:
         LabelError: the model has another number of tokens, or fewer classes than the annotator; labels of another form,
             or class numbers that the model does not have.
+
+    Example:
+        >>> classes, probabilities = torch.full((1, 5, 1), 2), torch.ones(1, 5, 1)
+        >>> targets = TokenTargets(classes, probabilities, torch.zeros(1, 5, dtype=torch.bool))
+        >>> token_label_loss(torch.zeros(1, 4), torch.zeros(1, 4, 4), targets)  # 1.5 log 4
+        tensor(2.0794)
     """
     b, t = token_logits.shape[:2]
     if targets.classes.shape[:2] != (b, 1 + t):
@@ -141,13 +152,13 @@ def token_label_loss(
         return (
             picture_logits.float().sum() + token_logits.float().sum()
         )  # 0, and what comes before still gets gradients
-    # On a GPU the question would wait for all work before it; there, gather stops at the first such class.
+    # On a GPU this check would wait for all work before it; there, gather fails at the first such class.
     if not token_logits.is_cuda:
         largest = int(torch.where(targets.probabilities > 0, targets.classes, 0).max())
         if largest >= token_logits.shape[-1]:
             raise LabelError(
-                f"the targets name class {largest}, the model has {token_logits.shape[-1]} classes; it needs as many "
-                "as the annotator"
+                f"the targets name class {largest}, but the model has {token_logits.shape[-1]} classes; it needs as "
+                "many as the annotator"
             )
     inside = ~targets.outside
     token = soft_cross_entropy(token_logits, targets.classes[:, 1:], targets.probabilities[:, 1:])
@@ -172,22 +183,22 @@ def _label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.
                 f"a soft label of {len(logits)} pictures is classes [{len(logits)}, m] and probabilities of the same "
                 f"shape, not {list(classes.shape)} and {list(probabilities.shape)}"
             )
-        _refuse_classes(classes[probabilities > 0] if not classes.is_cuda else classes, logits.shape[-1])
+        _check_classes(classes[probabilities > 0] if not classes.is_cuda else classes, logits.shape[-1])
         return soft_cross_entropy(logits, classes, probabilities).mean()
     if label.shape != logits.shape[:1] or label.is_floating_point():
         raise LabelError(
             f"label must hold the class numbers of {len(logits)} pictures, int64 [{len(logits)}], not {label.dtype} "
-            f"{list(label.shape)}. Where mixup has made a dense one of it, it has not mixed the targets of the tokens; "
-            "mix with tokenlabel.mixing, and give its (classes, probabilities)"
+            f"{list(label.shape)}. If mixup made a dense label of it, it did not mix the targets of the tokens; mix "
+            "with tokenlabel.Mixer, and give its (classes, probabilities)"
         )
-    _refuse_classes(label, logits.shape[-1])
+    _check_classes(label, logits.shape[-1])
     return F.cross_entropy(logits.float(), label.long())
 
 
-def _refuse_classes(label: torch.Tensor, class_count: int) -> None:
-    """Not asked on a GPU, where the question would wait for all work before it."""
+def _check_classes(label: torch.Tensor, class_count: int) -> None:
+    """Check class numbers; not on a GPU, where the check would wait for all work before it."""
     if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
         raise LabelError(
-            f"label holds classes {int(label.min())} to {int(label.max())}, of {class_count} that the model has; "
-            "pictures without a class have to be left out, or all be taught by the annotator alone (label=None)"
+            f"label holds class numbers {int(label.min())} to {int(label.max())}, but the model has {class_count} "
+            "classes; leave out pictures without a class, or teach all by the annotator alone (label=None)"
         )

@@ -1,7 +1,7 @@
-"""Where do pictures come from? Sources behind one protocol, picked by address."""
+"""Where do pictures come from? From sources behind one protocol, chosen by the address."""
 
 from annotate.images.address import by_key, open_images
-from annotate.images.folder import FolderImages, FolderReader
 from annotate.images.source import ImageSource, Picture, PictureReader
+from annotate.images.sources.folder import FolderImages, FolderReader
 
 __all__ = ["FolderImages", "FolderReader", "ImageSource", "Picture", "PictureReader", "by_key", "open_images"]

@@ -1,59 +1,93 @@
-"""Which kind of collection is at an address? Its file is imported only when it is asked for."""
+"""Which kind of collection is at an address? A table of all kinds; the file of a kind is imported only when needed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
 from annotate.errors import AnnotateError, PictureError
-from annotate.images.folder import FolderImages, FolderReader, holds_picture
-from annotate.images.names import is_parquet, is_picture, is_tar
 from annotate.images.source import ImageSource, Picture
+from annotate.images.sources.folder import FolderReader, holds_picture
+from annotate.images.suffixes import is_parquet, is_picture, is_tar
 from storage import Status
 
-Kind = Literal["folder", "tar", "parquet", "saved", "hdf5", "list"]
 
-_FILES: dict[str, Kind] = {".parquet": "parquet", ".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list", ".jsonl": "list"}
-_EXTRAS = {"h5py": "hdf5", "datasets": "images", "pyarrow": "images"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """One kind of collection, recognised by the names of files alone.
+
+    opener:   what opens it, given its address: "file:name" in annotate/images/sources
+    suffixes: a file with one of these suffixes is such a collection
+    marks:    a folder with all names of one of these sets is one, whatever else it holds
+    members:  a folder without pictures is one if it holds such files: what they are called, and how they are recognised
+    key_root: if keys are paths of picture files, the folder that they are relative to, given the address
+    packages: what it imports that may not be installed
+    extra:    the extra of this project that installs them
+    """
+
+    opener: str
+    suffixes: tuple[str, ...] = ()
+    marks: tuple[frozenset[str], ...] = ()
+    members: tuple[str, Callable[[str], bool]] | None = None
+    key_root: Callable[[Path], Path] | None = None
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+
+_FOLDER = _Kind(opener="folder:FolderImages", key_root=lambda path: path)
+_SAVED = (frozenset({"dataset_dict.json"}), frozenset({"dataset_info.json", "state.json"}))
+_ARROW = ("datasets", "pyarrow")
+_KINDS = (
+    _FOLDER,
+    _Kind(opener="tar:TarImages", suffixes=(".tar",), members=("tar files", is_tar)),
+    _Kind(
+        opener="parquet_table:parquet_images", suffixes=(".parquet",), members=("Parquet files", is_parquet),
+        packages=_ARROW, extra="images",
+    ),
+    _Kind(opener="arrow_table:saved_images", marks=_SAVED, packages=_ARROW, extra="images"),
+    _Kind(opener="hdf5:Hdf5Images", suffixes=(".h5", ".hdf5"), packages=("h5py",), extra="hdf5"),
+    _Kind(opener="list_file:ListedImages", suffixes=(".csv", ".jsonl"), key_root=lambda path: path.parent),
+)  # fmt: skip
+_STORES = ("store.h5", "zarr.json")  # at the top of a store of labels
 
 
 def open_images(address: str | os.PathLike[str]) -> ImageSource:
-    """The pictures at this address; docs/sources.md says what may be there.
+    """The pictures at this address; docs/sources.md describes what may be there.
 
     Args:
         address: a folder of pictures, of tar files or of Parquet files, or one that `datasets` has saved; or a file:
-            .tar, .parquet, .h5 or .hdf5, or a list of paths, .csv or .jsonl.
+            .tar, .parquet, .h5, .hdf5, or a list of paths, .csv or .jsonl.
 
     Raises:
-        AnnotateError: nothing of these is there, it cannot be used, or the package that reads it is missing.
+        AnnotateError: there is no such collection, it cannot be used, or the package that reads it is not installed.
+
+    With the two pictures images/a/picture.jpg and images/b/picture.jpg:
+
+    >>> from annotate import open_images
+    >>> source = open_images("images")
+    >>> list(source.keys), source.target_names
+    (['a/picture.jpg', 'b/picture.jpg'], ('a', 'b'))
     """
-    kind = _kind(_local(address))
-    try:
-        return _open(address, kind)
-    except ImportError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            raise
-        raise AnnotateError(
-            f"cannot read the pictures in {address} without {package}: pip install 'tokenlabel[{_EXTRAS[package]}]'"
-        ) from error
+    return _open(address, _kind(_local(address)))
 
 
 def by_key(address: str | os.PathLike[str]) -> Callable[[str], Picture]:
-    """What reads a few pictures at this address by their keys.
+    """A function that reads pictures at this address by their keys.
 
-    A folder is not listed for that, nor is a list read. Of the other kinds a table of all keys is made, once.
+    Where keys are paths of picture files, nothing is listed beforehand. For other collections a table of all keys is
+    made once.
 
     Raises:
-        AnnotateError: as `open_images` does. What is returned raises PictureError, with MISSING for an unknown key.
+        AnnotateError: as `open_images`. The function returned raises PictureError, with MISSING for an unknown key.
     """
     path = _local(address)
     kind = _kind(path)
-    if kind in ("folder", "list"):
-        return FolderReader(path if kind == "folder" else path.parent).read
-    source = open_images(path)
+    if kind.key_root is not None:
+        return FolderReader(kind.key_root(path)).read
+    source = _open(path, kind)
     rows = {key: row for row, key in enumerate(source.keys)}
 
     def read(key: str) -> Picture:
@@ -64,78 +98,66 @@ def by_key(address: str | os.PathLike[str]) -> Callable[[str], Picture]:
     return read
 
 
-def _open(address: str | os.PathLike[str], kind: Kind) -> ImageSource:
-    if kind == "tar":
-        from annotate.images.archive import TarImages
-
-        return TarImages(address)
-    if kind == "parquet":
-        from annotate.images.hub import HubImages
-        from annotate.images.parquet import ParquetTable
-
-        return HubImages(address, ParquetTable.at)
-    if kind == "saved":
-        from annotate.images.hub import HubImages
-        from annotate.images.saved import SavedTable
-
-        return HubImages(address, SavedTable.at)
-    if kind == "hdf5":
-        from annotate.images.hdf5 import Hdf5Images
-
-        return Hdf5Images(address)
-    if kind == "list":
-        from annotate.images.listed import ListedImages
-
-        return ListedImages(address)
-    return FolderImages(address)
+def _open(address: str | os.PathLike[str], kind: _Kind) -> ImageSource:
+    file, name = kind.opener.split(":")
+    try:
+        source: ImageSource = getattr(import_module(f"annotate.images.sources.{file}"), name)(address)
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in kind.packages:
+            raise
+        raise AnnotateError(
+            f"cannot read the pictures in {address} without {package}: pip install 'tokenlabel[{kind.extra}]'"
+        ) from error
+    return source
 
 
 def _local(address: str | os.PathLike[str]) -> Path:
-    """Where the pictures lie on this machine."""
+    """The absolute path of a collection on this machine."""
     if "://" in os.fspath(address):
         raise AnnotateError(
-            f"cannot read pictures from {address}: they are read from files of this machine. Copy or mount them"
+            f"cannot read pictures from {address}: pictures are read from local files. Copy or mount them"
         )
     path = Path(address).absolute()
     if not path.exists():
-        raise AnnotateError(f"there is no folder of pictures at {address}, and no file that holds some")
+        raise AnnotateError(f"there is no folder of pictures at {address}, nor a file that holds pictures")
     return path
 
 
-def _kind(path: Path) -> Kind:
-    """What the pictures lie in, by the names of files alone.
+def _kind(path: Path) -> _Kind:
+    """The kind of the collection at this path, by the names of files alone.
 
     Raises:
-        AnnotateError: no pictures can be in it, or two kinds of files that hold some.
+        AnnotateError: it holds no pictures, or files of two kinds.
     """
     if path.is_dir():
         return _kind_of_folder(path)
-    if is_tar(path.name):
-        return "tar"
-    if path.suffix.lower() in _FILES:
-        return _FILES[path.suffix.lower()]
+    for kind in _KINDS:
+        if path.suffix.lower() in kind.suffixes or (kind.members and kind.members[1](path.name)):
+            return kind
     if is_picture(path.name):
-        raise AnnotateError(f"{path} is a picture; give the folder that it lies in, or a list that names it")
+        raise AnnotateError(f"{path} is one picture; give the folder that holds it, or a list that names it")
+    suffixes = [suffix for kind in _KINDS for suffix in kind.suffixes]
     raise AnnotateError(
-        f"cannot tell what pictures are in {path}: a file is .tar, .parquet, .h5, .hdf5, or a list, .csv or .jsonl"
+        f"cannot tell what pictures are in {path}: a file is {', '.join(suffixes[:-1])} or {suffixes[-1]}"
     )
 
 
-def _kind_of_folder(path: Path) -> Kind:
+def _kind_of_folder(path: Path) -> _Kind:
     try:
         names = {name for name in os.listdir(path) if not name.startswith(".")}
     except OSError as error:
         raise AnnotateError(f"cannot list the folder {path}: {error.strerror}") from error
-    if "dataset_dict.json" in names or {"dataset_info.json", "state.json"} <= names:
-        return "saved"
-    tars = any(map(is_tar, names))
-    tables = any(map(is_parquet, names))
-    store = not names.isdisjoint(("store.h5", "zarr.json"))
-    # Beside pictures such a file is only one that is left out; looked for last, as it may take long.
-    if not (tars or tables or store) or holds_picture(path):
-        return "folder"
+    for kind in _KINDS:
+        if any(mark <= names for mark in kind.marks):
+            return kind
+    found = {kind.members[0]: kind for kind in _KINDS if kind.members and any(map(kind.members[1], names))}
+    store = not names.isdisjoint(_STORES)
+    # Beside pictures, such files are only left out. Pictures are looked for last, because this may take long.
+    if not (found or store) or holds_picture(path):
+        return _FOLDER
     if store:
-        raise AnnotateError(f"{path} is a store of labels, not of pictures; the pictures come first, then the store")
-    if tars and tables:
-        raise AnnotateError(f"{path} holds tar files and Parquet files; put each kind into a folder of its own")
-    return "tar" if tars else "parquet"
+        raise AnnotateError(f"{path} is a store of labels, not a collection of pictures; give the pictures first")
+    if len(found) > 1:
+        raise AnnotateError(f"{path} holds {' and '.join(found)}; put each kind into a folder of its own")
+    return next(iter(found.values()))

@@ -1,12 +1,12 @@
-"""Which keys may pictures have that lie in one file, and which do they get that have no name?"""
+"""Which keys are valid for pictures inside a file, and which keys do pictures without a name get?"""
 
 from __future__ import annotations
 
-from storage.keys import is_key
+from storage.keys.key import is_key
 
 
 def is_sound(key: str) -> bool:
-    """Whether the key is one of `storage.keys`, and can be written as UTF-8."""
+    """Whether the key is valid (see `storage.keys.key`) and can be encoded as UTF-8."""
     try:
         key.encode()
     except UnicodeEncodeError:
@@ -15,5 +15,5 @@ def is_sound(key: str) -> bool:
 
 
 def row_keys(count: int) -> list[str]:
-    """Keys for rows without a name: their numbers from 0, with nine digits, so that their order is that of the rows."""
+    """Keys for rows without a name: their numbers from 0, with nine digits, so that keys sort in the order of rows."""
     return [f"{row:09d}" for row in range(count)]

@@ -10,40 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 Picture: TypeAlias = bytes | NDArray[np.uint8]
-"""A picture before it is decoded: the bytes of its file, or pixels [H, W, 3] or [H, W] that were never in one."""
+"""A picture before it is decoded: the bytes of its file, or its pixels [H, W, 3] or [H, W]."""
 
 
 class PictureReader(Protocol):
-    """The part of a source that travels to workers: small, picklable, and knows no list of keys.
+    """The part of a source that is sent to workers: small, picklable, and without the list of keys.
 
-    It opens its file when it is first asked, in each process anew, also after a fork. Threads may share it.
+    It opens its file on first use in each process, also after a fork. Threads may share it.
     """
 
     @property
     def root(self) -> Path:
-        """The folder or file that all pictures lie in: while it is away, no picture is missing."""
+        """The folder or file that holds all pictures: while it is unavailable, no single picture counts as missing."""
         ...
 
     def read(self, handle: Any, /) -> Picture:
-        """One picture, as it is stored.
+        """One picture as it is stored.
 
         Args:
             handle: one of the source's `handles`.
 
         Raises:
-            PictureError: it cannot be had; with the status MISSING, UNREADABLE or REFUSED.
+            PictureError: it cannot be read; with the status MISSING, UNREADABLE or REFUSED.
         """
         ...
 
 
 class ImageSource(Protocol):
-    """Pictures in an order that never changes while the collection does not.
+    """Pictures in an order that stays the same as long as the collection does.
 
-    keys:         the name of each picture, unique, with / between its parts (see storage/keys.py)
-    handles:      what the reader reads each picture by; a slice is small, and picklable
-    targets:      the data set's own class of each, -1 where one has none, or None where none has
-    target_names: the names of those classes, in the order of their numbers, or None
-    left_out:     how many files or members the collection holds that are no pictures by their name
+    keys:         the key of each picture, unique, with / between its parts (see storage/keys/key.py)
+    handles:      for each picture, what the reader needs to read it; a slice is small and picklable
+    targets:      the data set's own class of each picture, -1 where one has none; None if no picture has one
+    target_names: the names of those classes in the order of their numbers, or None
+    left_out:     number of files or members in the collection whose names are not those of pictures
     """
 
     @property
@@ -63,5 +63,5 @@ class ImageSource(Protocol):
 
     @property
     def reader(self) -> PictureReader:
-        """What workers read with."""
+        """The reader that is sent to workers."""
         ...

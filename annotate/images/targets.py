@@ -1,4 +1,4 @@
-"""How do the labels that come with pictures become numbers? Numbers stay, names are numbered in their sorted order."""
+"""How do the labels of a data set become class numbers? Numbers stay; names are numbered in sorted order."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _LARGEST = 2**31 - 1  # a store keeps targets as int32
 
 
 def as_targets(
-    labels: Sequence[int | str | None], place: Callable[[int], str], names: tuple[str, ...] | None = None
+    labels: Sequence[int | str | None], position: Callable[[int], str], names: tuple[str, ...] | None = None
 ) -> tuple[list[int] | None, tuple[str, ...] | None]:
-    """The class number of each picture, -1 where it has none, and the names of the classes.
+    """The class number of each picture, -1 where it has no label, and the names of the classes.
 
     Args:
-        labels: of each picture, in order: all numbers, or all names; None where there is no label.
-        place: says where the label of a picture stands, for errors.
-        names: of the classes, where labels are numbers that have names.
+        labels: the label of each picture in order, all numbers or all names; None where there is no label.
+        position: describes where the label of a row was found, for errors.
+        names: the names of the classes, if labels are numbers with names.
 
     Returns:
-        The numbers, or None where no picture has a label; and the names, or None where there are none.
+        The numbers, or None if no picture has a label; and the names, or None if classes have no names.
 
     Raises:
-        AnnotateError: a label is neither a whole number nor a name, both occur, or a number cannot be that of a class.
+        AnnotateError: a label is neither a whole number nor a name, both occur, or a number is out of range.
     """
     kinds = {type(label) for label in labels if label is not None}
     if not kinds:
@@ -37,11 +37,11 @@ def as_targets(
     for row, label in enumerate(labels):
         if label is not None and type(label) is not int:
             raise AnnotateError(
-                f"{place(row)} has the label {label!r}; labels are whole numbers for all pictures, or names for all"
+                f"{position(row)} has the label {label!r}; labels are whole numbers for all pictures, or names for all"
             )
         targets.append(-1 if label is None else label)
         if not -1 <= targets[-1] <= largest:
             raise AnnotateError(
-                f"{place(row)} has the label {label}; classes here are 0 to {largest:,}, and -1 is none"
+                f"{position(row)} has the label {label}; classes here are 0 to {largest:,}, and -1 means no class"
             )
     return targets, names

@@ -1,11 +1,11 @@
-"""How does a person look at labels? As text and as pictures."""
+"""How does a person inspect labels? As figures, as images, and as pages for a browser."""
 
+from annotate.class_names import Names, read_names
 from annotate.inspect.audit import Audit, audit
-from annotate.inspect.choice import choose_rows
-from annotate.inspect.comparison import Comparison, compare, comparison_page, comparison_sheet
-from annotate.inspect.export import export
-from annotate.inspect.names import Names, read_names
-from annotate.inspect.report import report
+from annotate.inspect.comparison import Comparison, compare
+from annotate.inspect.comparison_page import comparison_page, comparison_sheet
+from annotate.inspect.report import report_page
+from annotate.inspect.selection import choose_rows
 from annotate.inspect.sheet import contact_sheet, strip_of
 from annotate.inspect.statistics import Statistics, describe, statistics
 from annotate.inspect.survey import Survey, areas, survey
@@ -26,10 +26,9 @@ __all__ = [
     "comparison_sheet",
     "contact_sheet",
     "describe",
-    "export",
     "half_blocks",
     "read_names",
-    "report",
+    "report_page",
     "statistics",
     "strip_of",
     "survey",

@@ -1,4 +1,4 @@
-"""Which pictures have a wrong class of their own, by their labels, and which classes does the annotator not know?"""
+"""Which pictures probably have a wrong class of their own, and which classes does the annotator not recognise?"""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from annotate.class_names import Names
 from annotate.errors import AnnotateError
-from annotate.inspect.names import Names
 from annotate.inspect.survey import Survey
-from annotate.printable import printable
+from annotate.text import printable
 from storage import LabelStore
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A picture whose label speaks against its own class.
+    """A picture whose label contradicts its own class.
 
-    own, label: its own class, and the one with the most probability by its label
-    area:       the part of its locations that are of the latter
-    doubt:      1 less the largest probability that its own class has anywhere, in [0, 1]
+    own:   its class in the data set
+    label: the most probable class of its label
+    area:  fraction of its locations where that class is best, in [0, 1]
+    doubt: 1 minus the largest probability of its own class at any location, in [0, 1]
     """
 
     key: str
@@ -31,15 +32,15 @@ class Suspect:
     doubt: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Audit:
     """What an audit found.
 
-    pictures: that could be judged
-    suspects: those whose label speaks most against their own class, the worst first
-    patterns: own class, label and number of suspects, where it happens more than once
-    flat:     classes whose locations are the least certain: name, mean confidence there, locations
-    unseen:   classes that pictures have, and that are best nowhere
+    pictures: number of labelled pictures with a class of their own that the annotator knows
+    suspects: the pictures whose label contradicts their own class most, the worst first
+    patterns: own class, label, and number of suspects, for pairs that occur more than once
+    flat:     the classes with the lowest confidence: name, mean confidence, locations where the class is best
+    unseen:   classes of pictures that are not best at any location
     """
 
     pictures: int
@@ -47,6 +48,10 @@ class Audit:
     patterns: tuple[tuple[str, str, int], ...]
     flat: tuple[tuple[str, float, int], ...]
     unseen: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """The numbers of what was found."""
+        return f"Audit({len(self.suspects):,} suspects of {self.pictures:,} pictures)"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -62,10 +67,8 @@ class Audit:
         }
 
     def describe(self, shown: int = 20) -> str:
-        """The worst, for a person."""
-        lines = [
-            f"of {self.pictures:,} pictures, the {len(self.suspects):,} whose label speaks most against their class:"
-        ]
+        """The findings as text; of the suspects at most `shown`."""
+        lines = [f"of {self.pictures:,} pictures, the {len(self.suspects):,} whose label contradicts their class most:"]
         for one in self.suspects[:shown]:
             lines.append(
                 f"  {printable(one.key)}: {printable(one.own)}, but {100 * one.area:.0f} % of it looks like "
@@ -74,43 +77,47 @@ class Audit:
         if len(self.suspects) > shown:
             lines.append(f"  … and {len(self.suspects) - shown:,} more; --json lists all")
         if self.patterns:
-            lines.append("the same again and again:")
+            lines.append("repeated confusions:")
             lines += [
                 f"  {count:,} pictures of {printable(own)} look like {printable(label)}"
                 for own, label, count in self.patterns[:10]
             ]
         if self.flat:
-            lines.append("the annotator is least sure of:")
+            lines.append("the annotator is least confident of:")
             lines += [
                 f"  {printable(name)}: mean confidence {value:.2f} over {count:,} locations"
                 for name, value, count in self.flat
             ]
         if self.unseen:
-            lines.append(f"best nowhere, though pictures have them: {', '.join(map(printable, self.unseen[:20]))}")
+            lines.append(
+                f"never the best class, though pictures have them: {', '.join(map(printable, self.unseen[:20]))}"
+            )
         return "\n".join(lines)
 
 
-def audit(store: LabelStore, found: Survey, names: Names, *, part: float = 0.04) -> Audit:
-    """The pictures to look at first.
+def audit(store: LabelStore, found: Survey, names: Names, *, fraction: float = 0.04) -> Audit:
+    """Find the pictures to check first.
 
     Args:
-        store, found, names: the labels, a survey of them, and their classes' names.
-        part: of the pictures that are listed.
+        store: the labels.
+        found: a survey of the store.
+        names: names of its classes.
+        fraction: fraction of the pictures to list, in [0, 1]; at least one picture is listed.
 
     Raises:
-        AnnotateError: the pictures have no classes of their own, or other ones than the annotator.
+        AnnotateError: nothing is labelled, or no picture has a class of its own that the annotator knows.
     """
     judged = np.flatnonzero(found.labelled & (found.targets >= 0))
     if not found.labelled.any():
         raise AnnotateError(f"cannot audit {store.address}: nothing is labelled yet")
     if not judged.size:
         raise AnnotateError(
-            f"cannot audit {store.address}: it has no classes of the pictures' own, or they have other names than the "
-            "annotator's; `annotate compare` holds two stores against each other"
+            f"cannot audit {store.address}: its pictures have no classes of their own, or these classes are named "
+            "differently from the annotator's; to compare two stores instead, use `annotate compare`"
         )
     others = judged[found.best[judged] != found.targets[judged]]
     order = np.argsort(-found.suspicion[others], kind="stable")
-    worst = others[order][: max(1, round(part * len(judged)))]
+    worst = others[order][: max(1, round(fraction * len(judged)))]
     suspects = tuple(
         Suspect(
             key=store.keys[row],

@@ -1,11 +1,8 @@
-"""How do two stores differ on the same pictures? Two annotators, two scales, before and after."""
+"""How do two stores differ on the same pictures? For example two annotators, two scales, or before and after."""
 
 from __future__ import annotations
 
-import base64
 import heapq
-import html
-import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,30 +10,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from annotate.class_names import Names
 from annotate.errors import AnnotateError
-from annotate.images.source import Picture
-from annotate.inspect.names import Names
-from annotate.inspect.sheet import contact_sheet
 from annotate.inspect.survey import labelled_batches, refuse_logits
-from annotate.printable import printable
-from storage import KeyNotFoundError, LabelMap, LabelStore
+from annotate.text import printable
+from storage import KeyNotFoundError, LabelMap, LabelStore, Progress
 
-_LEAST = 1e-6  # a probability that is coded as none
+_LEAST = 1e-6  # a smaller probability counts as this one: stored ones are rounded, and logarithms need more than 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
-    """How labels of B differ from those of A, over the pictures that both have.
+    """How the labels of store B differ from those of store A, over the pictures that are labelled in both.
 
-    pictures, missing: that both have labels of, and that only A has
-    agreement:  part of locations where both have the same best class
-    within:     for each rank r, the part of locations where A's best class is among B's r best
-    divergence: mean Kullback-Leibler divergence of B's distribution from A's at a location, nats; classes that neither
-                names are one
-    by_class:   name, agreement and locations, of the classes of A that B agrees with least
-    most:       pictures that differ most: key, divergence, agreement
+    pictures:   number of pictures labelled in both
+    missing:    number of pictures labelled in A only
+    agreement:  fraction of locations where both have the same best class
+    within:     for each rank r, the fraction of locations where A's best class is among B's r best
+    divergence: mean over locations of Σ p log(p / q), the Kullback-Leibler divergence of B's distribution q from A's p,
+                nats; all classes that A does not name count as one
+    by_class:   the classes of A with the least agreement: name, agreement, number of locations
+    most:       the pictures that differ most: key, divergence, agreement
     """
 
     pictures: int
@@ -46,6 +41,12 @@ class Comparison:
     divergence: float
     by_class: tuple[tuple[str, float, int], ...]
     most: tuple[tuple[str, float, float], ...]
+
+    def __repr__(self) -> str:
+        """The main figures."""
+        return (
+            f"Comparison({self.pictures:,} pictures, agreement={self.agreement:.3f}, divergence={self.divergence:.4f})"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -60,7 +61,7 @@ class Comparison:
         }
 
     def describe(self, shown: int = 10) -> str:
-        """The figures, for a person."""
+        """The figures as text; of classes and pictures at most `shown`."""
         lines = [
             f"{self.pictures:,} pictures are labelled in both"
             + (f", {self.missing:,} of the first have no label in the second" * bool(self.missing))
@@ -86,20 +87,22 @@ def compare(
     *,
     names: Names | None = None,
     most: int = 20,
-    report: Callable[[int], object] = lambda rows: None,
+    report: Callable[[Progress], object] = lambda progress: None,
 ) -> Comparison:
-    """Hold the labels of two stores against each other, location by location of the first one's grid.
+    """Compare the labels of two stores at each location of the first store's grid.
 
-    Where the second has another grid, or covers another part of the picture, its nearest location answers.
+    Pictures are matched by key. Where the second store has another grid, or covers another part of the picture, its
+    nearest location is compared.
 
     Args:
-        first, second: of the same classes.
-        names: of the classes; by default those of the first.
-        most: how many of the pictures that differ most are kept.
-        report: called after each shard of the first with its rows.
+        first: one store.
+        second: the other, of the same classes.
+        names: names of the classes; default: those of the first store.
+        most: number of pictures to keep, of those that differ most.
+        report: called after each shard of the first store.
 
     Raises:
-        AnnotateError: they are of other classes, or share no picture.
+        AnnotateError: the scores are logits, or the stores have different classes or no labelled picture in common.
     """
     refuse_logits(first)
     refuse_logits(second)
@@ -139,7 +142,9 @@ def compare(
             if len(worst) > most:
                 heapq.heappop(worst)
     if not pictures:
-        raise AnnotateError(f"{first.address} and {second.address} have no labelled picture in common, by their keys")
+        raise AnnotateError(
+            f"{first.address} and {second.address} have no labelled picture in common; pictures are matched by key"
+        )
     names = names or Names.of(first)
     seen = np.flatnonzero(of_class)
     order = seen[np.argsort(agreed_class[seen] / of_class[seen], kind="stable")]
@@ -151,43 +156,6 @@ def compare(
         divergence=max(0.0, divergence / cells),
         by_class=tuple((names[n], agreed_class[n] / of_class[n], int(of_class[n])) for n in order[:20].tolist()),
         most=tuple((first.keys[-row], value, part) for value, row, part in sorted(worst, reverse=True)),
-    )
-
-
-def comparison_sheet(
-    first: LabelStore,
-    second: LabelStore,
-    read: Callable[[str], Picture],
-    keys: list[str],
-    *,
-    names: Names | None = None,
-) -> Image.Image:
-    """The same pictures with the labels of both stores, one sheet above the other."""
-    sheets = [contact_sheet(store, read, [store.find(key) for key in keys], names=names) for store in (first, second)]
-    both = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), "white")
-    y = 0
-    for sheet in sheets:
-        both.paste(sheet, (0, y))
-        y += sheet.height
-    return both
-
-
-def comparison_page(found: Comparison, sheet: Image.Image, first: str, second: str) -> str:
-    """The figures and the pictures as one HTML file, without a script."""
-    file = io.BytesIO()
-    sheet.save(file, "PNG", optimize=True)
-    picture = base64.b64encode(file.getvalue()).decode()
-    text = html.escape(found.describe())
-    title = html.escape(f"{printable(first)} against {printable(second)}")
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">"
-        f"<title>{title}</title><style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;"
-        "max-width:1100px;margin:24px auto;padding:0 18px}pre{overflow-x:auto}img{max-width:100%;background:#fff}"
-        f"</style><h1>{title}</h1><pre>{text}</pre>"
-        "<p>The pictures that differ most: first the labels of the first store, then those of the second.</p>"
-        f'<img alt="Pictures with the labels of both stores" src="data:image/png;base64,{picture}"></html>'
     )
 
 
@@ -211,7 +179,7 @@ def _refuse_other_classes(first: LabelStore, second: LabelStore) -> None:
 
 
 def _on_the_grid_of(mine: LabelMap, theirs: LabelMap) -> LabelMap:
-    """Their labels at the middles of my locations, each from the nearest location."""
+    """Their labels at the centres of my locations, each from the nearest location."""
     if mine.grid == theirs.grid and np.array_equal(mine.boxes, theirs.boxes):
         return theirs
     (h, w), (rows, columns) = mine.grid, theirs.grid
@@ -226,7 +194,7 @@ def _on_the_grid_of(mine: LabelMap, theirs: LabelMap) -> LabelMap:
 
 
 def _divergence(mine: LabelMap, theirs: LabelMap) -> NDArray[np.float64]:
-    """Σ p log (p / q) at each location, over the classes that A names, and all others as one: float64 [n, h, w]."""
+    """Σ p log(p / q) at each location, over the classes that A names and all others as one: float64 [n, h, w]."""
     p = mine.scores.astype(np.float64)
     same = (mine.classes[..., :, None] == theirs.classes[..., None, :]) & (p > 0)[..., None]
     q = (same * theirs.scores[..., None, :]).sum(-1)

@@ -1,4 +1,4 @@
-"""What does the picture of a row look like? It is the one that was labelled, or there is a reason why not."""
+"""Which picture belongs to a label? The one that was labelled, or a failure that says why it cannot be shown."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from annotate.decode import decode
 from annotate.errors import PictureError
+from annotate.images.decode import decode
 from annotate.images.source import Picture
 from storage import LabelMap, LabelStore, Status
 
 
 def picture_of(store: LabelStore, row: int, label: LabelMap, read: Callable[[str], Picture]) -> Image.Image:
-    """The picture that a label is of.
+    """The picture that a label describes.
 
     Args:
-        store: of the label.
-        row: of the label.
-        label: of this one picture.
-        read: gives a picture by its key.
+        store: the store that holds the label.
+        row: the label's row in it.
+        label: the label of this one picture.
+        read: returns a picture by its key.
 
     Raises:
-        PictureError: it cannot be had, or is not as large as the one that was labelled.
+        PictureError: it cannot be read, or its size differs from that of the picture that was labelled.
     """
     picture = Image.fromarray(decode(read(store.keys[row]), exif=store.schema.recipe.get("exif", "ignore")))
     if label.sizes.all() and (picture.height, picture.width) != tuple(label.sizes.tolist()):

@@ -1,4 +1,4 @@
-"""How do labels look in a browser? One file that needs no network: a gallery, each picture with its label, figures."""
+"""What do labels look like in a browser? One file that loads nothing: a gallery, pictures with labels, and figures."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from typing import Any
 
 import numpy as np
 
+from annotate.class_names import Names
 from annotate.errors import PictureError
 from annotate.images.source import Picture
-from annotate.inspect.names import Names
+from annotate.inspect.palette import colour_of
 from annotate.inspect.picture import picture_of
-from annotate.inspect.sheet import PALETTE
 from annotate.inspect.statistics import describe, statistics
 from annotate.inspect.survey import Survey, refuse_logits
-from annotate.recipe import annotator_of
-from storage import LabelMap, LabelStore
+from annotate.model.recipe import annotator_of
+from storage import LabelMap, LabelStore, Progress
 
-_SIDE, _QUALITY = 480, 82  # of the pictures in the file: pixels of the longer side, and JPEG's
-_CLASSES, _MATRIX = 40, 12  # of the figures
+_SIDE, _QUALITY = 480, 82  # of the pictures in the file: longer side in pixels, JPEG quality
+_CLASSES, _MATRIX = 40, 12  # classes among the figures, and in the matrix
 
 
-def report(
+def report_page(
     store: LabelStore,
     found: Survey,
     rows: Sequence[int],
     read: Callable[[str], Picture] | None,
     *,
     names: Names | None = None,
-    told: Callable[[int], object] = lambda pictures: None,
+    report: Callable[[Progress], object] = lambda progress: None,
 ) -> str:
-    """The HTML text. Everything in it is data, and nothing of it is run: names and keys come from anywhere.
+    """The report as the text of one HTML file.
+
+    Names and keys come from anywhere, so the page holds them as data: no part of them is run or read as HTML.
 
     Args:
         store: the labels.
-        found: a survey of it.
-        rows: labelled ones, whose pictures are shown in this order.
-        read: gives a picture by its key; without it the labels are shown without pictures.
-        names: of the classes; by default those of the store.
-        told: called with each picture that is done.
+        found: a survey of the store.
+        rows: labelled rows, whose pictures are shown in this order.
+        read: returns a picture by its key; without it the labels are shown without pictures.
+        names: names of the classes; default: those of the store.
+        report: called after each picture.
 
     Raises:
         AnnotateError: the scores are logits.
@@ -56,8 +58,8 @@ def report(
         for n, (image, why) in enumerate(
             pool.map(lambda row, n: _image(store, row, labels[n], read), rows, range(len(rows)))
         ):
-            shown.append(_picture(store.keys[rows[n]], rows[n], labels[n], found, image, why))
-            told(1)
+            shown.append(_entry(store.keys[rows[n]], rows[n], labels[n], found, image, why))
+            report(Progress(n + 1, len(rows), sum(not picture["image"] for picture in shown)))
     seen = {*np.unique(labels.classes[labels.scores > 0]).tolist()}
     seen |= {p["own"] for p in shown if p["own"] is not None} | {p["best"] for p in shown}
     chosen = np.argsort(-found.cells, kind="stable")[:_CLASSES].tolist()
@@ -74,7 +76,7 @@ def report(
         "grid": list(store.schema.grid),
         "k": store.schema.k,
         "names": {number: names[number] for number in sorted(seen)},
-        "colours": {number: list(PALETTE[number % len(PALETTE)]) for number in sorted(seen)},
+        "colours": {number: list(colour_of(number)) for number in sorted(seen)},
         "filter_classes": sorted({p["best"] for p in shown} | {p["own"] for p in shown if p["own"] is not None}),
         "pictures": shown,
         "statistics": {
@@ -87,16 +89,16 @@ def report(
             "matrix": matrix,
         },
     }  # fmt: skip
-    # Within a script element, only "</script" and "<!--" end what is data.
+    # Inside a script element, only "</script" and "<!--" can end the data.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     template = files("annotate.inspect").joinpath("report.html").read_text(encoding="utf-8")
     return template.replace("/*DATA*/", text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _image(store: LabelStore, row: int, label: LabelMap, read: Callable[[str], Picture] | None) -> tuple[str, str]:
-    """A picture as a small JPEG in base64, or nothing and the reason why."""
+    """A picture as a small JPEG in base64, and \"\"; or \"\" and the reason why there is none."""
     if read is None:
-        return "", "the pictures were not given"
+        return "", "the report was made without its pictures"
     try:
         picture = picture_of(store, row, label, read)
     except PictureError as error:
@@ -108,7 +110,7 @@ def _image(store: LabelStore, row: int, label: LabelMap, read: Callable[[str], P
     return base64.b64encode(file.getvalue()).decode(), ""
 
 
-def _picture(key: str, row: int, label: LabelMap, found: Survey, image: str, why: str) -> dict[str, Any]:
+def _entry(key: str, row: int, label: LabelMap, found: Survey, image: str, why: str) -> dict[str, Any]:
     own = int(found.targets[row])
     doubt = float(found.doubt[row])
     height, width = label.sizes.tolist()
@@ -130,7 +132,7 @@ def _picture(key: str, row: int, label: LabelMap, found: Survey, image: str, why
 
 
 def _matrix(found: Survey) -> dict[str, Any] | None:
-    """How many pictures of the classes that are confused most are labelled as which of them."""
+    """The classes that are confused most, and how many pictures of each have which label; or None."""
     judged = found.labelled & (found.targets >= 0)
     if not judged.any():
         return None
@@ -138,11 +140,11 @@ def _matrix(found: Survey) -> dict[str, Any] | None:
     for (own, _), count in found.confused.items():
         errors[own] = errors.get(own, 0) + count
     classes = sorted(sorted(errors, key=lambda c: -errors[c])[:_MATRIX])
-    place = {number: n for n, number in enumerate(classes)}
+    index = {number: n for n, number in enumerate(classes)}
     counts = [[0] * len(classes) for _ in classes]
     for (own, other), count in found.confused.items():
-        if own in place and other in place:
-            counts[place[own]][place[other]] += count
-    for number, n in place.items():
+        if own in index and other in index:
+            counts[index[own]][index[other]] += count
+    for number, n in index.items():
         counts[n][n] = int((judged & (found.targets == number) & (found.best == number)).sum())
     return {"classes": classes, "counts": counts} if classes else None

@@ -1,4 +1,4 @@
-"""What do the labels of a store look like in figures? A text for a person, from one pass over the shards."""
+"""What are the labels of a store like in figures? A summary of a survey, as values and as text."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotate.inspect.names import Names
+from annotate.class_names import Names
 from annotate.inspect.survey import Survey
-from annotate.printable import printable
-from annotate.recipe import annotator_of, networks_of
-from storage import LabelStore, Status
+from annotate.model.recipe import annotator_of, networks_of
+from annotate.text import printable
+from storage import KeyedFailure, LabelStore, Status
 
-_SHOWN = 5  # pictures without a label
+_SHOWN = 5  # pictures without a label that are named
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Statistics:
     """Figures over all labelled pictures of a store.
 
-    pictures:   rows of the store
-    labelled:   rows with a label
-    unlabelled: how many other rows there are of each status, "pending" among them
-    covered:    the mean part of a picture that its label covers
-    confidence: mean probability of the best class of a location
-    remainder:  mean probability that the k classes leave
-    entropy:    mean entropy of a location over its k classes and the remainder, nats
-    agreement:  how often the class with the most probability over all locations is the data set's own, or None where
-                the two do not share class names
-    confused:   the data set's own class, the label's, and how many pictures, where they differ most often
-    top_classes: the classes that are best at most locations, with their part of all locations
-    failures:   the first pictures without a label: key, status, reason
+    pictures:    number of rows of the store
+    labelled:    number of rows with a label
+    unlabelled:  number of rows by status for all other rows, "pending" included
+    covered:     mean fraction of a picture that its label covers
+    confidence:  mean probability of the best class of a location
+    remainder:   mean probability outside the k classes of a location
+    entropy:     mean entropy of a location over its k classes and the remainder, nats
+    agreement:   fraction of pictures whose most probable class over all locations is the data set's own, or None where
+                 the two do not share class names
+    confused:    the most frequent differences: the data set's own class, the label's class, number of pictures
+    top_classes: the classes that are best at most locations, each with its fraction of all locations
+    failures:    the first pictures without a label: key, status, reason
     """
 
     pictures: int
@@ -47,7 +47,11 @@ class Statistics:
     agreement: float | None
     confused: tuple[tuple[str, str, int], ...]
     top_classes: tuple[tuple[str, float], ...]
-    failures: tuple[tuple[str, str, str], ...]
+    failures: tuple[KeyedFailure, ...]
+
+    def __repr__(self) -> str:
+        """The main figures."""
+        return f"Statistics({self.labelled:,} of {self.pictures:,} pictures labelled, confidence={self.confidence:.3f})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -62,12 +66,12 @@ class Statistics:
             "agreement": self.agreement,
             "confused": [{"own": own, "label": label, "pictures": count} for own, label, count in self.confused],
             "top_classes": [{"class": name, "part": part} for name, part in self.top_classes],
-            "failures": [{"key": key, "status": status, "reason": why} for key, status, why in self.failures],
+            "failures": [failure.to_json() for failure in self.failures],
         }
 
 
 def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
-    """The figures of a survey."""
+    """The figures of a survey of this store."""
     cells = int(found.cells.sum())
 
     def mean(values: NDArray[np.float32]) -> float:
@@ -92,14 +96,14 @@ def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
     )
 
 
-def _failures(store: LabelStore) -> Iterator[tuple[str, str, str]]:
+def _failures(store: LabelStore) -> Iterator[KeyedFailure]:
     for _, record in store.records():
         for failure in record.failures if record else ():
-            yield store.keys[failure.row], failure.status.word, failure.reason
+            yield KeyedFailure(store.keys[failure.row], failure.status.word, failure.reason)
 
 
 def describe(store: LabelStore, figures: Statistics) -> str:
-    """The figures as text, a line for each question."""
+    """The figures as text, one line for each; docs/inspect.md explains them."""
     schema, recipe = store.schema, store.schema.recipe
     rows = [
         ("pictures", f"{figures.pictures:,}, of which {figures.labelled:,} are labelled"),
@@ -109,9 +113,12 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             f"{schema.grid[0]} x {schema.grid[1]} locations, the {schema.k} best of {schema.class_count} classes",
         ),
         *_annotators(store),
-        ("looks at", _looks_at(recipe)),
+        ("input shows", _fitting(recipe)),
         *([("", f"{100 * figures.covered:.0f} % of a picture is covered by its label")] if figures.labelled else []),
-        ("dense head", f"{schema.provenance.get('head', 'not recorded')}: mean over locations against its own answer"),
+        (
+            "dense head",
+            f"{schema.provenance.get('head', 'not recorded')}: mean over locations against the network's answer",
+        ),
     ]
     if figures.labelled:
         rows += [
@@ -123,11 +130,11 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             rows.append(
                 (
                     "agreement",
-                    f"{figures.agreement:.3f}   of pictures: the likeliest class overall is the data set's own",
+                    f"{figures.agreement:.3f}   of pictures: the most probable class overall is the data set's own",
                 )
             )
         for n, (own, label, count) in enumerate(figures.confused):
-            text = f"{count:,} pictures of {printable(own)} are labelled {printable(label)} for the most part"
+            text = f"{count:,} pictures of {printable(own)} are mostly labelled {printable(label)}"
             rows.append(("confused" if n == 0 else "", text))
         width = max(len(printable(name)) for name, _ in figures.top_classes)
         longest = figures.top_classes[0][1]
@@ -137,12 +144,12 @@ def describe(store: LabelStore, figures: Statistics) -> str:
     for n, (key, word, why) in enumerate(figures.failures):
         rows.append(("no label" if n == 0 else "", f"{printable(key)}: {word}, {printable(why)}"))
     if figures.unlabelled.get("pending"):
-        rows.append(("unfinished", "these are the figures of what is finished; `annotate run` goes on"))
+        rows.append(("unfinished", "these figures cover the finished shards only; `annotate run` continues"))
     return "\n".join(f"{name:11} {printable(text)}" for name, text in rows)
 
 
 def _annotators(store: LabelStore) -> list[tuple[str, str]]:
-    """A line for each network: its name, its weights and its input."""
+    """One line for each network: its name, weights and input size."""
     networks = networks_of(store.schema.recipe) or [{"model": annotator_of(store.schema.recipe)}]
     known = store.schema.provenance.get("networks")
     origins = known if isinstance(known, list | tuple) and len(known) == len(networks) else [{}] * len(networks)
@@ -161,7 +168,7 @@ def _size(size: Any) -> str:
     return f"{size[0]} x {size[1]} pixels" if known else "not recorded"
 
 
-def _looks_at(recipe: Mapping[str, Any]) -> str:
+def _fitting(recipe: Mapping[str, Any]) -> str:
     mode = str(recipe.get("preprocess", "not recorded"))
     fitted = {
         "squash": "the whole picture, squashed to the input's shape",
@@ -171,5 +178,5 @@ def _looks_at(recipe: Mapping[str, Any]) -> str:
     scales = recipe.get("scales")
     scales = [scale for scale in scales if isinstance(scale, int | float)] if isinstance(scales, list | tuple) else []
     more = [f"at {', '.join(f'{scale:g}' for scale in scales)} times the input"] if len(scales) > 1 else []
-    more += ["mirrored, too"] if recipe.get("flip") else []
+    more += ["also mirrored"] if recipe.get("flip") else []
     return "; ".join([fitted, *more])

@@ -1,4 +1,4 @@
-"""What do the labels of a store say, picture by picture and class by class? One pass over its shards answers all."""
+"""What do the labels of a store say, by picture and by class? One pass over its shards collects it all."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError
-from storage import LabelMap, LabelStore, Status
+from storage import LabelMap, LabelStore, Progress, Status
 
 BINS = 20  # of the histograms
-_AT_ONCE = 4 << 20  # numbers of a dense table of pictures and classes
+_AT_ONCE = 4 << 20  # entries of a dense table of pictures and classes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Survey:
-    """What was found, with n rows in the store, C classes, and locations as the label grid has them.
+    """What was found in a store of n rows and C classes; a location is a cell of the label grid.
 
-    labelled:    bool [n], rows that have a label; all else of the others is 0
+    labelled:    bool [n], rows that have a label; for other rows the values below are 0, or NaN in own and peak
     confidence:  float32 [n], mean probability of a location's best class
     entropy:     float32 [n], mean entropy of a location over its k classes and the remainder, nats
-    remainder:   float32 [n], mean probability that the k classes leave
-    best:        int32 [n], the picture's class: the one with the most probability over all locations
+    remainder:   float32 [n], mean probability outside the k classes of a location
+    best:        int32 [n], the picture's class: the most probable one over all locations
     mass:        float32 [n], its mean probability over all locations
-    area:        float32 [n], the part of all locations where it is the best class
-    own:         float32 [n], mean probability of the data set's own class; NaN where there is none to compare
+    area:        float32 [n], fraction of locations where it is the best class
+    own:         float32 [n], mean probability of the data set's own class; NaN where it is unknown
     peak:        float32 [n], its largest probability at any location; NaN likewise
-    targets:     int32 [n], the data set's own classes, -1 where there is none to compare
-    statuses:    rows of each status, the pending ones among them
-    covered:     the mean part of a picture that its label covers
-    cells:       int64 [C], locations where a class is best
+    targets:     int32 [n], the data set's own classes, -1 where unknown
+    statuses:    number of rows by status, pending ones included
+    covered:     mean fraction of a picture that its label covers
+    cells:       int64 [C], number of locations where a class is best
     class_confidence, class_entropy: float64 [C], means over the locations where a class is best
-    confidences, entropies: int64 [BINS], locations by confidence in [0, 1], and by entropy in [0, log of k + 1]
-    confused:    how many pictures of one class (their own) are another's by their label: (own, label) -> pictures
+    confidences, entropies: int64 [BINS], histograms of locations: confidence in [0, 1], entropy in [0, log(k + 1)]
+    confused:    number of pictures whose label has another class than their own: (own, label) -> pictures
     """
 
     labelled: NDArray[np.bool_]
@@ -59,48 +59,53 @@ class Survey:
     entropies: NDArray[np.int64]
     confused: Counter[tuple[int, int]] = field(default_factory=Counter)
 
+    def __repr__(self) -> str:
+        """The numbers of pictures and classes, without the arrays."""
+        labelled = int(self.labelled.sum())
+        return f"Survey({labelled:,} of {len(self.labelled):,} pictures labelled, {len(self.cells):,} classes)"
+
     @property
     def agreement(self) -> float | None:
-        """How often the picture's class is the data set's own; None where there is nothing to compare."""
+        """Fraction of pictures whose class by the label is the data set's own; None if no own class is known."""
         judged = self.labelled & (self.targets >= 0)
         return float((self.best == self.targets)[judged].mean()) if judged.any() else None
 
     @property
     def doubt(self) -> NDArray[np.float32]:
-        """How much a label speaks against the picture's own class: float32 [n] in [0, 1], NaN where nothing is known.
+        """How much a label contradicts the picture's own class: float32 [n] in [0, 1], NaN where that class is unknown.
 
-        1 where no location is of its own class in the least, 0 where one is sure of it. What else a picture shows does
-        not matter: many show more than one thing.
+        1 where the class has no probability at any location, 0 where one location is certain of it. Other classes in
+        the picture do not matter, because many pictures show more than one thing.
         """
         return 1 - self.peak
 
     @property
     def suspicion(self) -> NDArray[np.float64]:
-        """What puts the most doubtful first, and among equals those whose label is surest of another class."""
+        """A sort key float64 [n]: doubt first; among equals, the probability of another class by the label."""
         return self.doubt + 1e-3 * np.where(self.best == self.targets, -1, self.mass).astype(np.float64)
 
 
 def refuse_logits(store: LabelStore) -> None:
-    """Refuse a store whose scores are no probabilities, for what is shown are probabilities.
+    """Check that the scores of a store are probabilities.
 
     Raises:
         AnnotateError: they are logits.
     """
     if store.schema.scores != "probability":
         raise AnnotateError(
-            f"cannot show {store.address}: its scores are logits, as another tool wrote them, and say nothing of the "
-            "classes beyond the k; status, verify and convert work on it"
+            f"cannot show {store.address}: its scores are logits of another tool, not probabilities, and say "
+            "nothing of the classes that are not stored; status, verify and convert work on it"
         )
 
 
 def own_classes(store: LabelStore) -> NDArray[np.int32]:
-    """The data set's own class of each row as a class of the annotator, by its name: int32 [n], -1 where it has none.
+    """The data set's own class of each row as a class of the annotator, matched by name: int32 [n], -1 if unmatched.
 
-    A name that several classes have is none. Where the annotator knows ImageNet's 1,000 classes, folders may have the
-    names of their synsets: n01440764.
+    A name that several classes share matches none of them. If the annotator knows ImageNet's 1,000 classes, the data
+    set may name its classes by their synsets, for example n01440764.
     """
     names, own = store.schema.class_names or (), store.schema.target_names or ()
-    if names and names == own:  # number by number, though two may have one name
+    if names and names == own:  # then numbers match, even where two classes share a name
         return store.targets
     times = Counter(names)
     number = {name: n for n, name in enumerate(names) if times[name] == 1}
@@ -108,27 +113,27 @@ def own_classes(store: LabelStore) -> NDArray[np.int32]:
         number = {name: n for n, name in enumerate(synsets)}
     numbers = np.array([*(number.get(name, -1) for name in own), -1], np.int32)
     known = np.where(store.targets < len(own), store.targets, -1)
-    found: NDArray[np.int32] = numbers[known]  # -1 is the last
+    found: NDArray[np.int32] = numbers[known]  # index -1, the last entry, is -1
     return found
 
 
 def _synsets() -> list[str]:
-    """ImageNet's 1,000 synsets in the order of its classes, as timm has them. Loading timm itself would take long."""
+    """ImageNet's 1,000 synsets in the order of its classes, from timm's data file: importing timm takes seconds."""
     spec = find_spec("timm")
     file = Path(str(spec.origin)).parent / "data/_info/imagenet_synsets.txt" if spec else Path()
     return file.read_text().split() if file.is_file() else []
 
 
-def survey(store: LabelStore, *, report: Callable[[int], object] = lambda rows: None) -> Survey:
-    """Read every committed shard once. Memory grows with the rows by some 40 bytes each, and not with their labels.
+def survey(store: LabelStore, *, report: Callable[[Progress], object] = lambda progress: None) -> Survey:
+    """Read every committed shard once. Memory grows by about 40 bytes a row, and does not depend on the labels' size.
 
     Args:
-        store: of probabilities.
-        report: called after each shard with its rows.
+        store: a store of probabilities.
+        report: called after each shard.
 
     Raises:
-        AnnotateError: the scores are no probabilities.
-        DamageError: a shard is not what was written.
+        AnnotateError: the scores are logits.
+        DamageError: a shard differs from what was written.
     """
     refuse_logits(store)
     n, count, k = len(store), store.schema.class_count, store.schema.k
@@ -186,9 +191,9 @@ def survey(store: LabelStore, *, report: Callable[[int], object] = lambda rows: 
 
 
 def areas(
-    store: LabelStore, number: int, *, report: Callable[[int], object] = lambda rows: None
+    store: LabelStore, number: int, *, report: Callable[[Progress], object] = lambda progress: None
 ) -> NDArray[np.float32]:
-    """The part of each picture's locations where this class is best: float32 [n], 0 without a label."""
+    """Fraction of each picture's locations where this class is best: float32 [n] in [0, 1], 0 without a label."""
     refuse_logits(store)
     found = np.zeros(len(store), np.float32)
     for rows, labels in labelled_batches(store, Counter(), report):
@@ -198,15 +203,15 @@ def areas(
 
 
 def labelled_batches(
-    store: LabelStore, statuses: Counter[int], report: Callable[[int], object]
+    store: LabelStore, statuses: Counter[int], report: Callable[[Progress], object]
 ) -> Iterator[tuple[NDArray[np.int64], LabelMap]]:
-    """The labelled rows of each shard and their labels, some at a time; counts the others by their status."""
+    """The labelled rows and their labels, in batches of limited size; counts all rows by status in `statuses`."""
     step = max(1, _AT_ONCE // store.schema.class_count)
     for shard in range(store.shard_count):
         rows = store.rows_of(shard)
         if store.record(shard) is None:
             statuses[Status.PENDING] += len(rows)
-            report(len(rows))
+            report(_progress(rows.stop, len(store), statuses))
             continue
         for start in range(rows.start, rows.stop, step):
             some = np.arange(start, min(start + step, rows.stop))
@@ -215,8 +220,13 @@ def labelled_batches(
             kept = labels.status == Status.LABELLED
             if kept.any():
                 yield some[kept], labels[kept]
-        store.let_go(shard)  # else a store of some gigabytes would be mapped as a whole in the end
-        report(len(rows))
+        store.backend.release(shard)  # otherwise all of a large store would stay mapped into memory
+        report(_progress(rows.stop, len(store), statuses))
+
+
+def _progress(done: int, total: int, statuses: Counter[int]) -> Progress:
+    failed = sum(n for status, n in statuses.items() if status not in (Status.LABELLED, Status.PENDING))
+    return Progress(done, total, failed)
 
 
 def masses(labels: LabelMap, count: int) -> NDArray[np.float64]:

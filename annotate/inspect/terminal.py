@@ -1,4 +1,4 @@
-"""How do labels look in a terminal? As half blocks in colour: two pixels a character, the upper and the lower."""
+"""How does a terminal show an image? As coloured half blocks: each character shows two pixels, one above the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH = 96  # characters at most
 
 
 def can_show() -> bool:
-    """Whether stdout is a terminal that shows 256 colours or more, and nobody asked for none (NO_COLOR)."""
+    """Whether stdout is a terminal with at least 256 colours, and NO_COLOR is not set."""
     many = _has_all_colours() or "256color" in os.environ.get("TERM", "")
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and many
 
@@ -23,11 +23,11 @@ def _has_all_colours() -> bool:
 
 
 def half_blocks(picture: Image.Image, *, columns: int | None = None) -> str:
-    """A picture as text: each character shows two pixels, one above the other, as \"▀\" in their colours.
+    """An image as text: each character shows two pixels, one above the other, as \"▀\" in their colours.
 
     Args:
-        picture: any.
-        columns: characters in a line; by default those of the terminal, and no more than 96.
+        picture: of any size.
+        columns: characters in a line, at most 96; default: the terminal's width.
     """
     width = min(columns or shutil.get_terminal_size().columns, _WIDTH, picture.width)
     height = max(2, round(picture.height * width / picture.width / 2) * 2)
@@ -40,7 +40,7 @@ def half_blocks(picture: Image.Image, *, columns: int | None = None) -> str:
 
 
 def _code(colour: list[int]) -> str:
-    """A colour as terminals name it: its own, or the nearest of the 216 that all with 256 have."""
+    """A colour in an escape sequence: exact, or the nearest of the 216 colours of every 256-colour terminal."""
     if _has_all_colours():
         return f"2;{colour[0]};{colour[1]};{colour[2]}"
     r, g, b = (0 if value < 48 else 1 if value < 115 else (value - 35) // 40 for value in colour)

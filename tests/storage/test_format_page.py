@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import zarr
 
-from storage import Status, create_store, key_index, scores
+from storage import Status, create_store
+from storage.encoding import scores
 from storage.header import seal_of
-from storage.zarr_layout import CONVENTION
-from tests.storage.contract import KEYS, SCHEMA
+from storage.keys import key_index
+from storage.zarr_backend.layout import CONVENTION
+from tests.storage.contract.samples import KEYS, SCHEMA
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 

@@ -21,13 +21,13 @@ def boxes(draw: st.DrawFn) -> Box:
 
 @given(boxes(), boxes())
 def test_locate_undoes_place(outer: Box, inner: Box) -> None:
-    assert outer.locate(outer.place(inner)).edges == pytest.approx(inner.edges, abs=1e-9)
+    assert outer.to_inner(outer.to_outer(inner)).edges == pytest.approx(inner.edges, abs=1e-9)
 
 
 @given(boxes())
 def test_the_whole_picture_changes_no_box(box: Box) -> None:
-    assert Box.whole().place(box) == box
-    assert box.place(Box.whole()).edges == pytest.approx(box.edges)
+    assert Box.whole().to_outer(box) == box
+    assert box.to_outer(Box.whole()).edges == pytest.approx(box.edges)
 
 
 @given(boxes())

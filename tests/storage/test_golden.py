@@ -55,7 +55,7 @@ def test_it_says_of_itself_what_it_said(golden: LabelStore, expected: dict[str, 
 
 def test_every_value_of_every_row_is_what_it_was(golden: LabelStore, expected: dict[str, Any]) -> None:
     rows = [int(row) for row in expected["rows"]]
-    read, coded = golden.read(rows), golden.fetch([divmod(row, golden.schema.rows_per_shard) for row in rows])
+    read, coded = golden.read(rows), golden.backend.fetch([divmod(row, golden.schema.rows_per_shard) for row in rows])
     for place, values in enumerate(expected["rows"].values()):
         label = read[place]
         assert label.classes.tolist() == values["classes"]

@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 
 from storage import Schema, create_store, open_store
 from storage.header import FORMAT, Header
-from storage.zarr_layout import CONVENTION
-from tests.storage.contract import KEYS, SCHEMA
+from storage.zarr_backend.layout import CONVENTION
+from tests.storage.contract.samples import KEYS, SCHEMA
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "label-store.schema.json").read_text())
 VALIDATOR = Draft202012Validator(DOCUMENT)
@@ -48,7 +48,7 @@ def test_the_root_of_every_kind_of_store_is_valid(tmp_path: Path, schema: Schema
 def test_it_stays_valid_when_metadata_are_consolidated_by_us_or_by_zarr(address: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.zarr"
     shutil.copytree(address, copy)
-    open_store(address, writable=True).consolidate()
+    open_store(address, writable=True).backend.consolidate()
     with pytest.warns(UserWarning, match="Consolidated metadata is currently not part"):
         zarr.consolidate_metadata(copy)
     for document in (root(address), root(copy)):

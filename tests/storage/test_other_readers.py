@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import LabelMap, LabelStore, Schema, Status, create_store, open_store
-from storage.coding import CodedLabels, layouts
+from storage.encoding.coded_labels import CodedLabels, layouts
 from storage.labelmap import no_class
 
 KEYS = [f"写真/é {n}.jpg" for n in range(10)]
@@ -57,7 +57,7 @@ def fill(store: LabelStore, labels: LabelMap) -> None:
 
 def as_they_rest(store: LabelStore, rows: list[int]) -> CodedLabels:
     """What our own reader finds, before it is decoded."""
-    return store.fetch([divmod(row, store.schema.rows_per_shard) for row in rows])
+    return store.backend.fetch([divmod(row, store.schema.rows_per_shard) for row in rows])
 
 
 @pytest.fixture(scope="module", params=SCHEMAS.values(), ids=SCHEMAS)
@@ -131,7 +131,7 @@ def test_xarray_knows_the_axes_by_name(store: LabelStore) -> None:
 def test_of_consolidated_metadata_the_root_is_all_that_a_reader_needs(store: LabelStore, tmp_path: Path) -> None:
     copy = tmp_path / "labels.zarr"
     shutil.copytree(store.address, copy, ignore=lambda folder, _: [] if folder == store.address else ["zarr.json"])
-    open_store(copy, writable=True).consolidate()
+    open_store(copy, writable=True).backend.consolidate()
     with xarray.open_zarr(copy) as dataset:
         assert (dataset.classes.values == as_they_rest(store, list(range(10))).classes).all()
 

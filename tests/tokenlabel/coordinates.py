@@ -11,9 +11,9 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from tests.labels import random_labels
-from tokenlabel.policies import LabeledCompose
-from tokenlabel.transforms import LabelMap
-from tokenlabel.warp import Warp
+from tokenlabel.geometry.warp import Warp
+from tokenlabel.pipelines.label_tensor import LabelTensor
+from tokenlabel.pipelines.policies import LabeledCompose
 
 GRID = 18  # errors are measured in cells of a label grid of 18 x 18
 SHAPES = {"wide": (75, 100), "tall": (100, 75), "square": (80, 80)}
@@ -46,7 +46,7 @@ def colours(picture: Image.Image | torch.Tensor) -> np.ndarray:
 
 @dataclass
 class Agreement:
-    """How well warps name the places that pixels show, over many pictures.
+    """How well warps name the points that pixels show, over many pictures.
 
     margin:  pixels within this distance of a border, where filters blend what lies on both sides, are not judged
     judged:  pixels that show the picture
@@ -66,7 +66,7 @@ class Agreement:
         """Compare one picture of coordinates with what a warp says of it."""
         shown = colours(picture)
         height, width = shown.shape[:2]
-        places, inside = warp.places(pixel_centres(height, width))
+        places, inside = warp.trace_back(pixel_centres(height, width))
         inside = inside.reshape(height, width)
         well, away = eroded(inside, self.margin), eroded(~inside, self.margin)
         errors = np.abs(places.reshape(height, width, 2) - shown[..., :2])[well] * GRID
@@ -83,9 +83,9 @@ class Agreement:
 
 
 def agreement(transform: Any, picture: Any, *, draws: int, margin: int = 2) -> Agreement:
-    """How well a LabelMap agrees with its picture, after so many draws of a transform from one seed."""
+    """How well a LabelTensor agrees with its picture, after so many draws of a transform from one seed."""
     pipeline, found = LabeledCompose([transform]), Agreement(margin)
-    label = LabelMap(LABEL, picture, canvas=tuple(functional.get_size(picture)))
+    label = LabelTensor(LABEL, picture, canvas=tuple(functional.get_size(picture)))
     torch.manual_seed(0)
     for _ in range(draws):
         moved, label_map = pipeline(picture, label)
@@ -93,9 +93,9 @@ def agreement(transform: Any, picture: Any, *, draws: int, margin: int = 2) -> A
     return found
 
 
-def labelled(picture: Any, *, canvas: tuple[int, int] | None = None) -> tuple[Any, LabelMap]:
-    """A picture, and the LabelMap that was made for it."""
-    return picture, LabelMap(LABEL, picture, canvas=canvas)
+def labelled(picture: Any, *, canvas: tuple[int, int] | None = None) -> tuple[Any, LabelTensor]:
+    """A picture, and the LabelTensor that was made for it."""
+    return picture, LabelTensor(LABEL, picture, canvas=canvas)
 
 
 def pixel_centres(height: int, width: int) -> np.ndarray:

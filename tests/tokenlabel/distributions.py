@@ -31,7 +31,7 @@ def dense(targets: TokenTargets, class_count: int) -> np.ndarray:
 def random_targets(
     rng: np.random.Generator, b: int = 3, t: int = 4, *, m: int = 5, class_count: int = 12
 ) -> TokenTargets:
-    """Targets of all sorts: full and empty places, with a remainder or none, classes named twice, places outside."""
+    """Targets: full and empty positions, with and without a remainder, classes named twice, some outside."""
     shape = (b, 1 + t, m)
     probabilities = rng.dirichlet(np.full(m, 0.5), shape[:2]) * rng.choice([0.1, 0.6, 1.0], (*shape[:2], 1))
     probabilities *= rng.random(shape) < 0.8

@@ -22,6 +22,7 @@ from tokenlabel import (
     Crops,
     LabeledImages,
     LabelError,
+    Paper,
     TokenTargets,
     View,
     align,
@@ -30,7 +31,7 @@ from tokenlabel import (
     sparse_targets,
     whole_view,
 )
-from tokenlabel.paper import Paper, paper_targets
+from tokenlabel.targets.paper import paper_targets
 
 
 @pytest.fixture
@@ -190,8 +191,12 @@ def test_class_numbers_of_other_classes_are_refused_or_left_out(images: ImageFol
         LabeledImages(images, finished, own_classes=False, missing="class", **arguments)
     images.classes = []
     images.target_transform = lambda label: label + 10
-    with pytest.raises(LabelError, match="picture 3 has class 1., of 10 that the labels in .* are of"):
+    with pytest.raises(LabelError, match="picture 3 has class 1., but the labels in .* are of 10 classes"):
         LabeledImages(images, finished, **arguments)[3]
+
+
+def test_it_prints_itself_in_a_line(dataset: LabeledImages, finished: Path) -> None:
+    assert repr(dataset) == f"LabeledImages(pictures=30, store='{finished}', tokens=8x8, rule=BLENDED)"
 
 
 def test_it_is_counted_as_sequences_are(dataset: LabeledImages) -> None:
@@ -219,10 +224,10 @@ def test_pictures_of_unknown_size_are_refused_at_once(images: ImageFolder, tmp_p
         LabeledImages(images, tmp_path / "unknown.zarr", augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
 
 
-def test_the_papers_recipe_is_a_word_and_its_errors_are_switches(images: ImageFolder, finished: Path) -> None:
+def test_the_papers_method_is_a_rule_and_its_errors_are_switches(images: ImageFolder, finished: Path) -> None:
     arguments = {"augment": Crops((64, 64)), "tokens": (4, 4), "class_count": 10, "keep": 10}
-    paper = LabeledImages(images, finished, recipe="paper", **arguments)
-    swapped = LabeledImages(images, finished, recipe=Paper(axes="swapped"), **arguments)
+    paper = LabeledImages(images, finished, rule=Paper(), **arguments)
+    swapped = LabeledImages(images, finished, rule=Paper(axes="swapped"), **arguments)
     label = open_store(finished).read([open_store(finished).find(folder_keys(images)[3])])
     view = Crops((64, 64)).draw(np.random.default_rng([0, 0, 3]), tuple(label.sizes[0].tolist()))
     for data, axes in ((paper, "right"), (swapped, "swapped")):
@@ -230,20 +235,24 @@ def test_the_papers_recipe_is_a_word_and_its_errors_are_switches(images: ImageFo
         found = dense(TokenTargets.stack([data[3].targets]), 10)
         assert found == pytest.approx(expected.numpy(), abs=1e-5)
     assert not torch.allclose(paper[3].targets.probabilities, swapped[3].targets.probabilities)
-    with pytest.raises(LabelError, match="recipe must be 'ours', 'paper' or a tokenlabel.paper.Paper, not 'theirs'"):
-        LabeledImages(images, finished, recipe="theirs", **arguments)
+    with pytest.raises(
+        LabelError, match=r"rule must be tokenlabel.BLENDED, a tokenlabel.Paper\(…\) or another rule, not '"
+    ):
+        LabeledImages(images, finished, rule="paper", **arguments)
+    with pytest.raises(LabelError, match="or another rule, not <class"):
+        LabeledImages(images, finished, rule=Paper, **arguments)
 
 
-def test_logits_are_for_the_papers_recipe_alone(images: ImageFolder, tmp_path: Path) -> None:
+def test_logits_are_for_the_papers_rule_alone(images: ImageFolder, tmp_path: Path) -> None:
     schema = Schema(grid=(6, 5), k=3, class_count=10, rows_per_shard=30, scores="logit", score_type="float16")
     store = create_store(tmp_path / "logits.zarr", schema, folder_keys(images))
     labels = random_labels(np.random.default_rng(0), 30, class_count=10)
     labels.sizes[:] = [picture.size[::-1] for picture, _ in images]
     store.write(range(30), replace(labels, scores=(9 * labels.scores).astype(np.float16), kind="logit"))
     arguments = {"augment": Crops((64, 64)), "tokens": (4, 4), "class_count": 10}
-    with pytest.raises(LabelError, match='are logits, as another tool wrote them: train on them with recipe="paper"'):
+    with pytest.raises(LabelError, match="are logits, as another tool wrote them: train on them with rule=Paper"):
         LabeledImages(images, store, **arguments)
-    assert LabeledImages(images, store, recipe="paper", **arguments)[0].targets.probabilities.sum() > 1
+    assert LabeledImages(images, store, rule=Paper(), **arguments)[0].targets.probabilities.sum() > 1
 
 
 def test_a_label_that_does_not_say_where_it_is_is_refused() -> None:

@@ -198,7 +198,7 @@ def test_a_mixed_label_is_taken_as_mixing_gives_it(
 def test_labels_of_another_form_are_refused(targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]) -> None:
     with pytest.raises(LabelError, match=r"class numbers of 5 pictures, int64 \[5\], not torch.int64 \[4\]"):
         token_label_loss(*logits, targets, label=torch.zeros(4, dtype=torch.int64))
-    with pytest.raises(LabelError, match=r"not torch.float32 \[5, 40\]. Where mixup has made a dense one .* not mixed"):
+    with pytest.raises(LabelError, match=r"not torch.float32 \[5, 40\]. If mixup made a dense label .* not mix"):
         token_label_loss(*logits, targets, label=torch.zeros(5, CLASSES))
     with pytest.raises(LabelError, match=r"soft label of 5 pictures .* not \[5, 2\] and \[5, 1\]"):
         token_label_loss(*logits, targets, label=(torch.zeros(5, 2, dtype=torch.int64), torch.zeros(5, 1)))
@@ -227,7 +227,7 @@ def test_a_model_with_other_tokens_is_told_so(targets: TokenTargets) -> None:
 
 
 def test_a_model_with_fewer_classes_is_told_so(targets: TokenTargets) -> None:
-    with pytest.raises(LabelError, match="the model has 7 classes; it needs as many as the annotator"):
+    with pytest.raises(LabelError, match="but the model has 7 classes; it needs as many as the annotator"):
         token_label_loss(torch.zeros(5, 7), torch.zeros(5, 12, 7), targets)
 
 
@@ -274,10 +274,12 @@ def test_a_class_that_the_model_does_not_have_is_refused(
     label: int, targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     wrong = torch.tensor([0, 1, label, 3, 4])
-    with pytest.raises(LabelError, match=f"label holds classes .*{label}.* of {CLASSES} that the model has; pictures"):
+    with pytest.raises(
+        LabelError, match=f"label holds class .*{label}.* but the model has {CLASSES} classes; leave out"
+    ):
         token_label_loss(*logits, targets, label=wrong)
     soft = wrong[:, None], torch.ones(5, 1)
-    with pytest.raises(LabelError, match=f"of {CLASSES} that the model has"):
+    with pytest.raises(LabelError, match=f"but the model has {CLASSES} classes"):
         token_label_loss(*logits, targets, label=soft)
 
 

@@ -13,7 +13,7 @@ class ConvStem(PatchEmbed):
     """Pixels [b, 3, H, W] -> tokens [b, width, H / patch, W / patch], as a map.
 
     Table 2 of arXiv 2104.10858: a convolution of 7x7 with stride 2 and two of 3x3, each with batch norm and ReLU, then
-    a projection of patch/2 x patch/2. Of timm's PatchEmbed it keeps what other parts of timm ask a stem for: sizes.
+    a projection of patch/2 x patch/2. Of timm's PatchEmbed it keeps the sizes, which other parts of timm read.
 
     Args:
         img_size: height and width of the pictures.
@@ -21,10 +21,10 @@ class ConvStem(PatchEmbed):
         in_chans: channels of the pictures.
         embed_dim: width of a token.
         hidden: channels of the three convolutions.
-        strict_img_size: whether pictures must have exactly img_size, or any multiple of the patch will do.
+        strict_img_size: whether pictures must have exactly img_size; else any multiple of the patch will do.
 
     Raises:
-        ValueError: a patch that is odd; a size that is no multiple of it; pictures of another size.
+        ValueError: an odd patch; a size that is not a multiple of the patch; pictures of another size.
     """
 
     img_size: tuple[int, int]
@@ -41,15 +41,15 @@ class ConvStem(PatchEmbed):
         strict_img_size: bool = True,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
-        **_: object,  # what timm's VisionTransformer tells any stem about the form of its output: ours is always a map
+        **_: object,  # timm's VisionTransformer tells a stem the form of its output: ours is always a map
     ) -> None:
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         super().__init__(
             img_size, patch_size, in_chans, embed_dim, flatten=False, strict_img_size=strict_img_size, **made
         )
         if patch_size % 2:
-            raise ValueError(f"the stem halves the picture first, so that its patch must be even, not {patch_size}")
-        self._refuse_no_multiple(self.img_size)
+            raise ValueError(f"the stem halves the picture first, so its patch must be even, not {patch_size}")
+        self._check_multiple(self.img_size)
         self.conv1 = nn.Conv2d(in_chans, hidden, 7, stride=2, padding=3, bias=False, **made)
         self.bn1 = nn.BatchNorm2d(hidden, **made)
         self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False, **made)
@@ -64,14 +64,14 @@ class ConvStem(PatchEmbed):
         """Take pictures of another size from now on.
 
         Raises:
-            ValueError: a size that is no multiple of the patch; another patch, for which there are no weights.
+            ValueError: a size that is not a multiple of the patch; another patch, for which there are no weights.
         """
         if patch_size not in (None, self.patch_size[0], self.patch_size):
             raise ValueError(
                 f"the stem was made for patches of {self.patch_size[0]} pixels, and has no weights for others"
             )
         sizes = self._init_img_size(img_size or self.img_size)
-        self._refuse_no_multiple(sizes[0])
+        self._check_multiple(sizes[0])
         self.img_size, self.grid_size, self.num_patches = sizes
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -82,13 +82,13 @@ class ConvStem(PatchEmbed):
                 f"pictures of {size[0]}x{size[1]} pixels were given to a model for {self.img_size[0]}x"
                 f"{self.img_size[1]}; make it with img_size={size}, or call set_input_size"
             )
-        self._refuse_no_multiple(size)
+        self._check_multiple(size)
         x = self.bn1(self.conv1(pixels)).relu()
         x = self.bn2(self.conv2(x)).relu()
         x = self.bn3(self.conv3(x)).relu()
         tokens: torch.Tensor = self.proj(x)
         return tokens
 
-    def _refuse_no_multiple(self, size: tuple[int, ...]) -> None:
+    def _check_multiple(self, size: tuple[int, ...]) -> None:
         if any(side % patch for side, patch in zip(size, self.patch_size, strict=True)):
             raise ValueError(f"{size[0]}x{size[1]} pixels are not whole patches of {self.patch_size[0]}")

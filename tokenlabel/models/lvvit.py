@@ -3,7 +3,7 @@
 LV-ViT (arXiv 2104.10858, section 3): timm's VisionTransformer, with a stem of convolutions, residual branches divided
 by λ, and two linear heads after the last norm: one for the class token, one for every patch token.
 
-`import tokenlabel.models` makes `lvvit_t`, `lvvit_s`, `lvvit_m` and `lvvit_l` known to `timm.create_model`.
+Its published sizes are in published_sizes.py.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 
 import timm.models.vision_transformer as vit
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import resample_abs_pos_embed, trunc_normal_
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import checkpoint_seq
 from torch import nn
 
-from tokenlabel.mix import Mix
+from tokenlabel.mixing.mix import Mix
 from tokenlabel.models.conv_stem import ConvStem
 
 
@@ -50,13 +49,23 @@ class Block(vit.Block):
         self.ls1, self.ls2 = Divide(residual_divisor), Divide(residual_divisor)
 
 
+def combined_logits(picture: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The logits to classify by, [b, C]: those of the picture, and half of the best token's logits for each class.
+
+    Args:
+        picture: logits [b, C].
+        tokens: logits [b, t, C].
+    """
+    return picture + 0.5 * tokens.amax(1)
+
+
 class LVViT(vit.VisionTransformer):
-    """A student that answers for the picture and for each token.
+    """A student that classifies the picture and each token.
 
-    While it trains, it gives the logits of both heads, as the loss wants them: `(picture, tokens)`. In evaluation mode
-    it gives the logits to classify by, picture + ½ max over tokens. `logits` gives both heads in any mode.
+    In training mode it gives the logits of both heads, as the loss takes them: `(picture, tokens)`. In evaluation mode
+    it gives the logits to classify by, see `combined_logits`. `logits` gives both heads in any mode.
 
-    Weights of pictures of another size load: positions of a square grid are resampled, bicubic, to the model's own.
+    Weights of another input size load too: positions of a square grid are resampled (bicubic) to the model's own.
 
     Args:
         num_classes: C; 0 for features.
@@ -66,10 +75,10 @@ class LVViT(vit.VisionTransformer):
         embed_dim, depth, num_heads, mlp_ratio: of the transformer.
         stem_dim: channels of the stem.
         residual_divisor: the paper's λ.
-        global_pool: "token", or "" for features of all tokens.
-        dynamic_img_size: whether pictures may have any size, positions being resampled for each batch.
+        global_pool: "token"; or "" for features of all tokens.
+        dynamic_img_size: whether pictures may have any size; positions are resampled for each batch.
         drop_rate, pos_drop_rate, proj_drop_rate, attn_drop_rate: of dropout.
-        drop_path_rate: of stochastic depth, for the last block; it grows to that linearly.
+        drop_path_rate: of stochastic depth in the last block; it grows linearly to that.
 
     Raises:
         ValueError: a size that is no multiple of the patch; an odd patch; another pooling.
@@ -135,7 +144,7 @@ class LVViT(vit.VisionTransformer):
         self.register_load_state_dict_pre_hook(_fit_positions)
 
     def forward(self, pixels: torch.Tensor, mix: Mix | None = None) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """While training, the logits of the pictures [b, C] and of their tokens [b, t, C]; else those to classify by.
+        """In training mode, the logits of the pictures [b, C] and of their tokens [b, t, C]; else those to classify by.
 
         Without classes, features as `forward_head` gives them.
         """
@@ -146,8 +155,8 @@ class LVViT(vit.VisionTransformer):
     def logits(self, pixels: torch.Tensor, mix: Mix | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of the pictures [b, C] and of their tokens [b, t, C], row by row.
 
-        With MixToken (section 3.2) a batch's tokens are mixed after the stem, and the answers of swapped tokens given
-        back to their own pictures: `mix` says which.
+        With MixToken (section 3.2) a batch's tokens are mixed after the stem, and the logits of swapped tokens are
+        given back to their own pictures, as `mix` says.
         """
         x = self.head_drop(self.forward_features(pixels, mix))
         of_tokens = self.aux_head(x[:, 1:])
@@ -162,7 +171,7 @@ class LVViT(vit.VisionTransformer):
         return features
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """The logits to classify by, [b, C]: of the picture, and half of the largest that any token gives a class.
+        """The logits to classify by, [b, C]; see `combined_logits`.
 
         Args:
             x: [b, 1 + t, D], of `forward_features`.
@@ -171,14 +180,14 @@ class LVViT(vit.VisionTransformer):
         pooled: torch.Tensor = self.head_drop(self.pool(x))
         if pre_logits or not self.num_classes:
             return pooled
-        return self.head(self.head_drop(x[:, 0])) + 0.5 * self.aux_head(x[:, 1:]).amax(1)
+        return combined_logits(self.head(self.head_drop(x[:, 0])), self.aux_head(x[:, 1:]))
 
     def get_classifier(self) -> tuple[nn.Module, nn.Module]:
         """The heads of the picture and of the tokens."""
         return self.head, self.aux_head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """New heads of so many classes, or none for 0.
+        """New heads for another number of classes; 0 for none.
 
         Raises:
             ValueError: a pooling that is neither "token" nor "".
@@ -205,9 +214,9 @@ class LVViT(vit.VisionTransformer):
             self.pos_embed = nn.Parameter(resampled, requires_grad=positions.requires_grad)
 
     def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:
-        """Draw all weights anew, as the paper's were; with needs_reset those too that PyTorch draws when it makes them.
+        """Initialise all weights as in the paper; with needs_reset, also those that PyTorch initialises by itself.
 
-        There is one mode.
+        There is only one mode.
         """
         for module in self.modules():
             if needs_reset and hasattr(module, "reset_parameters"):
@@ -217,19 +226,21 @@ class LVViT(vit.VisionTransformer):
         trunc_normal_(self.pos_embed, std=0.02)
 
     def _pos_embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """A map of tokens [b, D, h, w] -> [b, 1 + h w, D], with the class token in front, and positions."""
+        """A map of tokens [b, D, h, w] -> [b, 1 + h w, D], with the class token in front and positions added."""
         grid = tuple(tokens.shape[-2:])
         positions: torch.Tensor = self.pos_embed
         if grid != self.patch_embed.grid_size:
             positions = _resampled(positions, self.patch_embed.grid_size, grid)
         x = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens.flatten(2).transpose(1, 2)], 1)
-        placed: torch.Tensor = self.pos_drop(x + positions)
-        return placed
+        positioned: torch.Tensor = self.pos_drop(x + positions)
+        return positioned
 
 
 def _refuse_pooling(global_pool: str) -> None:
     if global_pool not in ("token", ""):
-        raise ValueError(f'LV-ViT answers with its class token: global_pool is "token" or "", not {global_pool!r}')
+        raise ValueError(
+            f'LV-ViT classifies by its class token: global_pool must be "token" or "", not {global_pool!r}'
+        )
 
 
 def _initialise(module: nn.Module) -> None:
@@ -246,80 +257,10 @@ def _resampled(positions: torch.Tensor, old: tuple[int, ...], new: tuple[int, ..
 
 
 def _fit_positions(model: LVViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    """Resample positions of another square grid before they are loaded; what is not square is refused by PyTorch."""
+    """Resample positions of another square grid before they are loaded; PyTorch refuses those of other shapes."""
     positions, own = state.get(f"{prefix}pos_embed"), model.pos_embed
     if positions is None or positions.ndim != own.ndim or positions.shape[1] == own.shape[1]:
         return
     side = math.isqrt(positions.shape[1] - 1)
     if side * side == positions.shape[1] - 1:
         state[f"{prefix}pos_embed"] = _resampled(positions, (side, side), model.patch_embed.grid_size)
-
-
-_RELEASE = "https://github.com/zihangJiang/TokenLabeling/releases/download/1.0/"
-
-
-def _cfg(file: str = "", size: int = 224, crop_pct: float = 0.9) -> dict[str, Any]:
-    return {
-        "url": file and _RELEASE + file,
-        "num_classes": 1000,
-        "input_size": (3, size, size),
-        "pool_size": None,
-        "crop_pct": crop_pct,
-        "interpolation": "bicubic",
-        "fixed_input_size": True,
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "patch_embed.conv1",
-        "classifier": ("head", "aux_head"),
-        "license": "apache-2.0",
-        "paper_ids": "arXiv:2104.10858",
-        "origin_url": "https://github.com/zihangJiang/TokenLabeling",
-    }
-
-
-# The authors' files, under the names that they released them by.
-default_cfgs = generate_default_cfgs(
-    {
-        "lvvit_t": _cfg(),
-        "lvvit_s.in1k": _cfg("lvvit_s-26M-224-83.3.pth.tar"),
-        "lvvit_s.in1k_384": _cfg("lvvit_s-26M-384-84.4.pth.tar", 384),
-        "lvvit_m.in1k": _cfg("lvvit_m-56M-224-84.0.pth.tar", crop_pct=1.0),
-        "lvvit_m.in1k_384": _cfg("lvvit_m-56M-384-85.4.pth.tar", 384, 1.0),
-        "lvvit_l.in1k_448": _cfg("lvvit_l-150M-448-86.2.pth.tar", 448, 1.0),
-        "lvvit_l.*": _cfg(crop_pct=1.0),  # the one that is meant where none is named, though it has no weights
-    }
-)
-
-
-def _create(variant: str, pretrained: bool, of_variant: dict[str, Any], given: dict[str, Any]) -> LVViT:
-    features = {"out_indices": given.pop("out_indices", 3), "feature_cls": "getter"}
-    model: LVViT = build_model_with_cfg(LVViT, variant, pretrained, feature_cfg=features, **{**of_variant, **given})
-    return model
-
-
-@register_model
-def lvvit_t(pretrained: bool = False, **kwargs: Any) -> LVViT:
-    """LV-ViT-T: 8.5 million weights at 224 pixels."""
-    size = {"embed_dim": 240, "depth": 12, "num_heads": 4, "residual_divisor": 1.0}
-    return _create("lvvit_t", pretrained, size, kwargs)
-
-
-@register_model
-def lvvit_s(pretrained: bool = False, **kwargs: Any) -> LVViT:
-    """LV-ViT-S: 26.2 million weights at 224 pixels."""
-    size = {"embed_dim": 384, "depth": 16, "num_heads": 6, "residual_divisor": 2.0}
-    return _create("lvvit_s", pretrained, size, kwargs)
-
-
-@register_model
-def lvvit_m(pretrained: bool = False, **kwargs: Any) -> LVViT:
-    """LV-ViT-M: 55.8 million weights at 224 pixels."""
-    size = {"embed_dim": 512, "depth": 20, "num_heads": 8, "residual_divisor": 2.0}
-    return _create("lvvit_m", pretrained, size, kwargs)
-
-
-@register_model
-def lvvit_l(pretrained: bool = False, **kwargs: Any) -> LVViT:
-    """LV-ViT-L: 150.0 million weights at 224 pixels."""
-    size = {"embed_dim": 768, "depth": 24, "num_heads": 12, "residual_divisor": 3.0, "stem_dim": 128}
-    return _create("lvvit_l", pretrained, size, kwargs)

@@ -1,0 +1,44 @@
+"""Which temperature makes confidence match accuracy? `annotate calibrate`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from annotate.commands.answers import answer, json_option, writing
+from annotate.commands.options.recipe import recipe_of, recipe_options
+from annotate.commands.options.store import address
+from annotate.commands.progress import counting
+
+
+@click.command()
+@address("images")
+@recipe_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write settings for `annotate run --config`.")
+@click.option("--count", type=click.IntRange(min=2), default=2000, help="Pictures to use, chosen at random: 2000.")
+@json_option
+def calibrate(
+    images: str, output: Path | None, count: int, batch_size: int | None, as_json: bool, precision: str, **settings: Any
+) -> None:
+    """Fit the temperature, so that confidence matches accuracy on IMAGES.
+
+    The classes of IMAGES need the names of the networks' own, as in a folder with one folder for each class. Use
+    pictures that the networks were not trained on.
+    """
+    from annotate.images import open_images
+    from annotate.jobs.calibrate import calibrate as fit
+    from annotate.model.annotator import Annotator
+
+    source = open_images(images)
+    recipe = recipe_of(**settings, precision="float32" if precision == "auto" else precision)
+    annotator = Annotator(recipe, k=1)
+    with counting("classifying", min(count, len(source.keys)), "images") as more:
+        found = fit(source, annotator, recipe.class_names(), count=count, batch_size=batch_size or 32, report=more)
+    if output is not None:
+        with writing(output):
+            output.write_text(found.to_toml())
+    answer(found, as_json)
+    if output is not None and not as_json:
+        click.echo(f"wrote {output}: give it to `annotate run` with --config")

@@ -1,0 +1,164 @@
+"""How does a collection become labels in a store? `annotate run`"""
+
+from __future__ import annotations
+
+import csv
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from annotate.commands.answers import answer, exit_as, json_option, writing
+from annotate.commands.options.labelling import labelling_options
+from annotate.commands.options.recipe import MORE, recipe_of, recipe_options
+from annotate.commands.options.store import address
+
+if TYPE_CHECKING:
+    from annotate.jobs.summary import Summary
+    from annotate.jobs.workers import Workers
+
+_ON_CLUSTERS = """\b
+On clusters (docs/cluster.md): --ray-address ADDRESS|auto,
+--gpus-per-worker N, --cpus-per-worker N, --shards A-B for a part,
+--local without Ray, --failures FILE."""
+
+
+def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) -> range | None:
+    """The numbers of "0-311", or of "7"."""
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    last = last if dash else first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise click.BadParameter(f"give the first and the last shard, as in 0-311; not {text!r}")
+    return range(int(first), int(last) + 1)
+
+
+@click.command(epilog=f"{MORE}\n\n{_ON_CLUSTERS}")
+@address("images")
+@address("store")
+@recipe_options
+@labelling_options
+@click.option("--ray-address", default="local", hidden=True)
+@click.option("--gpus-per-worker", type=click.FloatRange(min=0), hidden=True)
+@click.option("--cpus-per-worker", type=click.FloatRange(min=0), hidden=True)
+@click.option("--local", is_flag=True, hidden=True)
+@click.option("--shards", "part", callback=_shards, hidden=True)
+@click.option("--failures", type=click.Path(path_type=Path), hidden=True)
+@click.option("--names", type=click.Path(path_type=Path), hidden=True)
+@json_option
+def run(
+    images: str,
+    store: str,
+    k: int,
+    batch_size: int | None,
+    rows_per_shard: int | None,
+    compiled: bool | None,
+    part: range | None,
+    failures: Path | None,
+    names: Path | None,
+    as_json: bool,
+    workers: int | None,
+    ray_address: str,
+    gpus_per_worker: float | None,
+    cpus_per_worker: float | None,
+    local: bool,
+    precision: str,
+    **settings: Any,
+) -> None:
+    """Label every picture of IMAGES into STORE; run it again to resume.
+
+    IMAGES is a folder, tar files, a list of paths, or a data set on disk (docs/sources.md). STORE becomes a Zarr group;
+    if it exists and was made with the same settings, only the pictures without a label are labelled.
+    """
+    if failures is not None and not failures.parent.is_dir():
+        raise click.UsageError(f"--failures {failures}: there is no folder {failures.parent}")
+    with _ended_by_sigterm():
+        from annotate.class_names import read_names
+        from annotate.commands.progress import reporting
+        from annotate.images import open_images
+        from annotate.jobs.resume import default_precision
+        from annotate.jobs.run import run as label
+
+        at_work = _workers(local, workers, ray_address, gpus_per_worker, cpus_per_worker)
+        source = open_images(images)
+        recipe = recipe_of(**settings, precision=default_precision(store) if precision == "auto" else precision)
+        # Ray prints to stdout when workers die, and stdout is for the answer.
+        with redirect_stdout(sys.stderr), reporting("labelling", workers=lambda: at_work.count) as reporter:
+            summary = label(
+                source,
+                store,
+                recipe,
+                at_work,
+                k=k,
+                rows_per_shard=rows_per_shard,
+                batch_size=batch_size,
+                compiled=compiled,
+                part=part,
+                names=None if names is None else read_names(names),
+                report=reporter.report,
+                say=reporter.say,
+            )
+    answer(summary, as_json)
+    written = _write_failures(_unlabelled(summary, source.keys), store, part, failures)
+    if not as_json:
+        if written:
+            click.echo(f"all that could not be labelled: {written}")
+        click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
+    exit_as(summary)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Treat SIGTERM, which a batch system sends first, as Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _workers(local: bool, count: int | None, address: str, gpus: float | None, cpus: float | None) -> Workers:
+    """Who does the work: this process, or Ray's."""
+    if local:
+        if count not in (None, 1) or address != "local" or gpus is not None or cpus is not None:
+            raise click.UsageError(
+                "--local works in this process alone: leave out --workers, --ray-address, --gpus-per-worker and "
+                "--cpus-per-worker, or start more of it, each with its own --shards"
+            )
+        from annotate.jobs.workers import LocalWorkers
+
+        return LocalWorkers()
+    from annotate.cluster.ray_workers import RayWorkers
+
+    return RayWorkers(count, gpus_per_worker=gpus, cpus_per_worker=cpus, address=address)
+
+
+def _unlabelled(summary: Summary, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Key, status and reason of each picture without a label."""
+    pending = [(keys[row], "pending", why) for rows, why in summary.given_up for row in rows]
+    return [*summary.failures, *pending]
+
+
+def _write_failures(
+    rows: Sequence[tuple[str, str, str]], store: str, part: range | None, path: Path | None
+) -> Path | None:
+    """Write them to `path`, or else beside a store that is a folder; return the file, if there is one.
+
+    Each part of a job has its own file. What an earlier run wrote beside the store is removed when nothing failed.
+    """
+    if path is None:
+        if "://" in store:
+            return None
+        name = "" if part is None else f"-{part.start}-{part.stop - 1}"
+        path = Path(f"{store.rstrip('/')}-failures{name}.csv")
+        if not rows:
+            path.unlink(missing_ok=True)
+            return None
+    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("key", "status", "reason"), *rows])
+    return path

@@ -1,0 +1,32 @@
+"""Which pictures may have the wrong class? `annotate audit`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from annotate.commands.answers import answer, json_option
+from annotate.commands.options.store import address, names_option, open_partial
+from annotate.commands.progress import following
+
+
+@click.command()
+@address("store")
+@click.option(
+    "--part", type=click.FloatRange(0, 1), default=0.04, show_default=True, help="Fraction of the pictures to list."
+)
+@names_option
+@json_option
+def audit(store: str, part: float, names: Path | None, as_json: bool) -> None:
+    """List the pictures whose own class is probably wrong, judged by their labels.
+
+    Also lists the classes of which no label is certain.
+    """
+    from annotate.inspect import Names, survey
+    from annotate.inspect import audit as judge
+
+    opened = open_partial(store)
+    with following("reading", len(opened)) as report:
+        surveyed = survey(opened, report=report)
+    answer(judge(opened, surveyed, Names.of(opened, names), fraction=part), as_json)

@@ -1,0 +1,1 @@
+"""What do several commands take? Each file holds options that belong together."""

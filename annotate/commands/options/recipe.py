@@ -1,0 +1,173 @@
+"""Which networks look at the pictures, and how? The options that make a recipe."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from annotate.commands.options.settings import WRITTEN, read_settings
+
+if TYPE_CHECKING:
+    from annotate.model.network import Network
+    from annotate.model.recipe import Recipe
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+MORE = """\b
+More settings, as options or in the file: --model-kwarg KEY=VALUE,
+--batch-size, --rows-per-shard, --precision auto|float32|bfloat16,
+--compile / --no-compile, --exif ignore|apply, --names FILE.
+docs/annotators.md explains them."""
+
+
+def _size(value: Any) -> tuple[int, int]:
+    """The (height, width) of "224", 224 or "192x256"."""
+    parts = str(value).lower().split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts) or len(parts) > 2:
+        raise _malformed("input_sizes", value)
+    return int(parts[0]), int(parts[-1])
+
+
+def _scales(value: Any) -> tuple[float, ...]:
+    """The numbers of "0.8,1.0", of a list, or of one number."""
+    try:
+        return tuple(map(float, value if isinstance(value, list | tuple) else str(value).split(",")))
+    except (TypeError, ValueError):
+        raise _malformed("scales", value) from None
+
+
+def _model_kwarg(text: str) -> tuple[str, Any]:
+    """Key and value of "output_stride=8"; a value that is no Python literal is text."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise _malformed("model_kwargs", text)
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
+
+
+def _malformed(name: str, value: Any) -> click.BadParameter:
+    return click.BadParameter(f"give {WRITTEN[name][1]}; not {value!r}")
+
+
+def _read_configs(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]) -> None:
+    """Take the options that are not given from TOML files; where two files have one, the last file's counts.
+
+    What `annotate run` knows is known to all, so that one file serves several commands.
+    """
+    commands = [ctx.command]
+    if ctx.parent is not None and isinstance(ctx.parent.command, click.Group):
+        run = ctx.parent.command.get_command(ctx.parent, "run")
+        commands = [*filter(None, [run]), ctx.command]
+    ctx.default_map = {name: value for path in paths for name, value in read_settings(path, commands).items()}
+
+
+_OPTIONS = [
+    click.option("--model", "models", multiple=True, metavar="NAME", help="Name in timm; several are averaged."),
+    click.option(
+        "--checkpoint", "checkpoints", multiple=True, type=click.Path(path_type=Path), help="File of its weights."
+    ),
+    click.option("--pretrained", is_flag=True, help="timm's weights: the default without a file."),
+    click.option(
+        "--input-size",
+        "input_sizes",
+        multiple=True,
+        type=_size,
+        metavar="N|HxW",
+        help="Input size; default: the network's own.",
+    ),
+    click.option(
+        "--preprocess",
+        type=click.Choice(["squash", "letterbox", "center"]),
+        default="squash",
+        help="How a picture is fitted to the input size.",
+    ),
+    click.option(
+        "--head", type=click.Choice(["local", "frozen"]), default="local", help="How locations are classified."
+    ),
+    click.option("--flip/--no-flip", help="Average with the mirrored picture."),
+    click.option(
+        "--scales",
+        type=_scales,
+        default="1.0",
+        metavar="S,S,…",
+        help="Average over these multiples of the size.",
+    ),
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_configs,
+        multiple=True,
+        help="TOML file of settings; may be repeated.",
+    ),
+    click.option("--model-kwarg", "model_kwargs", multiple=True, type=_model_kwarg, metavar="KEY=VALUE", hidden=True),
+    click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True),
+    click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
+    click.option("--batch-size", type=click.IntRange(min=1), hidden=True),
+]
+
+
+def recipe_options(command: Command) -> Command:
+    """Add what `run`, `plan` and `calibrate` take to make a recipe."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def recipe_of(
+    *,
+    models: tuple[str, ...],
+    checkpoints: tuple[Path, ...],
+    pretrained: bool,
+    input_sizes: tuple[tuple[int, int], ...],
+    model_kwargs: tuple[tuple[str, Any], ...],
+    **others: Any,
+) -> Recipe:
+    """The recipe of the options.
+
+    Raises:
+        UsageError: the options name no network, or do not fit one another.
+    """
+    from annotate.model.recipe import Recipe
+
+    return Recipe(networks=_networks(models, checkpoints, pretrained, input_sizes, model_kwargs), **others)
+
+
+def _networks(
+    models: tuple[str, ...],
+    checkpoints: tuple[Path, ...],
+    pretrained: bool,
+    input_sizes: tuple[tuple[int, int], ...],
+    model_kwargs: tuple[tuple[str, Any], ...],
+) -> tuple[Network, ...]:
+    """One network for each --model."""
+    from annotate.model.network import Network
+
+    if not models:
+        raise click.UsageError("Missing option '--model': the name of a timm network, for example dm_nfnet_f6.dm_in1k")
+    if pretrained and checkpoints:
+        raise click.UsageError("--pretrained asks for timm's weights, and --checkpoint for others: give one of them")
+    files = _for_each(models, checkpoints or (None,), "--checkpoint", shared=not checkpoints)
+    sizes = _for_each(models, input_sizes or (None,), "--input-size", shared=True)
+    return tuple(
+        Network.of(model, checkpoint=file, input_size=size, model_kwargs=dict(model_kwargs))
+        for model, file, size in zip(models, files, sizes, strict=True)
+    )
+
+
+def _for_each(models: tuple[str, ...], values: tuple[Any, ...], option: str, *, shared: bool) -> tuple[Any, ...]:
+    """One value for each model. Where it may be shared, a single value holds for all."""
+    if len(values) == 1 and shared:
+        return values * len(models)
+    if len(values) != len(models):
+        raise click.UsageError(
+            f"there are {len(models)} --model and {len(values)} {option}: give one for each, in their order"
+        )
+    return values

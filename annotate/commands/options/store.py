@@ -1,0 +1,38 @@
+"""Which store and which pictures does a command read, and how does it name the classes?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from storage import LabelStore
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+names_option = click.option(
+    "--names", type=click.Path(path_type=Path), help="Text file of class names, one a line; default: the store's."
+)
+
+
+def address(name: str) -> Callable[[Command], Command]:
+    """An argument that is a path or a URL. Shells complete it as a path."""
+    return click.argument(name, shell_complete=_paths)
+
+
+def _paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def open_partial(address: str) -> LabelStore:
+    """Open a store, and say on stderr how many of its pictures have no label yet: an answer leaves them out."""
+    from storage import open_store
+
+    store = open_store(address)
+    if pending := sum(map(len, store.pending())):
+        click.echo(f"{store.address} is unfinished: {pending:,} pictures are still to be labelled", err=True)
+    return store

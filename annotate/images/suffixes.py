@@ -1,0 +1,24 @@
+"""What is a file by its name alone? A picture, a tar file, a Parquet file, or something else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+_TAR = re.compile(r"[^.].*\.(tar|tgz|tar\.(gz|bz2|xz|zst))", re.IGNORECASE)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name counts as a picture."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def is_tar(name: str) -> bool:
+    """Whether a file of this name counts as a tar file. Compressed ones do too: to be refused, not ignored."""
+    return _TAR.fullmatch(name) is not None
+
+
+def is_parquet(name: str) -> bool:
+    """Whether a file of this name counts as a Parquet file."""
+    return name.lower().endswith(".parquet") and not name.startswith(".")

@@ -1,0 +1,184 @@
+"""How confident may a network be? A temperature, fitted on pictures whose classes are known.
+
+T is the temperature that makes the pictures' own classes likeliest [Guo et al. 2017, arXiv 1706.04599]:
+
+    T = argmin_T  mean over pictures of  -log p_T(class),    p_T = mean over passes of softmax(logits / T)
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from annotate.errors import AnnotateError, PictureError
+from annotate.images.decode import decode
+from annotate.images.source import ImageSource
+from annotate.model.annotator import Annotator
+
+_BINS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A fitted temperature, and how well calibrated the networks are with and without it.
+
+    temperature: the fitted T, 0.01 to 100
+    pictures:    how many it was fitted on
+    accuracy:    fraction of them whose likeliest class is right; with one pass, the temperature does not change it
+    nll:         mean negative log-likelihood of the pictures' own classes, nats, at temperature 1 and at the fitted one
+    error:       expected calibration error in 15 bins of confidence, at temperature 1 and at the fitted one
+    """
+
+    temperature: float
+    pictures: int
+    accuracy: float
+    nll: tuple[float, float]
+    error: tuple[float, float]
+
+    def describe(self) -> str:
+        """The figures, as text for the user."""
+        return "\n".join(
+            [
+                f"temperature        {self.temperature:.3f}, fitted on {self.pictures:,} pictures, "
+                f"{100 * self.accuracy:.1f} % of them classified correctly",
+                f"negative log-lik.  {self.nll[0]:.4f} nats at temperature 1, {self.nll[1]:.4f} at the fitted one",
+                f"calibration error  {self.error[0]:.4f} at temperature 1, {self.error[1]:.4f} at the fitted one",
+            ]
+        )
+
+    def to_toml(self) -> str:
+        """The temperature as settings for `annotate run --config`, with the figures as comments."""
+        comment = "".join(f"# {line}\n" for line in self.describe().splitlines())
+        return f"{comment}temperature = {self.temperature:.4f}\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "temperature": self.temperature,
+            "pictures": self.pictures,
+            "accuracy": self.accuracy,
+            "nll": list(self.nll),
+            "error": list(self.error),
+        }
+
+
+def calibrate(
+    source: ImageSource,
+    annotator: Annotator,
+    class_names: Sequence[str] | None,
+    *,
+    count: int = 2000,
+    batch_size: int = 32,
+    report: Callable[[int], None] = lambda pictures: None,
+) -> Calibration:
+    """Fit the temperature on pictures whose classes are known, so that confidence matches accuracy.
+
+    Args:
+        source: pictures with targets, named like the networks' classes.
+        annotator: the networks.
+        class_names: names of the networks' classes.
+        count: number of pictures to use, chosen at random, the same ones each time.
+        batch_size: pictures that the networks see together.
+        report: called with the number of pictures after each batch.
+
+    Raises:
+        AnnotateError: the pictures have no classes, or none of the networks' classes, or none can be read.
+
+    With pictures in images/ of the classes a and b, a folder for each, and a checkpoint for 10 classes:
+
+    >>> from pathlib import Path
+    >>> from annotate import Annotator, Recipe, calibrate, open_images
+    >>> recipe = Recipe.for_model(
+    ...     "test_resnet", checkpoint=Path("weights.safetensors"), input_size=(64, 64), model_kwargs={"num_classes": 10}
+    ... )
+    >>> found = calibrate(open_images("images"), Annotator(recipe, k=1), tuple("abcdefghij"))
+    >>> found.pictures, 0.01 <= found.temperature <= 100
+    (2, True)
+    """
+    numbers = _numbers(source, class_names, annotator.class_count)
+    rows = [row for row in range(len(source.keys)) if numbers[row] >= 0]
+    rows = sorted(random.Random(0).sample(rows, min(count, len(rows))))
+    logits, classes = [], []
+    for start in range(0, len(rows), batch_size):
+        pictures = []
+        for row in rows[start : start + batch_size]:
+            try:
+                pictures.append(decode(source.reader.read(source.handles[row]), exif=annotator.recipe.exif))
+            except PictureError:
+                continue
+            classes.append(numbers[row])
+        if pictures:
+            logits.append(annotator.picture_logits(pictures))
+        report(min(batch_size, len(rows) - start))
+    if not classes:
+        raise AnnotateError("cannot calibrate: none of the pictures can be read")
+    return fit(torch.cat(logits, 1), torch.tensor(classes))
+
+
+def fit(logits: torch.Tensor, classes: torch.Tensor) -> Calibration:
+    """Fit the temperature to logits [passes, n, classes] and the classes int64 [n] of n pictures."""
+    logits = logits.double()
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = _nll(logits, classes, log_temperature.exp())
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    temperature = log_temperature.detach().exp().clamp(0.01, 100)
+    before, after = (_probabilities(logits, t) for t in (torch.ones(()), temperature))
+    return Calibration(
+        temperature=float(temperature),
+        pictures=len(classes),
+        accuracy=float((after.argmax(-1) == classes).double().mean()),
+        nll=(float(_nll(logits, classes, torch.ones(()))), float(_nll(logits, classes, temperature))),
+        error=(calibration_error(before, classes), calibration_error(after, classes)),
+    )
+
+
+def calibration_error(probabilities: torch.Tensor, classes: torch.Tensor) -> float:
+    """The expected calibration error of probabilities [n, classes]: |confidence − accuracy|, the mean over bins."""
+    confidence, best = probabilities.max(-1)
+    right = (best == classes).double()
+    bins = (confidence * _BINS).long().clamp(max=_BINS - 1)
+    difference = torch.zeros(_BINS, dtype=torch.float64).index_add(0, bins, right - confidence.double())
+    return float(difference.abs().sum() / len(classes))
+
+
+def _probabilities(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    return (logits / temperature).softmax(-1).mean(0)
+
+
+def _nll(logits: torch.Tensor, classes: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    chosen = (logits / temperature).log_softmax(-1)[:, torch.arange(len(classes)), classes]
+    return -(chosen.logsumexp(0) - torch.tensor(len(logits)).log()).mean()
+
+
+def _numbers(source: ImageSource, class_names: Sequence[str] | None, class_count: int) -> list[int]:
+    """The number of each picture's class among the networks' classes, or -1."""
+    if source.targets is None or source.target_names is None:
+        raise AnnotateError(
+            "cannot calibrate: the pictures have no classes; give a folder with a folder for each class"
+        )
+    known = {name: number for number, name in enumerate(class_names or ())}
+    numbers = [known.get(name, -1) for name in source.target_names]
+    if max(numbers) < 0 and len(numbers) == class_count == 1000 and all(map(_is_wnid, source.target_names)):
+        numbers = list(range(class_count))  # ImageNet's folders, in whose order its classes are numbered
+    if max(numbers) < 0:
+        raise AnnotateError(
+            f"cannot calibrate: none of the pictures' classes ({', '.join(source.target_names[:3])}, …) is "
+            f"named like one of the network's ({', '.join(list(known)[:3]) or 'which has no names'}, …)"
+        )
+    return [numbers[target] if target >= 0 else -1 for target in source.targets]
+
+
+def _is_wnid(name: str) -> bool:
+    return re.fullmatch(r"n\d{8}", name) is not None

@@ -1,0 +1,47 @@
+"""How is a recipe carried out? What can change the last bit of a label, and nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from annotate.errors import AnnotateError
+from storage import LabelStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How the networks of a recipe work through the pictures: the same in all workers, and in all runs of a store.
+
+    batch_size: pictures that the networks label together
+    compiled:   whether the networks are compiled, for batches of this size
+
+    Raises:
+        AnnotateError: the batch size is not positive.
+    """
+
+    batch_size: int = 32
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a batch of no picture."""
+        if self.batch_size < 1:
+            raise AnnotateError(f"the batch size must be at least 1, not {self.batch_size}")
+
+    @classmethod
+    def of(cls, store: LabelStore) -> Self:
+        """How the labels of this store are made, by its provenance."""
+        known = store.schema.provenance
+        return cls(
+            batch_size=int(known.get("batch_size", cls().batch_size)),
+            compiled=bool(known.get("compiled", cls().compiled)),
+        )
+
+    @property
+    def compile_for(self) -> int | None:
+        """The batch size to compile the networks for, or None; see `Annotator`."""
+        return self.batch_size if self.compiled else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Its part of a store's provenance."""
+        return {"compiled": self.compiled, "batch_size": self.batch_size}

@@ -1,0 +1,179 @@
+"""Does a run resume a store, or create one? What was not asked for is decided here, and what differs is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from annotate.errors import AnnotateError
+from annotate.images.source import ImageSource
+from annotate.jobs.execution import Execution
+from annotate.jobs.label_job import one_thread
+from annotate.model.annotator import Annotator
+from annotate.model.compilation import is_worth_compiling
+from annotate.model.recipe import Precision, Recipe
+from storage import LabelStore, MismatchError, Schema, create_store, find_store
+from storage.header import hash_targets, stored_targets
+from storage.keys.key import check_keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a run was asked for. Where a field is None, the store decides if it exists, and else the default.
+
+    recipe, k:      as of `run`; they have no default
+    rows_per_shard: default `rows_of_shards`
+    batch_size:     default that of `Execution`
+    compiled:       default whether it is worth it
+    names:          of the classes; default those that come with the weights
+    """
+
+    recipe: Recipe
+    k: int
+    rows_per_shard: int | None = None
+    batch_size: int | None = None
+    compiled: bool | None = None
+    names: tuple[str, ...] | None = None
+
+
+def default_precision(address: str | None = None) -> Precision:
+    """What `precision="auto"` means: that of the store, or bfloat16 if this machine has a GPU, and else float32.
+
+    Args:
+        address: of a store, which need not exist yet; None where no store is involved.
+
+    Raises:
+        StoreError: the address cannot be used.
+    """
+    store = None if address is None else find_store(address)
+    if store is not None and "precision" in store.schema.recipe:
+        known: Precision = store.schema.recipe["precision"]
+        return known
+    return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def rows_of_shards(pictures: int) -> int:
+    """How many pictures a shard has by default: 1,024, or fewer so that there are 16 shards to share among workers."""
+    return min(1024, max(1, pictures // 16))
+
+
+def open_or_create(
+    source: ImageSource, address: str, request: Request, *, part: range | None, say: Callable[[str], None]
+) -> tuple[LabelStore, bool]:
+    """The store to write into, and whether it is new. All that can be refused early is refused before networks load.
+
+    Raises:
+        MismatchError, StoreError, AnnotateError: as of `run`.
+    """
+    store = find_store(address)
+    if store is None:
+        return _create(source, address, request, part=part, say=say), True
+    _refuse_differences(store, source, request)
+    return store, False
+
+
+def numbers_of(part: range | None, shards: int, rows_per_shard: int) -> range:
+    """The numbers of the shards that were asked for: `part`, or all.
+
+    Raises:
+        AnnotateError: some of them do not exist.
+    """
+    if part is None:
+        return range(shards)
+    if not part or part.start < 0 or part.stop > shards:
+        raise AnnotateError(
+            f"shards {part.start} to {part.stop - 1} were asked for, but there are the shards 0 to {shards - 1}, of "
+            f"{rows_per_shard:,} pictures each"
+        )
+    return part
+
+
+def _create(
+    source: ImageSource, address: str, request: Request, *, part: range | None, say: Callable[[str], None]
+) -> LabelStore:
+    count, recipe = len(source.keys), request.recipe
+    rows_per_shard = request.rows_per_shard or rows_of_shards(count)
+    numbers_of(part, -(-count // rows_per_shard), rows_per_shard)
+    check_keys(source.keys)  # before networks load; the keys of an existing store were checked when it was created
+    compiled = request.compiled
+    with one_thread():  # as in the workers
+        annotator = Annotator(recipe, k=request.k)
+        if compiled is None:
+            compiled, why = is_worth_compiling(count, annotator.seconds)
+            say(why)
+    execution = Execution(batch_size=request.batch_size or Execution().batch_size, compiled=compiled)
+    schema = Schema(
+        grid=annotator.grid,
+        k=request.k,
+        class_count=annotator.class_count,
+        class_names=_class_names(request, annotator.class_count),
+        target_names=source.target_names,
+        rows_per_shard=rows_per_shard,
+        recipe=recipe.to_json(),
+        provenance={
+            "networks": list(annotator.provenance),
+            "head": ", ".join(map(str, annotator.consistency)),
+            **execution.to_json(),
+            "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},
+        },
+    )
+    return create_store(address, schema, source.keys, source.targets)
+
+
+def _class_names(request: Request, class_count: int) -> tuple[str, ...] | None:
+    """The names of the classes: those that were given, or else those that come with the weights."""
+    given = request.names is not None
+    names = request.names if given else request.recipe.class_names()
+    if names is not None and len(names) != class_count:
+        origin = "were given" if given else "come with the weights"
+        raise AnnotateError(f"{len(names)} class names {origin}, but the model has {class_count} classes")
+    return names
+
+
+def _refuse_differences(store: LabelStore, source: ImageSource, request: Request) -> None:
+    """Refuse a store whose other labels would be made differently, or of other pictures."""
+    schema = replace(
+        store.schema,
+        recipe=request.recipe.to_json(),
+        k=request.k,
+        rows_per_shard=request.rows_per_shard or store.schema.rows_per_shard,
+        target_names=source.target_names,
+        class_names=store.schema.class_names if request.names is None else request.names,
+    )
+    store.backend.check_same(schema, source.keys)
+    if differences := [*_other_targets(store, source), *_other_execution(store, request)]:
+        raise MismatchError(store.address, differences)
+
+
+def _other_targets(store: LabelStore, source: ImageSource) -> Iterator[str]:
+    """At most one sentence: how the targets of pictures with equal keys differ from those of the store."""
+    targets = stored_targets(source.targets, len(store))
+    if hash_targets(targets) == store.header.targets_sha256:
+        return
+    rows = np.flatnonzero(store.targets != targets)
+    if len(rows):
+        row = int(rows[0])
+        yield (
+            f"targets: in row {row}, {store.keys[row]!r}, the store has {store.targets[row]}, this run has "
+            f"{targets[row]}; {len(rows):,} of {len(store):,} rows differ, and -1 is no target"
+        )
+
+
+def _other_execution(store: LabelStore, request: Request) -> Iterator[str]:
+    """At most two sentences: how the batch size, or compilation, differs from that of the store."""
+    known = Execution.of(store)
+    if request.batch_size not in (None, known.batch_size):
+        yield (
+            f"batch_size: the store has {known.batch_size}, this run has {request.batch_size}; another may change "
+            "the last bit of a label. Leave --batch-size out to go on with that of the store"
+        )
+    if request.compiled not in (None, known.compiled):
+        has, asked = ("true", "false") if known.compiled else ("false", "true")
+        yield (
+            f"compiled: the store has {has}, this run has {asked}; leave --compile and --no-compile out to go "
+            "on with that of the store"
+        )

@@ -1,0 +1,161 @@
+"""How does a whole collection become a store? What is missing is labelled; running again resumes."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from annotate.images.source import ImageSource
+from annotate.jobs.execution import Execution
+from annotate.jobs.label_job import LabelJob
+from annotate.jobs.resume import Request, numbers_of, open_or_create
+from annotate.jobs.shard import Shard
+from annotate.jobs.summary import Summary
+from annotate.jobs.workers import Workers
+from annotate.model.recipe import Recipe
+from annotate.text import hide_home
+from storage import DamageError, KeyedFailure, LabelStore, Progress, Record, Report
+from storage.backends import absolute
+from storage.progress import silent
+
+
+def run(
+    source: ImageSource,
+    address: str,
+    recipe: Recipe,
+    workers: Workers,
+    *,
+    k: int = 5,
+    rows_per_shard: int | None = None,
+    batch_size: int | None = None,
+    compiled: bool | None = None,
+    part: range | None = None,
+    names: Sequence[str] | None = None,
+    report: Report = silent,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Summary:
+    """Label every picture of the source into the store at the address; resume where an earlier run ended.
+
+    Any number of runs may work on one store at once, with the same part or different ones, on any machines. Each begins
+    at another shard, and skips the shards that are done. If two of them label the same shard, they write equal bytes.
+
+    Args:
+        source: the pictures.
+        address: of a new store, or of one that was made with the same settings.
+        recipe: the networks and how they are used.
+        workers: who does the work.
+        k: classes kept at each location.
+        rows_per_shard: pictures that are written and resumed together; default: those of the existing store, or 1,024,
+            and fewer if there are fewer than 16,384 pictures, so that all workers have work.
+        batch_size: pictures that the network labels together; default: that of the existing store, or 32. A value
+            other than the store's is refused, because it may change the last bit of a label.
+        compiled: whether to compile the networks; default: as in the existing store, which refuses anything else, or
+            where it is worth it.
+        part: the numbers of the shards to label; default: all.
+        names: of the networks' classes, kept in the store; default: those that come with the weights.
+        report: called when the run begins and after each shard.
+        say: called with sentences that the user should read.
+
+    Raises:
+        MismatchError: the existing store was made differently, or of pictures with other targets. This is checked
+            before any network is loaded.
+        StoreError: the address cannot be used.
+        AnnotateError: the network cannot be built or has no faithful dense answer, the part has shards that do not
+            exist, or the pictures are gone.
+
+    With two pictures below images/, and a checkpoint for 10 classes:
+
+    >>> from pathlib import Path
+    >>> from annotate import LocalWorkers, Recipe, open_images, run
+    >>> recipe = Recipe.for_model(
+    ...     "test_resnet", checkpoint=Path("weights.safetensors"), input_size=(64, 64), model_kwargs={"num_classes": 10}
+    ... )
+    >>> summary = run(open_images("images"), "labels.zarr", recipe, LocalWorkers())
+    >>> summary.labelled, summary.complete
+    (2, True)
+    >>> run(open_images("images"), "labels.zarr", recipe, LocalWorkers()).labelled_now
+    0
+    """
+    started = time.monotonic()
+    request = Request(
+        recipe=recipe,
+        k=k,
+        rows_per_shard=rows_per_shard,
+        batch_size=batch_size,
+        compiled=compiled,
+        names=None if names is None else tuple(names),
+    )
+    store, is_new = open_or_create(source, address, request, part=part, say=say)
+    job = LabelJob(
+        reader=source.reader,
+        address=absolute(store.address),  # a worker may run in another folder
+        recipe=recipe,
+        k=k,
+        execution=Execution.of(store),
+        run=secrets.token_hex(8),
+    )
+    numbers = numbers_of(part, store.shard_count, store.schema.rows_per_shard)
+    pending = _pending(store, numbers, is_new=is_new)
+    total = sum(len(store.rows_of(number)) for number in numbers)
+    progress = Progress(total - sum(len(store.rows_of(number)) for number in pending), total, 0)
+    report(progress)
+    if pending:
+        say(workers.about)
+    rows = map(store.rows_of, pending)
+    shards = (Shard(each, source.handles[each.start : each.stop]) for each in rows)
+    given_up = []
+    labelled_now = joined = retried = failed = tried = 0
+    work: defaultdict[str, float] = defaultdict(float)
+    for outcome in workers.map(job, shards, say=say):
+        if (record := outcome.record) is None:
+            given_up.append((outcome.shard.rows, hide_home(outcome.error)))
+            continue
+        tried += len(outcome.shard.rows)
+        failed += len(record.failures)
+        if record.run.get("run") == job.run:
+            labelled_now += record.labelled
+            retried += outcome.shard.attempt > 1
+            work[str(record.run.get("device"))] += float(record.run.get("seconds", 0))
+        else:
+            joined += record.labelled
+        progress = Progress(progress.done + len(outcome.shard.rows), total, failed)
+        report(progress)
+    failures: list[KeyedFailure] = []
+    labelled = unfinished = 0
+    for number, found in store.records_of(numbers):
+        if isinstance(found, DamageError):
+            why = f"its commit record is damaged; `annotate verify {store.address} --repair` makes it pending"
+            given_up.append((store.rows_of(number), hide_home(why)))
+        if not isinstance(found, Record):
+            unfinished += 1
+            continue
+        labelled += found.labelled
+        failures += [KeyedFailure(source.keys[each.row], each.status.word, each.reason) for each in found.failures]
+    if not unfinished and len(numbers) == store.shard_count:
+        store.backend.remove_leftovers()
+    return Summary(
+        pictures=total,
+        labelled=labelled,
+        failures=tuple(failures),
+        given_up=tuple(given_up),
+        labelled_now=labelled_now,
+        tried=tried,
+        seconds=time.monotonic() - started,
+        joined=joined,
+        retried=retried,
+        work=dict(work),
+        left_out=source.left_out,
+        head=str(store.schema.provenance.get("head", "of unknown accuracy")),
+    )
+
+
+def _pending(store: LabelStore, numbers: range, *, is_new: bool) -> list[int]:
+    """The numbers of the shards to label, in the order in which to begin them."""
+    committed = store.committed()
+    pending = [number for number in numbers if number not in committed]
+    if not pending or is_new:
+        return pending
+    first = secrets.randbelow(len(pending))  # another run may be at work: begin elsewhere, so that the two meet late
+    return pending[first:] + pending[:first]

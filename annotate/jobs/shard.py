@@ -1,0 +1,71 @@
+"""What is one task of a job? The rows of a shard: they are labelled and committed once, with who, when and how."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from storage import DamageError, LabelMap, LabelStore, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One task of a job.
+
+    rows:    of the shard
+    handles: what the source's reader needs to read each row's picture
+    attempt: 1 for the first
+    """
+
+    rows: range
+    handles: Sequence[Any] = field(repr=False)
+    attempt: int = 1
+
+
+def commit_shard(
+    store: LabelStore,
+    shard: Shard,
+    make: Callable[[Shard], tuple[LabelMap, Mapping[int, str]]],
+    *,
+    run: str,
+    about: Mapping[str, Any],
+) -> Record:
+    """Label a shard and write it, unless it is committed already; returns its commit record.
+
+    A shard may be committed already: by another run on the same store, or by a worker that died after it had written
+    the record and before it could report it.
+
+    Args:
+        store: open for writing.
+        shard: one of its shards.
+        make: makes the labels, and the reason for each row without one.
+        run: the name of the run, by which it recognises its own records.
+        about: what else the record says about how the labels were made.
+    """
+    if (committed := _record(store, shard)) is not None:
+        return committed
+    started = time.monotonic()
+    labels, reasons = make(shard)
+    if (committed := _record(store, shard)) is not None:  # another was faster, and its last bits may differ
+        return committed
+    origin = {
+        "run": run,
+        "attempt": shard.attempt,
+        "seconds": round(time.monotonic() - started, 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "worker": f"{platform.node()}:{os.getpid()}",
+        **about,
+    }
+    return store.write(shard.rows, labels, reasons=reasons, run=origin)
+
+
+def _record(store: LabelStore, shard: Shard) -> Record | None:
+    try:
+        return store.record(shard.rows.start // store.schema.rows_per_shard)
+    except DamageError:  # the shard is labelled again
+        return None

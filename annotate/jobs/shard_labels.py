@@ -1,0 +1,55 @@
+"""Where do the labels of a shard come together? In one set of arrays, into whose rows each batch writes its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from annotate.errors import PictureError
+from annotate.model.annotator import Annotator
+from storage import LabelMap, Status
+from storage.labelmap import class_dtype, no_class
+
+
+class ShardLabels:
+    """The labels of a shard while they are made, each row written once.
+
+    reasons: why each row without a label has none
+
+    Args:
+        rows: the rows of the shard.
+        annotator: it decides the shape of the labels.
+    """
+
+    def __init__(self, rows: range, annotator: Annotator) -> None:
+        n, (h, w), k = len(rows), annotator.grid, annotator.k
+        dtype = class_dtype(annotator.class_count)
+        self._first = rows.start
+        self._classes = np.full((n, h, w, k), no_class(dtype), dtype)
+        self._scores = np.zeros((n, h, w, k), np.float32)
+        self._boxes = np.full((n, 4), np.nan, np.float32)
+        self._sizes = np.zeros((n, 2), np.uint32)
+        self._status = np.full(n, Status.UNREADABLE, np.uint8)
+        self.reasons: dict[int, str] = {}
+
+    def write(self, rows: Sequence[int], labels: LabelMap) -> None:
+        """Write the labels [len(rows), h, w, k] of a batch into these rows."""
+        at = np.asarray(rows) - self._first
+        self._classes[at], self._scores[at] = labels.classes, labels.scores
+        self._boxes[at], self._sizes[at], self._status[at] = labels.boxes, labels.sizes, labels.status
+
+    def leave_out(self, row: int, error: PictureError) -> None:
+        """Leave a row without a label, for this reason."""
+        self._status[row - self._first] = error.status
+        self.reasons[row] = error.reason
+
+    def label_map(self) -> LabelMap:
+        """The labels of all rows, [n, h, w, k]; they share memory with this object."""
+        return LabelMap(
+            classes=self._classes,
+            scores=self._scores,
+            boxes=self._boxes,
+            sizes=self._sizes,
+            status=self._status,
+        )

@@ -1,0 +1,165 @@
+"""How far is a store, and how fast does it grow? Read from its commit records alone, on any machine."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from annotate.text import duration, printable
+from storage import DamageError, LabelStore, Record
+
+_WINDOW = 600.0  # seconds; what was finished earlier says nothing about the speed now
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreStatus:
+    """How far a store is.
+
+    pictures, labelled, failed, pending: numbers of rows; rows whose commit record cannot be read are pending
+    shards, shards_pending: numbers of shards
+    retried: shards that were finished after a failed attempt
+    damaged: shards whose commit record cannot be read
+    reasons: how many pictures failed with each status
+    speed:   pictures a second in the last ten minutes, or None if nothing was finished in them
+    workers: for each worker that finished a shard: its pictures, and its pictures a second of working time
+    """
+
+    pictures: int
+    labelled: int
+    failed: int
+    pending: int
+    shards: int
+    shards_pending: int
+    retried: int
+    damaged: int
+    reasons: dict[str, int]
+    speed: float | None
+    workers: dict[str, tuple[int, float]]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until it is finished at this speed; None if the speed is unknown."""
+        return self.pending / self.speed if self.speed else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        left = self.seconds_left
+        return {
+            "pictures": self.pictures,
+            "labelled": self.labelled,
+            "failed": self.failed,
+            "pending": self.pending,
+            "shards": self.shards,
+            "shards_pending": self.shards_pending,
+            "retried": self.retried,
+            "damaged": self.damaged,
+            "reasons": self.reasons,
+            "per_second": None if self.speed is None else round(self.speed, 2),
+            "seconds_left": None if left is None else round(left),
+            "workers": {
+                name: {"pictures": count, "per_second": round(speed, 2)}
+                for name, (count, speed) in self.workers.items()
+            },
+        }
+
+    def describe(self, *, shown: int = 8) -> str:
+        """A few lines of text for the user."""
+        percent = 100 * (self.pictures - self.pending) / self.pictures if self.pictures else 100
+        lines = [
+            f"{self.labelled:,} of {self.pictures:,} pictures labelled, {self.failed:,} could not be, "
+            f"{self.pending:,} pending ({percent:.1f} % done)",
+            f"{self.shards - self.shards_pending:,} of {self.shards:,} shards finished"
+            + (f", {self.retried:,} of them in a second or third attempt" if self.retried else ""),
+        ]
+        if self.reasons:
+            lines.append("without a label: " + ", ".join(f"{count:,} {word}" for word, count in self.reasons.items()))
+        if self.damaged:
+            lines.append(
+                f"{self.damaged:,} commit records cannot be read; `annotate verify --repair` makes their shards pending"
+            )
+        if self.pending and self.speed and self.seconds_left is not None:
+            lines.append(f"{self.speed:,.1f} pictures a second in the last minutes, {duration(self.seconds_left)} left")
+        elif self.pending:
+            lines.append("nothing was finished in the last minutes")
+        lines += [
+            f"  {printable(name)}: {count:,} pictures, {speed:,.1f} a second"
+            for name, (count, speed) in [*self.workers.items()][:shown]
+        ]
+        if len(self.workers) > shown:
+            lines.append(f"  … and {len(self.workers) - shown:,} more workers")
+        return "\n".join(lines)
+
+
+class StatusWatcher:
+    """Reads the status of a store again and again; commit records that it has read are neither read again nor kept.
+
+    Args:
+        store: any store of labels.
+    """
+
+    def __init__(self, store: LabelStore) -> None:
+        self._store = store
+        self._seen: set[int] = set()
+        self._labelled = self._failed = self._accounted = self._retried = self._damaged = 0
+        self._reasons: Counter[str] = Counter()
+        self._workers: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+        self._recent: deque[tuple[float, float, int]] = deque()  # when finished, when begun, number of pictures
+
+    def __repr__(self) -> str:
+        """The store's address."""
+        return f"StatusWatcher({self._store.address!r})"
+
+    def read(self) -> StoreStatus:
+        """The status of the store now."""
+        now = datetime.now(UTC).timestamp()
+        new = sorted(self._store.committed() - self._seen)
+        for shard, record in self._store.records_of(new):
+            self._take(shard, record, now)
+        self._recent = deque(each for each in self._recent if each[0] > now - _WINDOW)
+        finished = sum(count for _, _, count in self._recent)
+        # A run that began within the window has worked for a part of it only.
+        since = min((began for _, began, _ in self._recent), default=now)
+        elapsed = min(_WINDOW, max(now - since, 1.0))
+        rows = len(self._store)
+        return StoreStatus(
+            pictures=rows,
+            labelled=self._labelled,
+            failed=self._failed,
+            pending=rows - self._accounted,
+            shards=self._store.shard_count,
+            shards_pending=self._store.shard_count - len(self._seen) + self._damaged,
+            retried=self._retried,
+            damaged=self._damaged,
+            reasons=dict(self._reasons.most_common()),
+            speed=finished / elapsed if finished else None,
+            workers={
+                name: (int(count), count / seconds if seconds else 0.0)
+                for name, (count, seconds) in sorted(self._workers.items(), key=lambda each: -each[1][0])
+            },
+        )
+
+    def _take(self, shard: int, record: Record | DamageError | None, now: float) -> None:
+        rows = len(self._store.rows_of(shard))
+        self._seen.add(shard)
+        if not isinstance(record, Record):
+            self._damaged += 1
+            return
+        self._accounted += rows
+        self._labelled += record.labelled
+        self._failed += len(record.failures)
+        self._reasons.update(failure.status.word for failure in record.failures)
+        self._retried += record.run.get("attempt", 1) > 1
+        worker, seconds = record.run.get("worker"), record.run.get("seconds")
+        taken = float(seconds) if isinstance(seconds, int | float) else 0.0
+        if isinstance(worker, str):
+            total = self._workers[worker]
+            total[0] += rows
+            total[1] += taken
+        try:
+            finished = datetime.fromisoformat(str(record.run.get("finished"))).timestamp()
+        except ValueError:
+            return
+        if now - _WINDOW < finished <= now + _WINDOW:
+            self._recent.append((finished, finished - taken, rows))

@@ -1,0 +1,1 @@
+"""How does a picture become a label map? With a network, on one device; no disk and no cluster."""

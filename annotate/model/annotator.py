@@ -1,0 +1,263 @@
+"""How do pictures become label maps? A batch at a time, on one device and in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from annotate.errors import AnnotateError
+from annotate.model.augmented_views import onto_grid, scaled_size
+from annotate.model.compilation import compiled
+from annotate.model.dense import Consistency, DenseClassifier
+from annotate.model.network import Network
+from annotate.model.preprocess import preprocess
+from annotate.model.recipe import Recipe
+from storage import Box, LabelMap, Status
+from storage.labelmap import class_dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture that is ready for all networks.
+
+    size:   height and width of the picture, pixels
+    inputs: for each input size its pixels uint8 [H, W, 3], and the box of the picture that they show
+    """
+
+    size: tuple[int, int]
+    inputs: tuple[tuple[NDArray[np.uint8], Box], ...] = field(repr=False)
+
+
+class Annotator:
+    """One network or several, which label every location of a picture.
+
+    The label of a location is the mean over P passes (see `Recipe.passes`) of p = softmax(logits / T), where T is the
+    recipe's temperature; of its classes the k likeliest are kept.
+
+    recipe, k:   as given
+    grid:        rows and columns of the labels
+    class_count: number of classes of each network
+    consistency: for each network, how close its dense answer is to its own; see `Consistency`
+    provenance:  for each network, where its weights come from; JSON values, see `Network.provenance`
+
+    Args:
+        recipe: the networks and how they are used.
+        k: classes to keep at each location.
+        device: where the networks run, as torch names it.
+        compile_for: the batch size to compile the networks for; None leaves them uncompiled.
+        measured: the `provenance` of an earlier annotator of this recipe, so that nothing is measured again.
+
+    Raises:
+        AnnotateError: a network cannot be built, has no faithful dense answer, or fewer than k classes; or networks
+            have different numbers of classes.
+
+    Here weights.safetensors is a checkpoint for 10 classes:
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from annotate import Annotator, Recipe
+    >>> recipe = Recipe.for_model(
+    ...     "test_resnet", checkpoint=Path("weights.safetensors"), input_size=(64, 64), model_kwargs={"num_classes": 10}
+    ... )
+    >>> annotator = Annotator(recipe, k=3)
+    >>> annotator
+    Annotator('test_resnet', k=3, grid=(2, 2), device='cpu')
+    >>> labels = annotator([np.zeros((48, 80, 3), np.uint8)])
+    >>> labels.classes.shape, labels.scores.shape
+    ((1, 2, 2, 3), (1, 2, 2, 3))
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        k: int,
+        device: str = "cpu",
+        compile_for: int | None = None,
+        measured: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.k = k
+        self._device = torch.device(device)
+        self._compiled_for = compile_for
+        # The inputs that pictures are fitted to, each once: (height, width) and filter. That of the labels comes first.
+        self._inputs: list[tuple[tuple[int, int], str]] = []
+        known = measured or [{}] * len(recipe.networks)
+        self._ready = [self._load(network, found) for network, found in zip(recipe.networks, known, strict=True)]
+        first = self._ready[0]
+        self.grid, self.class_count, self._grid_box = first.grid, first.class_count, first.grid_boxes[0]
+        self.consistency = tuple(ready.consistency for ready in self._ready)
+        self.provenance = tuple(ready.provenance for ready in self._ready)
+        for network, ready in zip(recipe.networks, self._ready, strict=True):
+            if ready.class_count != self.class_count:
+                raise AnnotateError(
+                    f"the networks {recipe.networks[0].model} and {network.model} cannot be averaged: they have "
+                    f"{self.class_count} and {ready.class_count} classes; use networks of the same classes"
+                )
+        if not 1 <= k <= self.class_count:
+            raise AnnotateError(
+                f"cannot keep the {k} best classes of {recipe.networks[0].model}: it has {self.class_count}; "
+                "give a k up to that"
+            )
+
+    def __repr__(self) -> str:
+        """The networks and the shape of the labels, in one line."""
+        models = ", ".join(repr(network.model) for network in self.recipe.networks)
+        return f"Annotator({models}, k={self.k}, grid={self.grid}, device={str(self._device)!r})"
+
+    def prepare(self, picture: NDArray[np.uint8]) -> Prepared:
+        """Fit a picture uint8 [H, W, 3] to the inputs of all networks. Safe to call from several threads."""
+        fitted = (
+            preprocess(picture, size, self.recipe.preprocess, interpolation=interpolation)
+            for size, interpolation in self._inputs
+        )
+        return Prepared((picture.shape[0], picture.shape[1]), tuple(fitted))
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> LabelMap:
+        """The label maps [n, h, w, k] of n pictures uint8 [H, W, 3] of any sizes."""
+        return self.start([self.prepare(picture) for picture in pictures])()
+
+    def seconds(self) -> float:
+        """The seconds that one picture takes here, from its pixels to its label; measured on a batch of two."""
+        pictures = [np.zeros((256, 256, 3), np.uint8)] * 2
+        started = time.perf_counter()
+        self(pictures)
+        return (time.perf_counter() - started) / len(pictures)
+
+    @torch.inference_mode()
+    def start(self, prepared: Sequence[Prepared]) -> Callable[[], LabelMap]:
+        """Start the networks on n pictures; returns the function that waits for the labels [n, h, w, k].
+
+        On a GPU this returns before the work is done, so that the next pictures can be prepared meanwhile.
+        """
+        fitted = [[picture.inputs[n][1] for picture in prepared] for n in range(len(self._inputs))]
+        boxes = [box.to_outer(self._grid_box) for box in fitted[0]]
+        total: Any = 0
+        for n, grid_box, logits in self._logits(prepared):
+            probabilities = (logits / self.recipe.temperature).softmax(-1)
+            total = total + onto_grid(probabilities, [box.to_outer(grid_box) for box in fitted[n]], self.grid, boxes)
+        scores, classes = (total / self.recipe.passes).topk(self.k, dim=-1)
+        results = [self._from_device(values) for values in (scores, classes.to(torch.int32))]
+        done = torch.cuda.Event() if self._device.type == "cuda" else None
+        if done is not None:
+            done.record()
+
+        def wait() -> LabelMap:
+            if done is not None:
+                done.synchronize()
+            return LabelMap(
+                classes=results[1].numpy().astype(class_dtype(self.class_count)),
+                scores=results[0].numpy(),
+                boxes=np.array([box.edges for box in boxes], np.float32),
+                sizes=np.array([picture.size for picture in prepared], np.uint32),
+                status=np.full(len(prepared), Status.LABELLED, np.uint8),
+            )
+
+        return wait
+
+    @torch.inference_mode()
+    def picture_logits(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """The logits of whole pictures in each pass, the mean over the locations: float32 [passes, n, classes].
+
+        Where the dense head is exact, this is the network's own answer. They are not divided by the temperature.
+        """
+        logits = self._logits([self.prepare(picture) for picture in pictures])
+        return torch.stack([values.mean((1, 2)).cpu() for _, _, values in logits])
+
+    def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Box, torch.Tensor]]:
+        """Of each pass: the number of its input, the box of its grid on it, and its logits, float32 [b, h, w, C].
+
+        The logits and the box of a mirrored pass are mirrored back.
+        """
+        pixels = [self._to_device([picture.inputs[n][0] for picture in prepared]) for n in range(len(self._inputs))]
+        for ready in self._ready:
+            for n, grid_box in zip(ready.inputs, ready.grid_boxes, strict=True):
+                normalised = (pixels[n].float() - ready.mean) / ready.std
+                yield n, grid_box, self._forward(ready, normalised)
+                if self.recipe.flip:
+                    yield n, grid_box.mirrored(), self._forward(ready, normalised.flip(3)).flip(2)
+
+    def _forward(self, ready: _ReadyNetwork, normalised: torch.Tensor) -> torch.Tensor:
+        count = len(normalised)
+        if self._compiled_for and count < self._compiled_for:  # another batch size would be compiled again
+            missing = self._compiled_for - count
+            normalised = torch.cat([normalised, normalised[-1:].expand(missing, *normalised.shape[1:])])
+        with self._autocast():
+            logits = ready.dense(normalised.contiguous(memory_format=torch.channels_last))[:count]
+        return logits.float()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+    def _to_device(self, pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """The pixels as one tensor, uint8 [b, 3, H, W], channels last in memory."""
+        stacked = torch.from_numpy(np.stack(pixels))
+        if self._device.type == "cuda":
+            stacked = stacked.pin_memory().to(self._device, non_blocking=True)
+        return stacked.permute(0, 3, 1, 2)
+
+    def _from_device(self, values: torch.Tensor) -> torch.Tensor:
+        if self._device.type != "cuda":
+            return values
+        return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+
+    def _load(self, network: Network, measured: Mapping[str, Any]) -> _ReadyNetwork:
+        model = network.build()
+        provenance = network.provenance(model)
+        dense = DenseClassifier(model, network.model, self.recipe.head)
+        grid, class_count, consistency = dense.consistency(network.input_size)
+        inputs: list[int] = []
+        grid_boxes = [Box.from_edges(edges) for edges in measured.get("grid_boxes", ())]
+        is_measured = bool(grid_boxes)
+        for scale in sorted(self.recipe.scales, key=lambda scale: scale != 1):
+            fit = scaled_size(network.input_size, dense.steps(network.input_size, grid), scale), network.interpolation
+            if fit not in self._inputs:
+                self._inputs.append(fit)
+            if self._inputs.index(fit) in inputs:
+                raise AnnotateError(
+                    f"at {scale} times its input size of {network.input_size}, the network {network.model} has "
+                    f"the same input as at another scale, {fit[0]}; use scales that are further apart"
+                )
+            # Checked for each size: the network may not take this one.
+            its_grid = grid if scale == 1 else dense.consistency(fit[0])[0]
+            inputs.append(self._inputs.index(fit))
+            if not is_measured:
+                grid_boxes.append(dense.grid_box(fit[0], its_grid))
+        placed: torch.nn.Module = dense.to(self._device).to(memory_format=torch.channels_last)
+        mean, std = (torch.tensor(v, device=self._device).view(3, 1, 1) * 255 for v in (network.mean, network.std))
+        return _ReadyNetwork(
+            dense=compiled(placed) if self._compiled_for else placed,
+            inputs=tuple(inputs),
+            grid_boxes=tuple(grid_boxes),
+            mean=mean,
+            std=std,
+            grid=grid,
+            class_count=class_count,
+            consistency=consistency,
+            provenance=provenance
+            | {"model": network.model, "head": str(consistency), "grid_boxes": [list(box.edges) for box in grid_boxes]},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadyNetwork:
+    """A network on its device; the numbers of the inputs that it takes, and the box of its grid on each."""
+
+    dense: Callable[[torch.Tensor], torch.Tensor]
+    inputs: tuple[int, ...]
+    grid_boxes: tuple[Box, ...]
+    mean: torch.Tensor
+    std: torch.Tensor
+    grid: tuple[int, int]
+    class_count: int
+    consistency: Consistency
+    provenance: dict[str, Any]

@@ -1,0 +1,279 @@
+"""How does a classifier answer at every location? The network's own head gets each location as a 1x1 feature map.
+
+    pixels ──forward_features──▶ [b, C, h, w] ──▶ [b·h·w, C, 1, 1] ──forward_head──▶ [b, h, w, classes]
+
+Pooling a 1x1 map changes nothing, so the head runs unchanged, with all its norms, layers and activations, and no family
+of networks needs code of its own. But only a head that classifies the mean over locations was trained on such input.
+Whether it does is measured (`consistency`), not read from the network's name.
+
+    local    the head unchanged: the logits of a picture that consists of this one location
+    frozen   the head with its nonlinear layers frozen as for the whole picture (annotate/model/frozen_head.py), so that
+             the mean of its logits is the network's own answer
+
+A network with a head that was trained on its tokens (VOLO, LV-ViT: `aux_head`) answers through that head instead.
+docs/annotators.md has the result for each family of timm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from timm.layers import AttentionPool2d, AttentionPoolLatent, AttentionPoolPrr, RotAttentionPool2d
+from torch import nn
+
+from annotate.errors import AnnotateError
+from annotate.model.frozen_head import FrozenHead
+from storage import Box
+
+# Relative, in float32. Affine heads reach 1e-6; the best of the others, MobileNetV3's, 1e-2.
+EXACT = 1e-4
+_ATTENTION_POOLS = (AttentionPool2d, AttentionPoolLatent, AttentionPoolPrr, RotAttentionPool2d)
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """How close the mean of the dense logits is to the network's own answer.
+
+    deviation: ‖mean over locations − own‖ / ‖own‖, both without their mean over classes, which softmax ignores;
+        measured on noise, with features that differ strongly between locations. None for a head for tokens, which need
+        not agree with the head for pictures.
+    """
+
+    deviation: float | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the two are equal up to rounding."""
+        return self.deviation is not None and self.deviation <= EXACT
+
+    def __str__(self) -> str:
+        """Return "exact", "approximate (24 %)" or "token head"."""
+        if self.deviation is None:
+            return "token head"
+        return "exact" if self.exact else f"approximate ({100 * self.deviation:.2g} %)"
+
+
+class DenseClassifier(nn.Module):
+    """A timm network whose own classifier answers at every location.
+
+    Args:
+        model: a network with timm's forward_features and forward_head; it is set to evaluation mode.
+        name: its name in errors.
+        head: "local" or "frozen"; see the top of this file.
+
+    Raises:
+        AnnotateError: the network has no faithful dense answer; the message says why.
+    """
+
+    model: Any  # a timm network: an nn.Module with forward_features and forward_head
+
+    def __init__(self, model: nn.Module, name: str, head: Literal["local", "frozen"] = "local") -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.name = name
+        self.head = head
+        if getattr(model, "num_classes", 0) < 1:
+            self._refuse("it has no classifier")
+        self._token_head = isinstance(getattr(model, "aux_head", None), nn.Linear)
+        if head not in ("local", "frozen"):
+            raise AnnotateError(f"the head must be local or frozen, not {head!r}")
+        if self._token_head and head == "frozen":
+            self._refuse("it answers through a head for tokens, which has nothing to freeze. Use the local head")
+        if not self._token_head and (why := _other_pooling(model)):
+            self._refuse(f"{why}. Use a network with average pooling")
+        self._channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        # Tokens without a location (class, registers) come first; the head drops as many before it pools.
+        self._prefix: int = getattr(model, "num_prefix_tokens", int(getattr(model, "cls_token", None) is not None))
+        stages = getattr(model, "feature_info", None)
+        self._stride: int | None = stages[-1]["reduction"] if stages else None  # pixels from token to token
+        self._frozen_head = FrozenHead(model)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The logits at each location: [b, h, w, classes] for normalised pixels [b, 3, H, W]."""
+        return self._answer(*self._features(pixels))
+
+    @torch.inference_mode()
+    def consistency(self, input_size: tuple[int, int]) -> tuple[tuple[int, int], int, Consistency]:
+        """Run the network both ways on noise of this size: its grid, its number of classes, and how far the two differ.
+
+        Raises:
+            AnnotateError: the network does not take this input, or has no faithful dense answer.
+        """
+        try:
+            noise = self._noise(input_size)
+            features, grid = self._features(noise)
+            if self._token_head:
+                return grid, self._local(features, grid).shape[3], Consistency(None)
+            own: Any = self.model(noise)
+            if not isinstance(own, torch.Tensor) or not own.isfinite().all():
+                self._refuse("its own answer to noise is not one vector of finite logits")
+            if not _apart(self._head(features), own) <= EXACT:
+                self._refuse("its own answer is not what its forward_head makes of its forward_features")
+            return grid, own.shape[1], Consistency(self._deviation(features, grid))
+        except AnnotateError:
+            raise
+        except Exception as error:  # networks check their input with whatever they like
+            raise AnnotateError(
+                f"the model {self.name} does not answer on a {input_size[0]}x{input_size[1]} input: {error}"
+            ) from error
+
+    def grid_box(self, input_size: tuple[int, int], grid: tuple[int, int]) -> Box:
+        """The part of the input that the grid covers, in unit coordinates: cells lie over the pixels they depend on.
+
+        The distance between cells is the network's stride, and the input need not be a multiple of it. A network that
+        pads each of its strided convolutions on both sides, as ResNet does, has its first location at the input's first
+        pixel instead of half a stride from it: its grid lies half a cell further up and left than the input. One that
+        pads at the end only, as TensorFlow does, has its grid half a cell further down and right. Which networks do so
+        is measured: the gradient shows the pixels that the middle of the grid depends on.
+        """
+        steps = self.steps(input_size, grid)
+        # A smaller input, which takes less time, has the same phase if its sides are multiples of the stride as well.
+        small = [
+            int(min(side, 8 * step)) if side % step == 0 else side for side, step in zip(input_size, steps, strict=True)
+        ]
+        try:
+            found = self._phase((small[0], small[1]))
+        except Exception:  # it takes no other size; networks raise whatever they like
+            found = self._phase(input_size)
+        phases = [away / step for step, away in zip(steps, found, strict=True)]
+        phase = sum(phases) / 2  # equal for both sides, apart from the noise of the measurement
+        edges = []
+        for side, count, step, own in zip(input_size, grid, steps, phases, strict=True):
+            if count < side // step:  # without padding: the pixels that are left over lie at the end
+                away = round(4 * own) / 4 * step
+            else:
+                away = math.copysign(step / 2 - 0.5, phase) if abs(phase) > 0.25 else 0.0
+            edges.append((0.5 + (away - count * step / 2) / side, 0.5 + (away + count * step / 2) / side))
+        (top, bottom), (left, right) = edges
+        return Box(top, left, bottom, right)
+
+    def steps(self, input_size: tuple[int, int], grid: tuple[int, int]) -> tuple[float, float]:
+        """The distance between locations, down and across, pixels: the stride, unless the feature map is stretched."""
+        strides = [self._stride or round(side / count) for side, count in zip(input_size, grid, strict=True)]
+        down, across = (
+            float(stride) if count <= -(-side // stride) else side / count
+            for side, count, stride in zip(input_size, grid, strides, strict=True)
+        )
+        return down, across
+
+    def _phase(self, input_size: tuple[int, int]) -> tuple[float, float]:
+        """How far below and right of the input's middle the pixels lie that the grid's middle depends on; in pixels."""
+        pixels = self._noise(input_size, 4).requires_grad_()
+        with torch.enable_grad():
+            features, (h, w) = self._features(pixels)
+            if min(h, w) < 2:
+                return 0.0, 0.0  # a single location depends on the whole input
+            locations = self._locations(features).reshape(len(pixels), h, w, -1)
+            # An even number of cells has no middle one; the two beside the middle are cut by the edges symmetrically.
+            middle = locations[:, [(h - 1) // 2, h // 2]][:, :, [(w - 1) // 2, w // 2]]
+            towards = torch.randn(middle.shape, generator=torch.Generator().manual_seed(2)).to(middle)
+            (gradient,) = torch.autograd.grad((middle * towards).sum(), pixels)
+        energy = gradient.square().sum((0, 1)).double()
+        energy = (energy - energy.median()).clamp_min(0)  # what all locations depend on alike is left out
+        y, x = (torch.arange(side, dtype=torch.float64).to(energy) + 0.5 - side / 2 for side in input_size)
+        total = energy.sum().clamp_min(1e-300)
+        return float((energy.sum(1) * y).sum() / total), float((energy.sum(0) * x).sum() / total)
+
+    def _deviation(self, features: torch.Tensor, grid: tuple[int, int]) -> float:
+        """How far the mean of the dense answer is from the head's own; refuses a head that does not classify a mean."""
+        # The features of noise may differ so little between locations that any pooling resembles a mean.
+        generator = torch.Generator().manual_seed(1)
+        features = features + features.std() * torch.randn(features.shape, generator=generator).to(features)
+        own, locations = self._head(features), self._locations(features)
+        pooled = _apart(self._head(locations.unflatten(0, (len(features), -1)).mean(1)), own)
+        local, frozen = (_apart(answer(features, grid).mean((1, 2)), own) for answer in (self._local, self._frozen))
+        # A head with layers before its pooling classifies the mean of their outputs, which only `frozen` shows.
+        if not min(pooled, frozen) <= EXACT:
+            self._refuse(
+                f"it does not classify the mean over its locations (the two differ by {100 * pooled:.2g} %), so its "
+                "head was never trained on a single location. Use a network with average pooling"
+            )
+        if self.head == "frozen" and not frozen <= EXACT:
+            self._refuse(
+                "its head has a nonlinear layer that is neither a known activation nor a norm over channels, and "
+                f"cannot be frozen (the two differ by {100 * frozen:.2g} %). Use the local head"
+            )
+        return frozen if self.head == "frozen" else local
+
+    def _noise(self, size: tuple[int, int], count: int = 2) -> torch.Tensor:
+        """Noise [n, 3, H, W] at two scales, always the same, on the network's device and of its type."""
+        generator = torch.Generator().manual_seed(0)
+        coarse = torch.randn(count, 3, 4, 4, generator=generator)
+        noise = nn.functional.interpolate(coarse, size=size, mode="bilinear")
+        return (noise + 0.5 * torch.randn(count, 3, *size, generator=generator)).to(next(self.model.parameters()))
+
+    def _features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+        """The features of the locations, as the network's head takes them; and the grid that they form."""
+        features: Any = self.model.forward_features(pixels)
+        if not isinstance(features, torch.Tensor):
+            self._refuse("it answers from several sets of features, and not from one map")
+        if features.ndim == 4:
+            return features, tuple(features.shape[1:3] if self._channels_last else features.shape[2:])
+        if features.ndim != 3:
+            self._refuse(f"its forward_features gives {features.ndim} axes, not a map or tokens")
+        n, size = features.shape[1] - self._prefix, pixels.shape[2:]
+        stride = self._stride or math.isqrt(size[0] * size[1] // max(n, 1))
+        # Some networks pad the pixels that are left at the edge, others drop them.
+        for h, w in ([-(-side // stride) for side in size], [side // stride for side in size]):
+            if h * w == n:
+                return features, (h, w)
+        return self._refuse(f"its {n} tokens form no grid of cells of {stride}x{stride} pixels")
+
+    def _locations(self, features: torch.Tensor) -> torch.Tensor:
+        """Each location as a 1x1 feature map, row by row: [b·h·w, C, 1, 1], or [b·h·w, 1, 1, C], or tokens."""
+        if features.ndim == 3:
+            tokens = features[:, self._prefix :].flatten(0, 1)
+            return tokens[:, None].repeat(1, self._prefix + 1, 1)
+        if self._channels_last:
+            return features.flatten(0, 2)[:, None, None]
+        return features.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]
+
+    def _answer(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        return (self._frozen if self.head == "frozen" else self._local)(features, grid)
+
+    def _local(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        if self._token_head:
+            tokens: torch.Tensor = self.model.aux_head(features[:, self._prefix :])
+            return tokens.unflatten(1, grid)
+        return self._head(self._locations(features)).reshape(len(features), *grid, -1)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _frozen(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        locations = self._locations(features)
+        _, seen = self._frozen_head.record(lambda: self._head(features))
+        logits = self._frozen_head.apply(seen, grid[0] * grid[1], lambda: self._head(locations))
+        return logits.reshape(len(features), *grid, -1)
+
+    def _head(self, features: torch.Tensor) -> torch.Tensor:
+        answer: Any = self.model.forward_head(features)
+        if not isinstance(answer, torch.Tensor) or answer.ndim != 2:
+            self._refuse("its forward_head gives more than one vector of logits")
+        logits: torch.Tensor = answer
+        return logits
+
+    def _refuse(self, why: str) -> Any:
+        answer = "frozen" if self.head == "frozen" else "dense"
+        raise AnnotateError(f"the model {self.name} has no faithful {answer} answer: {why}.")
+
+
+def _other_pooling(model: Any) -> str | None:
+    """Why a network does not pool by the mean, as far as its layers show; else None."""
+    if any(isinstance(module, _ATTENTION_POOLS) for module in model.modules()):
+        return "it pools by attention, and its head was never trained on single locations"
+    for owner in (model, getattr(model, "head", None)):
+        pool = getattr(owner, "global_pool", None)
+        pool = getattr(pool, "pool_type", pool)
+        if pool == "token":
+            return "it classifies by its class token, and its head was never trained on patch tokens"
+        if pool in ("max", "avgmax", "catavgmax"):
+            return f"it pools by {pool!r}, which is not the mean over locations"
+    return None
+
+
+def _apart(logits: torch.Tensor, own: torch.Tensor) -> float:
+    """The relative distance of logits from the network's own, both without the mean over classes."""
+    logits, own = (x - x.mean(-1, keepdim=True) for x in (logits, own))
+    return float((logits - own).norm() / own.norm().clamp_min(1e-12))

@@ -1,0 +1,137 @@
+"""What decides a label? The Recipe: frozen, JSON, the store's provenance, and the reason to refuse a mixed store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from annotate.errors import AnnotateError
+from annotate.images.decode import Exif
+from annotate.model.network import Network
+from annotate.model.preprocess import Mode
+
+Head = Literal["local", "frozen"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Recipe:
+    """Everything that decides a label, except the picture.
+
+    networks:       their probabilities are averaged; the labels have the grid of the first
+    preprocess:     how a picture is fitted to their inputs: "squash", "letterbox" or "center"; see
+                    annotate/model/preprocess.py
+    exif:           "ignore" or "apply" the EXIF orientation of a picture
+    head:           "local" or "frozen": how the classifier is applied to each location; see annotate/model/dense.py
+    flip:           test-time augmentation: each picture also passes through each network mirrored
+    scales:         test-time augmentation: the multiples of the input size to label at; 1.0 is one of them
+    temperature:    the logits are divided by it before the softmax
+    precision:      of the networks' arithmetic: "float32", or "bfloat16" where autocast uses it
+
+    Raises:
+        AnnotateError: a field is out of range.
+
+    >>> from dataclasses import replace
+    >>> from annotate import Recipe
+    >>> recipe = Recipe.for_model("resnet50.a1_in1k")
+    >>> recipe
+    Recipe('resnet50.a1_in1k')
+    >>> augmented = replace(recipe, flip=True, scales=(0.8, 1.0))
+    >>> augmented
+    Recipe('resnet50.a1_in1k', flip=True, scales=(0.8, 1.0))
+    >>> augmented.passes
+    4
+    """
+
+    networks: tuple[Network, ...]
+    preprocess: Mode = "squash"
+    exif: Exif = "ignore"
+    head: Head = "local"
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    temperature: float = 1.0
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse fields out of range."""
+        if not self.networks:
+            raise AnnotateError("a recipe needs at least one network")
+        for name, choices in (("preprocess", Mode), ("exif", Exif), ("head", Head), ("precision", Precision)):
+            if getattr(self, name) not in (allowed := get_args(choices)):
+                raise AnnotateError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if (
+            1.0 not in self.scales
+            or len(set(self.scales)) < len(self.scales)
+            or not all(0.1 <= scale <= 10 for scale in self.scales)
+        ):
+            raise AnnotateError(
+                "scales must be different numbers from 0.1 to 10 with 1.0 among them, where a network's grid is "
+                f"that of the labels; not {', '.join(map(str, self.scales))}"
+            )
+        if not 0.01 <= self.temperature <= 100:
+            raise AnnotateError(f"the temperature must be from 0.01 to 100, not {self.temperature}")
+
+    def __repr__(self) -> str:
+        """The networks, and the other fields where they differ from their defaults."""
+        shown = [repr(network.model) for network in self.networks]
+        for each in fields(self):
+            if each.name != "networks" and (value := getattr(self, each.name)) != each.default:
+                shown.append(f"{each.name}={value!r}")
+        return f"Recipe({', '.join(shown)})"
+
+    @classmethod
+    def for_model(cls, model: str, *, preprocess: Mode = "squash", **network: Any) -> Self:
+        """The recipe of one network and one pass. Loads no weights; see `Network.of` for the arguments.
+
+        Raises:
+            AnnotateError: timm has no such model, or the checkpoint cannot be read.
+        """
+        return cls(networks=(Network.of(model, **network),), preprocess=preprocess)
+
+    @property
+    def passes(self) -> int:
+        """How many times each picture passes through a network: networks × scales × mirrored or not."""
+        return len(self.networks) * len(self.scales) * (2 if self.flip else 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` gives an equal recipe back."""
+        values = asdict(self) | {"networks": [network.to_json() for network in self.networks]}
+        plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The recipe of `to_json`'s values. Its networks have no checkpoint file."""
+        networks = tuple(Network.from_json(network) for network in values["networks"])
+        return cls(**{**values, "networks": networks, "scales": tuple(values["scales"])})
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes that the networks share, or None if no network has any.
+
+        Raises:
+            AnnotateError: two networks disagree.
+        """
+        known = [(network, names) for network in self.networks if (names := network.class_names()) is not None]
+        for network, names in known[1:]:
+            first, expected = known[0]
+            if names != expected:
+                differing = [f"{a!r} and {b!r}" for a, b in zip(expected, names, strict=False) if a != b]
+                why = f"{len(expected)} and {len(names)} names" if len(expected) != len(names) else differing[0]
+                raise AnnotateError(
+                    f"the networks {first.model} and {network.model} cannot be averaged: their classes are named "
+                    f"differently ({why}); use networks of the same classes"
+                )
+        return known[0][1] if known else None
+
+
+def annotator_of(recipe: Mapping[str, Any]) -> str:
+    """The networks that a store's recipe names, as text for the user: "a + b", or "unknown annotator"."""
+    return " + ".join(str(network.get("model")) for network in networks_of(recipe)) or "unknown annotator"
+
+
+def networks_of(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The networks that a store's recipe names; an empty list if the recipe has another form."""
+    networks = recipe.get("networks")
+    return [each for each in networks if isinstance(each, Mapping)] if isinstance(networks, list | tuple) else []

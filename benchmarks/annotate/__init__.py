@@ -1,0 +1,1 @@
+"""What does labelling cost: of the network's speed, of memory, of time that workers wait?"""

@@ -1,0 +1,1 @@
+"""What does a store cost: bytes a map, microseconds a read, memory for its keys?"""

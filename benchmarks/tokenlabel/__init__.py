@@ -1,0 +1,1 @@
+"""What do targets cost in training, and how exact are they?"""

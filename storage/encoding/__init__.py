@@ -1,0 +1,1 @@
+"""How are labels encoded as numbers, and decoded? The same for all backends."""

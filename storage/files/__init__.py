@@ -1,0 +1,1 @@
+"""How are files written atomically and mapped into memory?"""

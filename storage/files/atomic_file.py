@@ -1,0 +1,66 @@
+"""How does a file appear whole or not at all? It is written under a temporary name beside its own, and then renamed."""
+
+from __future__ import annotations
+
+import glob
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+PARTIAL = ".partial"  # ends the name of a file that is not finished
+_ATTEMPTS = 3
+_LONGEST = 50  # characters of a file's name in its temporary one: in UTF-8 both fit the 255 bytes of a name
+
+
+def write_atomically(path: Path, data: bytes | memoryview | Callable[[BinaryIO], object], *, new: bool = False) -> None:
+    """Write a file, and the folders above it; whoever opens it finds all of it, or what was there before.
+
+    A symbolic link at its name is replaced, not followed.
+
+    Args:
+        path: of the file.
+        data: its bytes, or a function that writes them to an open file.
+        new: only if nothing is there yet.
+
+    Raises:
+        FileExistsError: it was to be new, and something is there.
+        OSError: the system refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(_ATTEMPTS):
+        partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{PARTIAL}")
+        try:
+            with partial.open("xb") as file:
+                if callable(data):
+                    data(file)
+                else:
+                    file.write(data)
+            if new:
+                os.link(partial, path)
+            else:
+                os.replace(partial, path)
+            return
+        except FileNotFoundError:  # another process has removed leftovers meanwhile
+            if attempt + 1 == _ATTEMPTS:
+                raise
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the unfinished files that killed writers of this file left beside it."""
+    for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}*{PARTIAL}"):
+        leftover.unlink(missing_ok=True)
+
+
+def remove_leftovers_below(folder: Path) -> None:
+    """Remove the unfinished files that killed writers of any file left in this folder and in those below it."""
+    for leftover in folder.rglob(f"*{PARTIAL}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    """With what the temporary names of a file begin."""
+    return f"{path.name[:_LONGEST]}."

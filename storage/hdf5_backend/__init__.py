@@ -1,0 +1,8 @@
+"""How are label maps stored in HDF5 files? Only this package of storage imports h5py."""
+
+from storage.hdf5_backend.backend import Hdf5Backend
+from storage.hdf5_backend.creation import create, find
+
+open_existing = Hdf5Backend
+
+__all__ = ["create", "find", "open_existing"]

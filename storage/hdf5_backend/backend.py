@@ -1,0 +1,220 @@
+"""How are label maps stored in HDF5? One file a shard, and one that joins them for all readers (docs/format.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.backend import Backend, RowArray
+from storage.encoding.coded_labels import CodedLabels, layouts
+from storage.errors import DamageError, cannot_write, no_store
+from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
+from storage.files.memory_map import MemoryMap
+from storage.hdf5_backend.file import open_file
+from storage.hdf5_backend.layout import (
+    COLUMN_CHUNK,
+    DIGESTS,
+    SHARDS,
+    SLOTS,
+    STORE,
+    UNREADABLE,
+    is_sealed,
+    read_header,
+    read_record,
+    sha256_of,
+    shard_file,
+    shard_name,
+    store_file,
+)
+from storage.hdf5_backend.shards import ShardFiles
+from storage.keys import key_index
+from storage.keys.key_index import Blocks, KeyIndex
+from storage.record import Failure, Record
+
+
+@final
+class Hdf5Backend(Backend):
+    """Label maps in a local folder of HDF5 files. A shard's file is written atomically: once there, it is committed."""
+
+    def __init__(self, address: str, *, writable: bool = False) -> None:
+        """Open a store that exists.
+
+        Raises:
+            NotAStoreError: nothing exists there, or something else.
+            FormatError: it is of a format that this version does not read.
+            DamageError: its header is not what was written.
+        """
+        self._folder = Path(address)
+        header = read_header(self._folder, address)
+        if header is None:
+            raise no_store(address)
+        super().__init__(address, header, writable=writable)
+        self._files = ShardFiles(self._folder, header)
+
+    def load_keys(self) -> Sequence[str]:
+        """The keys as stored."""
+        try:
+            with open_file(self._folder / STORE) as file:
+                column = file["keys"]
+                parts = (
+                    column[start : start + COLUMN_CHUNK].tolist() for start in range(0, self.header.rows, COLUMN_CHUNK)
+                )
+                return [key.decode() for part in parts for key in part]
+        except UNREADABLE as error:
+            raise DamageError(f"the keys of {self.address} cannot be read: {error}") from error
+
+    def load_targets(self) -> NDArray[np.int32]:
+        """The targets as stored."""
+        return self._values("targets")
+
+    def load_key_index(self) -> KeyIndex:
+        """The key index, in the mapped file."""
+        rows, path = self.header.rows, self._folder / STORE
+        try:
+            with open_file(path) as file:
+                starts = [file[name].id.get_offset() for name in (DIGESTS, SLOTS)]
+            mapping = MemoryMap(path)
+            digests = _blocks(mapping, starts[0], rows, "Q")
+            slots = _blocks(mapping, starts[1], key_index.slot_count(rows), "I")
+        except UNREADABLE as error:
+            raise DamageError(f"the key index of {self.address} cannot be read: {error}") from error
+        return KeyIndex(digests, slots, rows=rows, salt=self.header.key_salt)
+
+    def committed(self) -> frozenset[int]:
+        """The numbers of the shards whose file is there: one listing, however many there are."""
+        try:
+            there = {path.name for path in (self._folder / SHARDS).iterdir() if path.is_file()}
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(shard for shard in range(self.header.shard_count) if Path(shard_name(shard)).name in there)
+
+    def record(self, shard: int) -> Record | None:
+        """The commit record of a shard, or None."""
+        text = read_record(self._path(shard))
+        return None if text is None else Record.from_text(text)
+
+    def fetch(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these positions, as stored."""
+        return self._files.read(positions)
+
+    def fetch_rows(self, name: RowArray, shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a committed shard."""
+        return self._files.rows(name, shard)
+
+    def put(
+        self, shard: int, labels: CodedLabels, *, failures: Sequence[Failure] = (), run: Mapping[str, Any] = {}
+    ) -> Record:
+        """Write the labels of one shard as stored, and its commit record with them."""
+        self.check_writable()
+        rows, name, path = self.header.rows_of(shard), shard_name(shard), self._path(shard)
+        shapes = layouts(self.schema)
+        arrays: list[NDArray[Any]] = [np.asarray(part) for part in labels]
+        record = Record(
+            start=rows.start,
+            stop=rows.stop,
+            labelled=len(rows) - len(failures),
+            failures=tuple(failures),
+            objects={f"{name}/{layout.name}": sha256_of(part) for layout, part in zip(shapes, arrays, strict=True)},
+            run=run,
+        )
+        try:
+            write_atomically(path, shard_file(self.schema, arrays, record.to_text()))
+        except OSError as error:
+            raise cannot_write(self.address, rows, str(error)) from error
+        self._files.forget()
+        return record
+
+    def forget(self, shard: int) -> None:
+        """Remove the file of a shard: it is pending again."""
+        self.delete_object(shard_name(shard))
+        self._committed = frozenset()
+
+    def checksums(self, shard: int) -> dict[str, str]:
+        """The SHA-256 of the values of every array of this shard as they are now."""
+        return self._files.checksums(shard)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the file that all shards share."""
+        same = True
+        for name, expected in zip((DIGESTS, SLOTS), self._index_of_keys(), strict=True):
+            try:
+                same &= np.array_equal(self._values(name), expected)
+            except DamageError:
+                same = False
+        if not same:
+            yield "the key index is not that of the keys"
+        if not is_sealed(self.read_object(STORE) or b""):
+            yield f"{STORE} is not what was written: its SHA-256 does not match"
+
+    def rebuild(self) -> None:
+        """Write the file that all shards share again."""
+        self.check_writable()
+        self.write_object(STORE, store_file(self.header, self.keys, self.targets, self._index_of_keys()))
+        self.__dict__.pop("key_index", None)
+
+    def object_names(self) -> Iterator[str]:
+        """The names of all objects, sorted, without what killed writers left."""
+        files = (path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file())
+        return iter(sorted(name for name in files if not name.endswith(PARTIAL)))
+
+    def read_object(self, name: str) -> bytes | None:
+        """The bytes of an object, or None."""
+        try:
+            return (self._folder / name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def write_object(self, name: str, data: bytes) -> None:
+        """Write an object whole."""
+        self.check_writable()
+        write_atomically(self._folder / name, data)
+        self._files.forget()
+
+    def delete_object(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        self.check_writable()
+        (self._folder / name).unlink(missing_ok=True)
+        self._files.forget()
+
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of writers that were killed."""
+        self.check_writable()
+        remove_leftovers_below(self._folder)
+
+    def consolidate(self) -> None:
+        """Nothing to do: one file already has all that opening needs."""
+
+    def _index_of_keys(self) -> Sequence[NDArray[Any]]:
+        """What the key index must be: digests and slots."""
+        _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
+        return digests, slots
+
+    def _values(self, name: str) -> NDArray[Any]:
+        """Values of an array of the file that all shards share."""
+        try:
+            with open_file(self._folder / STORE) as file:
+                values: NDArray[Any] = file[name][()]
+        except UNREADABLE as error:
+            raise DamageError(f"the {name} of {self.address} cannot be read: {error}") from error
+        return values
+
+    def _path(self, shard: int) -> Path:
+        return self._folder / shard_name(shard)
+
+
+def _blocks(mapping: MemoryMap, offset: int | None, count: int, letter: Literal["Q", "I"]) -> Blocks:
+    """The blocks of an array of this many uint64 (Q) or uint32 (I) at this byte of a file.
+
+    Raises:
+        ValueError: the file ends before it does.
+    """
+    start = offset or 0  # HDF5 gives no offset for an array without entries
+    end = start + count * np.dtype(letter).itemsize
+    if end > len(mapping.data):
+        raise ValueError(f"it ends at byte {end:,} of a file of {len(mapping.data):,}")
+    view = mapping.data[start:end].cast(letter)
+    return Blocks([view[first : first + key_index.BLOCK] for first in range(0, count, key_index.BLOCK)], [mapping])

@@ -1,0 +1,27 @@
+"""How is an HDF5 file opened for reading? Without locks, even if others have it open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+
+
+def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
+    """An HDF5 file, open for reading. It takes no lock: many file systems of clusters do not support locks.
+
+    Args:
+        path: of the file.
+        cache_bytes: of decoded chunks that are kept for each array; none by default, for files of which hardly a
+            chunk is read twice.
+
+    Raises:
+        OSError: it is missing, or not an HDF5 file.
+    """
+    try:
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        # Other code in this process has it open as h5py does by default; HDF5 wants the same of all who open a file.
+        return h5py.File(path, "r", rdcc_nbytes=cache_bytes)

@@ -1,0 +1,142 @@
+"""How is a label read from the files of shards? Through h5py, which verifies every checksum; a few files stay open."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple, final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.encoding.coded_labels import CodedLabels, layouts
+from storage.errors import DamageError
+from storage.hdf5_backend.file import open_file
+from storage.hdf5_backend.layout import UNREADABLE, sha256_of, shard_name
+from storage.header import Header
+
+_OPEN_SHARDS = 64  # each has a file descriptor, and half a megabyte of HDF5's own
+
+
+class _Shard(NamedTuple):
+    """An open file, its two maps to read from, and its small arrays."""
+
+    file: h5py.File  # as long as it is open, its arrays can be read
+    classes: h5py.Dataset
+    scores: h5py.Dataset
+    boxes: NDArray[np.float32]
+    sizes: NDArray[np.uint32]
+    status: NDArray[np.uint8]
+
+
+@final
+class ShardFiles:
+    """Reads labels of shards in a folder. Cheap to make; not to be pickled."""
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        """Args: the store's folder, and its header. Nothing is read yet."""
+        self._folder = folder
+        self._shards = header.schema.shards(header.rows)
+        self._layouts = layouts(header.schema)
+        self._start()
+
+    def read(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these positions, (number of the shard, row within it).
+
+        Raises:
+            DamageError: a file or a chunk is missing or fails its checksum.
+        """
+        labels = CodedLabels(*[np.empty((len(positions), *layout.row), layout.dtype) for layout in self._layouts])
+        for n in sorted(range(len(positions)), key=positions.__getitem__):  # each file is opened once at most
+            number, row = positions[n]
+            shard = self._shard(number)
+            try:
+                labels.classes[n] = shard.classes[row]
+                labels.scores[n] = shard.scores[row]
+            except UNREADABLE as error:
+                raise DamageError(
+                    f"row {row} of the shard {self._path(number)} is damaged: {error}; "
+                    "`annotate verify` lists the damage"
+                ) from error
+            labels.boxes[n], labels.sizes[n], labels.status[n] = (
+                shard.boxes[row],
+                shard.sizes[row],
+                shard.status[row],
+            )
+        return labels
+
+    def rows(self, name: str, shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a shard.
+
+        Raises:
+            DamageError: its file is missing or fails a checksum.
+        """
+        values: NDArray[Any] = getattr(self._shard(shard), name)
+        return values.copy()
+
+    def checksums(self, shard: int) -> dict[str, str]:
+        """The SHA-256 of the values of each array that can be read, by its name in the store."""
+        found = {}
+        for layout in self._layouts:
+            try:
+                with open_file(self._path(shard)) as file:
+                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_of(file[layout.name][()])
+            except UNREADABLE:
+                continue
+        return found
+
+    def forget(self) -> None:
+        """Open all files again when they are next read: some were replaced."""
+        with self._lock():
+            self._open.clear()
+
+    def _start(self) -> None:
+        self._open: OrderedDict[int, _Shard] = OrderedDict()  # those read last at its end
+        self._change = Lock()
+        self._process = os.getpid()
+
+    def _lock(self) -> Lock:
+        """The lock that guards `_open`: while a file is closed, other threads may run."""
+        if self._process != os.getpid():
+            # Files that were opened before a fork. Dropping them closes only this process's descriptors.
+            self._start()
+        return self._change
+
+    def _shard(self, number: int) -> _Shard:
+        with self._lock():
+            shard = self._open.pop(number, None) or self._opened(number)
+            self._open[number] = shard
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)  # it is closed when no other thread reads from it
+        return shard
+
+    def _opened(self, number: int) -> _Shard:
+        path, rows = self._path(number), len(self._shards[number])
+        arrays: list[Any] = []
+        try:
+            file = open_file(path)
+            for layout in self._layouts:
+                # h5py's lower level: file[name] and its [()] take much longer, and a random read waits for this.
+                array = h5py.h5d.open(file.id, layout.name.encode())
+                if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
+                    raise DamageError(
+                        f"the shard {path} is of another store: its {layout.name} are {array.dtype} {array.shape}, "
+                        f"not {layout.dtype} {(rows, *layout.row)}"
+                    )
+                if layout.is_map:  # readonly, so that h5py works out once how it is read
+                    arrays.append(h5py.Dataset(array, readonly=True))
+                else:
+                    arrays.append(np.empty(array.shape, layout.dtype))
+                    array.read(h5py.h5s.ALL, h5py.h5s.ALL, arrays[-1])
+        except UNREADABLE as error:
+            raise DamageError(
+                f"the shard {path} cannot be read: {error}; `annotate verify` lists the damage"
+            ) from error
+        return _Shard(file, *arrays)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / shard_name(number)

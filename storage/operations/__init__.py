@@ -1,0 +1,1 @@
+"""What is done with a whole store? It is checked, copied and published."""

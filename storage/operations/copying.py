@@ -1,0 +1,100 @@
+"""How does a store move to another backend? Shard by shard, as stored, so that not a bit changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.backends import absolute, create_store
+from storage.encoding.coded_labels import CodedLabels
+from storage.errors import MismatchError, StoreError
+from storage.progress import Progress, Report, silent
+from storage.store import LabelStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """How a copy went.
+
+    address:    of the copy
+    pictures:   that both stores have, labelled or not
+    copied_now: how many of them this call has copied
+    pending:    how many of them are pending in the source too
+    """
+
+    address: str
+    pictures: int
+    copied_now: int
+    pending: int
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is pending."""
+        return not self.pending
+
+    def describe(self) -> str:
+        """What the copy did, for a person."""
+        lines = [f"copied {self.copied_now:,} of {self.pictures:,} pictures to {self.address}, equal to the bit"]
+        if self.pending:
+            lines.append(f"{self.pending:,} pictures are pending in the source; copy again when they are labelled")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"pictures": self.pictures, "copied_now": self.copied_now, "pending": self.pending}
+
+
+def copy(source: LabelStore, address: str, *, report: Report = silent) -> Copied:
+    """Copy a store to another address, of any backend; continue where an earlier copy ended.
+
+    Args:
+        source: the store.
+        address: of a new store, or of an unfinished copy.
+        report: called when the copy begins and after each shard.
+
+    Raises:
+        StoreError: the address is inside the source.
+        MismatchError: another store is at the address.
+        DamageError: the source is damaged; what was copied before stays.
+
+    Examples:
+        >>> import tempfile
+        >>> from storage import Schema, create_store, open_store
+        >>> schema = Schema(grid=(7, 7), k=5, class_count=1000, rows_per_shard=1024)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     source = create_store(f"{folder}/labels.zarr", schema, ["cat/1.jpg", "dog/2.jpg"])
+        ...     copied = copy(source, f"{folder}/copy.zarr")
+        ...     copied.copied_now, copied.pending, list(open_store(copied.address).keys)
+        (0, 2, ['cat/1.jpg', 'dog/2.jpg'])
+    """
+    if f"{absolute(address)}/".startswith(f"{absolute(source.address).rstrip('/')}/"):
+        raise StoreError(f"cannot copy {source.address} to {address}: that is inside of it; give an address beside it")
+    target = create_store(address, source.schema, source.keys, source.targets.tolist())
+    if not np.array_equal(target.targets, source.targets):
+        raise MismatchError(address, ["targets: the data set's own classes are others"])
+    there, shards = target.committed(), source.shards()
+    before = done = sum(len(shards[shard]) for shard in there)
+    report(Progress(done, len(source), 0))
+    for shard, rows in enumerate(shards):
+        if (record := source.record(shard)) is None:
+            continue
+        positions = [(shard, row) for row in range(len(rows))]
+        labels = source.backend.fetch(positions)
+        if shard in there:
+            if _bytes(labels) != _bytes(target.backend.fetch(positions)):
+                raise MismatchError(address, [f"labels: rows {rows.start} to {rows.stop} are others"])
+            continue
+        target.backend.put(shard, labels, failures=record.failures, run=record.run)
+        done += len(rows)
+        report(Progress(done, len(source), 0))
+    if done == len(source):
+        target.backend.remove_leftovers()
+    return Copied(address=address, pictures=len(source), copied_now=done - before, pending=len(source) - done)
+
+
+def _bytes(labels: CodedLabels) -> list[bytes]:
+    arrays: tuple[NDArray[Any], ...] = labels
+    return [array.tobytes() for array in arrays]

@@ -1,0 +1,53 @@
+"""Is a published store whole? Its manifest names every object with its SHA-256, in the format of `sha256sum`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from storage.store import LabelStore
+
+MANIFEST = "MANIFEST.sha256"
+
+
+def write_manifest(store: LabelStore) -> int:
+    """Name every object of a store in its manifest, and return how many there are.
+
+    The objects of shards are not read again: their commit records have their SHA-256.
+    """
+    known = _recorded(store)
+    lines = [f"{known.get(name) or _sha256(store, name)}  {name}\n" for name in _names(store)]
+    store.backend.write_object(MANIFEST, "".join(lines).encode())
+    return len(lines)
+
+
+def differences(store: LabelStore) -> Iterator[str]:
+    """One sentence for each object that is not what the manifest says; nothing if there is no manifest."""
+    text = store.backend.read_object(MANIFEST)
+    if text is None:
+        return
+    listed: dict[str, str] = {}
+    for line in text.decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        listed[name] = digest
+    known, there = _recorded(store), set(_names(store))
+    for name in sorted(listed.keys() | there):
+        if name not in listed:
+            yield f"{name} is not in {MANIFEST}; `annotate finalize` writes it again"
+        elif name not in there:
+            yield f"{name} is in {MANIFEST}, but not there"
+        elif listed[name] != (known.get(name) or _sha256(store, name)):
+            yield f"{name} is not what {MANIFEST} says; `annotate finalize` writes it again, if the change was meant"
+
+
+def _recorded(store: LabelStore) -> dict[str, str]:
+    """The SHA-256 of the objects of all shards, by their commit records."""
+    return {name: digest for _, record in store.records() if record for name, digest in record.objects.items()}
+
+
+def _names(store: LabelStore) -> list[str]:
+    return [name for name in store.backend.object_names() if name != MANIFEST]
+
+
+def _sha256(store: LabelStore, name: str) -> str:
+    return hashlib.sha256(store.backend.read_object(name) or b"").hexdigest()

@@ -1,0 +1,92 @@
+"""How is a Zarr store created? Its address is claimed, metadata and columns are written, and the claim is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from storage.errors import NotAStoreError, StoreError, not_empty
+from storage.header import Header, stored_targets
+from storage.keys import key_index
+from storage.keys.key import blocks, hash_sound_keys
+from storage.schema import Schema
+from storage.zarr_backend.backend import ZarrBackend
+from storage.zarr_backend.layout import (
+    COLUMN_CHUNK,
+    DIGESTS,
+    ROOT,
+    SLOTS,
+    arrays,
+    as_text,
+    documents,
+    read_root,
+    root_document,
+)
+from storage.zarr_backend.objects import Objects, in_short
+
+
+def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None = None) -> ZarrBackend:
+    """Write all metadata of a new store, or open the equal one that exists.
+
+    Any number of processes may do so at the same time: the first claims the address, those that agree with it write
+    the same bytes, and the others are refused.
+
+    Raises:
+        MismatchError: another store of label maps exists there.
+        NotAStoreError: something else exists there.
+        StoreError: a key is not valid, or the address is not writable.
+    """
+    objects = Objects(address, writable=True)
+    try:
+        if (store := find(address)) is not None:
+            store.check_same(schema, keys)
+            return store
+        _write_store(objects, schema, keys, targets)
+        return ZarrBackend(address, writable=True)
+    except objects.errors as error:
+        raise StoreError(f"cannot write the store {address}: {in_short(error)}") from error
+
+
+def find(address: str) -> ZarrBackend | None:
+    """The store that exists there, for writing, or None where a new one can be made, or one was not finished.
+
+    Raises:
+        NotAStoreError: something else exists there.
+    """
+    objects = Objects(address, writable=True)
+    found = read_root(objects)
+    if found is None:
+        if objects.folder is not None and objects.folder.is_dir() and any(objects.folder.iterdir()):
+            raise not_empty(address)
+        return None
+    _, creating = found
+    return None if creating else ZarrBackend(address, writable=True)
+
+
+def _write_store(objects: Objects, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None) -> None:
+    own = stored_targets(targets, len(keys))
+    keys_sha256 = hash_sound_keys(keys)
+    salt, digests, slots = key_index.build(keys)
+    mine = Header.of(schema, keys_sha256, own, salt)
+    objects.set(ROOT, as_text(root_document(mine, creating=True)), new=True)
+    claimed = read_root(objects)
+    # Another may have been first. Its header differs from this one in nothing but the provenance, or wins.
+    if claimed is None or claimed[0] != mine:
+        raise NotAStoreError(
+            f"a store with other settings or pictures is being created at {objects.address}, or was given up; "
+            "it holds no labels. Remove it, or give another address"
+        )
+    header = claimed[0]
+    for name, data in documents(header).items():
+        objects.set(name, data)
+    columns = arrays(header, objects.zarr)
+    # One chunk after the other: of an array that it is given whole, zarr-python makes as many bytes again.
+    for number, block in enumerate(blocks(keys, COLUMN_CHUNK)):
+        start = number * COLUMN_CHUNK
+        columns["keys"][start : start + len(block)] = np.array(block, np.dtypes.StringDType())
+    for name, values in (("targets", own), (DIGESTS, digests), (SLOTS, slots)):
+        (step,) = columns[name].chunks
+        for start in range(0, len(values), step):
+            columns[name][start : start + step] = values[start : start + step]
+    objects.set(ROOT, as_text(root_document(header)))

@@ -1,0 +1,182 @@
+"""Where are the objects of a Zarr store? In a local folder, or in a bucket; named bytes either way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, final
+from urllib.parse import urlsplit
+
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
+
+from storage.errors import StoreError
+from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
+from storage.keys.key import is_key
+
+_client_lives_in: int | None = None  # the process that first used a bucket
+
+
+@final
+class Objects:
+    """Named bytes at an address: a local folder, or `s3://bucket/prefix`, with what the environment says of access.
+
+    address: as errors name it
+    folder:  the local folder, or None
+    zarr:    the same address, as zarr-python knows it
+    errors:  what is raised when a request fails
+
+    Raises:
+        StoreError: the address is of an unknown kind.
+    """
+
+    def __init__(self, address: str, *, writable: bool) -> None:
+        """Args: the address, and whether to write. Nothing is read yet."""
+        self.address = address
+        self.folder: Path | None = None
+        self.errors: tuple[type[Exception], ...] = (OSError,)
+        self.zarr: Store
+        if "://" in address:
+            self.zarr, remote = _bucket(address, writable)
+            self.errors += remote
+        else:
+            self.folder = Path(address)
+            self.zarr = LocalStore(self.folder, read_only=not writable)
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes of an object, or None if there is none."""
+        with self.reporting("read", name):
+            if self.folder is not None:  # the same as below, but many times faster
+                try:
+                    return (self.folder / name).read_bytes()
+                except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                    return None
+            found = sync(self.zarr.get(name, default_buffer_prototype()))
+            return None if found is None else found.to_bytes()
+
+    def set(self, name: str, data: bytes, *, new: bool = False) -> None:
+        """Write an object whole; with `new`, only if there is none yet."""
+        with self.reporting("write", name):
+            if self.folder is not None:
+                with suppress(*[FileExistsError] * new):
+                    write_atomically(self.folder / name, data, new=new)
+                return
+            buffer = default_buffer_prototype().buffer.from_bytes(data)
+            sync((self.zarr.set_if_not_exists if new else self.zarr.set)(name, buffer))
+
+    def delete(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        with self.reporting("remove", name):
+            sync(self.zarr.delete(name))
+
+    def has(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        with self.reporting("look for", name):
+            there: bool = sync(self.zarr.exists(name))
+            return there
+
+    def size(self, name: str) -> int | None:
+        """The bytes of an object, or None if there is none."""
+        with self.reporting("look for", name):
+            try:
+                size: int = sync(self.zarr.getsize(name))
+            except FileNotFoundError:
+                return None
+            return size
+
+    def sha256(self, name: str) -> str | None:
+        """The SHA-256 of an object in hexadecimal, or None if there is none."""
+        data = self.get(name)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
+    def children(self, prefix: str) -> list[str]:
+        """The names directly below a prefix: one listing."""
+        with self.reporting("list", prefix):
+            return _all(lambda: self.zarr.list_dir(prefix))
+
+    def names(self) -> list[str]:
+        """The names of all objects, sorted, without the unfinished files of killed writers."""
+        with self.reporting("list", "the objects"):
+            return sorted(name for name in _all(self.zarr.list) if not name.endswith(PARTIAL))
+
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of killed writers. Buckets have none."""
+        if self.folder is not None:
+            with self.reporting("remove unfinished files among", "the objects"):
+                remove_leftovers_below(self.folder)
+
+    @contextmanager
+    def reporting(self, what: str, name: str) -> Iterator[None]:
+        """Say what was being done when a request failed.
+
+        Raises:
+            StoreError: it failed.
+        """
+        self.refuse_after_fork()
+        try:
+            yield
+        except self.errors as error:
+            raise StoreError(f"cannot {what} {name} of {self.address}: {in_short(error)}") from error
+
+    def refuse_after_fork(self) -> None:
+        """Check that the client of a bucket is used in the process that made it: its threads do not survive a fork.
+
+        Raises:
+            StoreError: it is not; calls would wait for ever.
+        """
+        global _client_lives_in
+        if self.folder is not None:
+            return
+        _client_lives_in = _client_lives_in or os.getpid()
+        if _client_lives_in != os.getpid():
+            raise StoreError(
+                f"cannot use {self.address} in a process that was forked from one that had used a bucket: "
+                'start workers with "spawn", for example DataLoader(..., multiprocessing_context="spawn")'
+            )
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of an error, without what may be secret in an address.
+
+    Clients of buckets add pages about their retries, and repeat the endpoint with any password in it.
+    """
+    return re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
+
+
+def _bucket(address: str, writable: bool) -> tuple[Store, tuple[type[Exception], ...]]:
+    """The bucket as zarr-python knows it, and what it raises."""
+    parts = urlsplit(address)
+    if parts.scheme != "s3":
+        raise StoreError(f"cannot use an address with {parts.scheme}://; a store is a local folder or s3://bucket/name")
+    if "@" in parts.netloc or parts.query or parts.fragment:  # not repeated: it may hold a secret
+        raise StoreError(
+            "cannot use this s3:// address: it is s3://bucket/name and nothing else. Credentials come from the "
+            "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the machine's role gives"
+        )
+    if not parts.netloc or not is_key(parts.path.strip("/")):
+        raise StoreError(f"cannot use the address {address}: it is s3://bucket/name, with a name")
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+    except ImportError as error:
+        raise StoreError(
+            f"cannot use the address {address}: stores in buckets need obstore: pip install 'tokenlabel[s3]'"
+        ) from error
+    from zarr.storage import ObjectStore
+
+    bucket = S3Store(parts.netloc, prefix=parts.path.strip("/"))
+    return ObjectStore(bucket, read_only=not writable), (BaseError,)
+
+
+def _all(listing: Callable[[], AsyncIterator[str]]) -> list[str]:
+    async def gather() -> list[str]:
+        return [name async for name in listing()]
+
+    found: Any = sync(gather())
+    return list(found)

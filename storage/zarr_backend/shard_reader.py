@@ -1,0 +1,207 @@
+"""How is one label read from a local store in microseconds? Map the objects, check what finds the chunk, decode it.
+
+`classes` and `scores` have one inner chunk a picture. Their objects, as Zarr v3 writes them (docs/format.md):
+
+    chunk | chunk | ... | index: (offset, length) as uint64 for each inner chunk | crc32c of the index
+    chunk = zstd frame, with a checksum of its content
+
+The small arrays have one plain chunk a shard, whose rows are read from the mapping:
+
+    row | row | ... | crc32c of the rows
+
+zarr-python reads the same bytes with much more work for each chunk; tests compare the two.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, final
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from storage.encoding.checksum import CRC_BYTES, body_of
+from storage.encoding.coded_labels import CodedLabels, Layout, layouts
+from storage.errors import DamageError
+from storage.files.memory_map import MemoryMap
+from storage.schema import Schema
+
+_ENTRY_BYTES = 16
+_STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
+_OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 65,000
+
+
+class _Decompressor(threading.local):
+    """One for each thread: zstandard's objects are not to be shared."""
+
+    def __init__(self) -> None:
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_zstd = _Decompressor()
+
+
+class _Chunks(NamedTuple):
+    """An object with chunks, and its index as uint64: offset and length of each chunk in turn."""
+
+    data: memoryview
+    entries: memoryview
+
+
+class _Shard(NamedTuple):
+    """The objects of a shard: two with chunks, three read as arrays. No view may outlive the mappings."""
+
+    classes: _Chunks
+    scores: _Chunks
+    boxes: NDArray[np.float32]
+    sizes: NDArray[np.uint32]
+    status: NDArray[np.uint8]
+    mappings: list[MemoryMap]
+
+
+@final
+class ShardReader:
+    """Reads labels of shards below a local folder. Cheap to make; not to be pickled."""
+
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        """Args: the store's folder, and its schema. Nothing is read yet."""
+        self._folder = folder
+        self._rows = schema.rows_per_shard
+        self._layouts = layouts(schema)
+        self._grid = *schema.grid, schema.k
+        self._class_dtype, self._score_dtype = schema.class_dtype, schema.score_dtype
+        cells = math.prod(self._grid)
+        self._class_bytes, self._score_bytes = cells * self._class_dtype.itemsize, cells * self._score_dtype.itemsize
+        self._open: OrderedDict[int, _Shard] = OrderedDict()
+
+    def read(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
+        """The labels at these positions, (number of the shard, row within it).
+
+        Raises:
+            DamageError: an object or a chunk is missing or fails its checksum.
+        """
+        # Plain Python, and no more calls than needed: training waits for it.
+        opened, chunk, count = self._open, self._chunk, len(positions)
+        class_bytes, score_bytes = self._class_bytes, self._score_bytes
+        classes, scores = bytearray(), bytearray()
+        boxes, sizes = np.empty((count, 4), np.float32), np.empty((count, 2), np.uint32)
+        status = np.empty(count, np.uint8)
+        for n, (number, row) in enumerate(positions):
+            shard = opened.get(number) or self._map(number)
+            classes += chunk(shard.classes, class_bytes, number, row)
+            scores += chunk(shard.scores, score_bytes, number, row)
+            boxes[n], sizes[n], status[n] = shard.boxes[row], shard.sizes[row], shard.status[row]
+        return CodedLabels(
+            np.ndarray((count, *self._grid), self._class_dtype, classes),
+            np.ndarray((count, *self._grid), self._score_dtype, scores),
+            boxes,
+            sizes,
+            status,
+        )
+
+    def one(self, number: int, row: int) -> CodedLabels:
+        """The label at one position, without the first axis: as `read`, without what only a batch needs.
+
+        Raises:
+            DamageError: as `read` does.
+        """
+        shard = self._open.get(number) or self._map(number)
+        classes = bytearray(self._chunk(shard.classes, self._class_bytes, number, row))
+        scores = bytearray(self._chunk(shard.scores, self._score_bytes, number, row))
+        return CodedLabels(
+            np.ndarray(self._grid, self._class_dtype, classes),
+            np.ndarray(self._grid, self._score_dtype, scores),
+            shard.boxes[row].copy(),
+            shard.sizes[row].copy(),
+            shard.status[row, ...].copy(),
+        )
+
+    def rows(self, name: Literal["boxes", "sizes", "status"], shard: int) -> NDArray[Any]:
+        """One of the small arrays, for all rows of a shard; beyond the last row of the store it is fill.
+
+        Raises:
+            DamageError: its object is missing or fails its checksum.
+        """
+        values: NDArray[Any] = getattr(self._open.get(shard) or self._map(shard), name)
+        return values.copy()
+
+    def forget(self, shard: int) -> None:
+        """Map the objects of a shard again when they are next read: they were replaced."""
+        self._open.pop(shard, None)
+
+    def _chunk(self, chunks: _Chunks, size: int, shard: int, row: int) -> bytes:
+        """The bytes of one inner chunk, of which there are so many."""
+        data, entries = chunks
+        offset = entries[2 * row]
+        end = offset + entries[2 * row + 1]
+        if end > len(data):  # also where it was never written: both are 2**64 - 1
+            raise self._damage(shard, row, "is missing")
+        try:
+            chunk = _zstd.decompress(data[offset:end])
+        except zstandard.ZstdError as error:
+            raise self._damage(shard, row, f"is damaged: {error}") from error
+        if len(chunk) != size:  # though its checksum matches
+            raise self._damage(shard, row, f"is of another store: its chunk has {len(chunk)} bytes, not {size}")
+        return chunk
+
+    def _damage(self, shard: int, row: int, what: str) -> DamageError:
+        return DamageError(f"row {row} of shard {shard} in {self._folder} {what}; `annotate verify` lists the damage")
+
+    def _map(self, number: int) -> _Shard:
+        """Map the objects of a shard, and check what all reads depend on. Keep them as long as their data are used."""
+        mappings = []
+        for layout in self._layouts:
+            path = self._folder / object_name(layout, number)
+            try:
+                mappings.append(MemoryMap(path))
+            except OSError as error:
+                raise DamageError(f"the shard {path} cannot be read: {error}") from error
+            self._check(layout, mappings[-1].data, path)
+        views: list[Any] = [
+            _Chunks(mapping.data, mapping.data[-least_bytes(layout, self._rows) : -CRC_BYTES].cast("Q"))
+            if layout.is_map
+            else np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data)
+            for layout, mapping in zip(self._layouts, mappings, strict=True)
+        ]
+        if len(self._open) >= _OPEN_SHARDS:
+            self._open.popitem(last=False)
+        classes, scores, boxes, sizes, status = views
+        shard = self._open[number] = _Shard(classes, scores, boxes, sizes, status, mappings)
+        return shard
+
+    def _check(self, layout: Layout, data: memoryview, path: Path) -> None:
+        least = least_bytes(layout, self._rows)
+        if not has_length(layout, self._rows, len(data)):
+            raise DamageError(f"the shard {path} is truncated: it has {len(data)} bytes and needs {least}")
+        if body_of(data[-least:]) is None:
+            raise DamageError(
+                f"the shard {path} is damaged: its crc32c does not match; `annotate verify` lists the damage"
+            )
+
+
+def one_string(data: bytes) -> str | None:
+    """The text of a chunk of Zarr's vlen-utf8 codec that holds one string, or None if its crc32c does not match."""
+    body = body_of(data)
+    return None if body is None else body[_STRING_HEAD:].decode(errors="replace")
+
+
+def least_bytes(layout: Layout, rows_per_shard: int) -> int:
+    """The bytes of an object of this array: all of them where it is plain, and else those of its index."""
+    row = _ENTRY_BYTES if layout.is_map else int(np.prod(layout.row, dtype=np.int64)) * layout.dtype.itemsize
+    return rows_per_shard * row + CRC_BYTES
+
+
+def has_length(layout: Layout, rows_per_shard: int, length: int) -> bool:
+    """Whether an object of this array can have this many bytes."""
+    least = least_bytes(layout, rows_per_shard)
+    return length >= least if layout.is_map else length == least
+
+
+def object_name(layout: Layout, shard: int) -> str:
+    """The name of the object that holds an array's part of a shard."""
+    return "/".join([layout.name, "c", str(shard), *"0" * len(layout.row)])

@@ -1,0 +1,130 @@
+"""Who can see what Ray does, and is the user told why a worker cannot start?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from annotate.cluster.ray_workers import RayWorkers
+from annotate.errors import AnnotateError
+from annotate.jobs.shard import Shard
+from storage import Record
+from tests.faults.jobs import PaintedJob, painted_store
+
+LISTENING = """
+import glob, json, os
+from annotate.cluster.ray_workers import RayWorkers
+from annotate.jobs.shard import Shard
+from storage import Record
+
+class Instant:
+    def start(self):
+        return lambda shard: Record(start=0, stop=1, labelled=1)
+
+def sockets():
+    # address of every TCP socket that listens, by its inode
+    lines = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}").readlines()[1:]]
+    return {fields[9]: fields[1].rpartition(":")[0] for fields in lines if fields[3] == "0A"}
+
+before = set(sockets())
+for _ in RayWorkers(1).map(Instant(), [Shard(range(1), ())]):
+    mine = []
+    for link in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            target, name = os.readlink(link), open("/proc/" + link.split("/")[2] + "/environ").read()
+        except OSError:
+            continue
+        if target.startswith("socket:[") and "MARK_OF_THE_TEST" in name:
+            mine.append(target[8:-1])
+    found = {sockets()[inode] for inode in mine if inode in sockets() and inode not in before}
+    known = [os.environ.get(f"RAY_{name}") for name in ("USAGE_STATS_ENABLED", "AUTH_MODE")]
+    print(json.dumps([sorted(found), *known]))
+"""
+
+
+def test_rays_own_processes_listen_on_the_loopback_alone() -> None:
+    """Every socket of every process of the job, with 127.0.0.1 as the kernel writes it; a token; and no statistics."""
+    if not Path("/proc/net/tcp").exists():
+        pytest.skip("sockets are read from /proc, which is Linux's")
+    environment = {**os.environ, "MARK_OF_THE_TEST": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", LISTENING], capture_output=True, text=True, env=environment, timeout=120, check=True
+    )
+    found, statistics, mode = json.loads(result.stdout.strip().splitlines()[-1])
+    assert found
+    assert set(found) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert (statistics, mode) == ("0", "token")
+
+
+@dataclass(frozen=True)
+class Unable:
+    """A job that cannot start: it raises, or its process dies."""
+
+    dies: bool
+
+    def start(self):
+        if self.dies:
+            os._exit(1)
+        raise AnnotateError("there is no such network")
+
+
+def test_what_keeps_a_job_from_starting_is_said_once() -> None:
+    with pytest.raises(AnnotateError, match="there is no such network"):
+        list(RayWorkers(2).map(Unable(dies=False), [Shard(range(1), ())]))
+    with pytest.raises(AnnotateError, match="3 workers in a row died before they were ready.*Is there memory enough"):
+        list(RayWorkers(1).map(Unable(dies=True), [Shard(range(1), ())]))
+
+
+def test_a_cluster_that_is_not_there_is_one_message() -> None:
+    with pytest.raises(AnnotateError, match="cannot reach the Ray cluster at '127.0.0.1:9'"):
+        list(RayWorkers(address="127.0.0.1:9").map(Unable(dies=False), [Shard(range(1), ())]))
+
+
+def test_a_record_says_who_wrote_it_and_no_path(tmp_path: Path) -> None:
+    address = str(tmp_path / "labels.zarr")
+    (outcome,) = RayWorkers(1).map(PaintedJob(address), painted_store(address, 1))
+    assert isinstance(outcome.record, Record)
+    assert {"run", "attempt", "seconds", "finished", "worker"} <= set(outcome.record.run)
+    assert str(Path.home()) not in outcome.record.to_text()
+    assert str(tmp_path) not in outcome.record.to_text()
+
+
+def test_workers_that_can_never_start_here_are_refused_at_once() -> None:
+    with pytest.raises(AnnotateError, match="no worker can ever start here: each asks for 1 CPUs and 99 GPUs, and the"):
+        list(RayWorkers(gpus_per_worker=99).map(Unable(dies=False), [Shard(range(1), ())]))
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray's own cluster of several nodes on one machine
+def test_workers_that_no_machine_has_room_for_are_waited_for_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two CPUs on two machines are not two on one; when such a machine comes, the work is done."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setattr("annotate.cluster.ray_workers._PATIENCE", 1.0)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    address, told = str(tmp_path / "labels.zarr"), []
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+
+        def say(sentence: str) -> None:
+            told.append(sentence)
+            if len(told) == 1:
+                cluster.add_node(num_cpus=2)
+
+        workers = RayWorkers(cpus_per_worker=2, address=cluster.address)
+        outcomes = list(workers.map(PaintedJob(address), painted_store(address, 2), say=say))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert all(outcome.record for outcome in outcomes)
+    assert told[0].startswith("no worker is ready yet: each asks for 2 CPUs and 0 GPUs, and the machines have 1 CPUs")

@@ -1,0 +1,34 @@
+"""Does a store say how far it is?"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+
+def test_status_tells_how_far_a_store_is(command, store: Path) -> None:
+    (store / "shards/record/c/1").unlink()
+    result = command("status", store)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(
+        "22 of 30 pictures labelled, 0 could not be, 8 pending (73.3 % done)\n3 of 4 shards"
+    )
+    assert re.search(r"22 pictures, .* a second", result.stdout)  # of the one worker
+    answer = json.loads(command("status", store, "--json").stdout)
+    known = {"pictures": 30, "labelled": 22, "failed": 0, "pending": 8, "shards": 4, "shards_pending": 1, "retried": 0}
+    assert answer.items() >= {"store": str(store), **known}.items()
+    ((_, worker),) = answer["workers"].items()
+    assert worker["pictures"] == 22
+
+
+def test_status_watches_until_all_is_done(command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = store / "shards/record/c/1"
+    kept = record.read_bytes()
+    record.unlink()
+    monkeypatch.setattr(time, "sleep", lambda seconds: record.write_bytes(kept))
+    lines = command("status", store, "--watch", "--json").stdout.splitlines()
+    assert [json.loads(line)["pending"] for line in lines] == [8, 0]

@@ -1,0 +1,82 @@
+"""Is a settings file taken as the options are, and a wrong value refused?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from storage import Schema, open_store
+from tests.annotate.commands.conftest import MODEL
+from tests.conftest import MODEL_KWARGS
+
+
+@pytest.mark.parametrize("name", ["run", "calibrate"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("flip = 3", "flip = 3; expected is true or false"),
+        ("compile = 'yes'", 'compile = "yes"; expected is true or false'),
+        ("temperature = [1, 2]", r"temperature = \[1, 2\]; expected is a number"),
+        ("temperature = true", "temperature = true; expected is a number"),
+        ("top-k = 0", "top-k = 0; expected is a whole number, 1 or more"),
+        ("batch_size = 8.0", "batch_size = 8.0; expected is a whole number, 1 or more"),
+        ("workers = '2'", 'workers = "2"; expected is a whole number, 1 or more'),
+        ("head = 'nose'", 'head = "nose"; expected is one of "local", "frozen"'),
+        ("model = ['resnet18', 3]", r'model = \["resnet18", 3\]; expected is text, or a list of such'),
+        ("checkpoint = 1979-05-27", 'checkpoint = "1979-05-27"; expected is text, or a list of such'),
+        ("model-kwarg = {a = 1}", 'model-kwarg = {"a": 1}; expected is KEY=VALUE, for example output_stride=8, or a'),
+        ("input-size = 'big'", 'input-size = "big"; expected is a number of pixels, 224, or height and width, 192x256'),
+        ("scales = [[1.0]]", r"scales = \[\[1.0\]\]; expected is numbers with commas between, as in 0.8,1.0,1.2"),
+        ("json = 1", "json, but the settings are batch-size, checkpoint, "),
+        ("[run]\nflip = true", "run, but the settings are batch-size, checkpoint, "),
+    ],
+)
+def test_a_setting_of_another_type_is_refused_with_its_file_and_what_is_expected(
+    command, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    words = [name, tmp_path, *[tmp_path / "s.zarr"][: name == "run"], "--config", tmp_path / "a.toml"]
+    result = command(*words)
+    assert result.exit_code == 2, result.output
+    assert re.search(rf"Error: {re.escape(str(tmp_path))}/a.toml has {message}", result.stderr), result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_settings_of_a_file_are_those_of_the_options_and_the_command_line_goes_before_them(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    settings = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    settings[0].write_text("flip = true\nscales = [1, 1.5]\ntop-k = 3\ntemperature = 2\ninput_size = [96]\n")
+    settings[1].write_text("top-k = 2\nscales = '1.0,2.0'\ninput-size = '64x64'\n")
+
+    def made(*words: object) -> Schema:
+        address = tmp_path / f"{len(list(tmp_path.iterdir()))}.zarr"
+        kwargs = [word for key, value in MODEL_KWARGS.items() for word in ("--model-kwarg", f"{key}={value}")]
+        model = ["--model", "test_resnet", "--checkpoint", checkpoint, *kwargs]
+        result = command("run", scene_folder / "images/val", address, *model, *words)
+        assert result.exit_code == 0, result.output
+        return open_store(address).schema
+
+    one = made("--config", settings[0])
+    assert (one.recipe["flip"], one.recipe["scales"], one.recipe["temperature"]) == (True, [1.0, 1.5], 2.0)
+    assert (one.k, one.recipe["networks"][0]["input_size"]) == (3, [96, 96])
+    two = made("--config", settings[0], "--config", settings[1], "--no-flip", "--temperature", "1")
+    assert (two.recipe["flip"], two.recipe["scales"], two.recipe["temperature"]) == (False, [1.0, 2.0], 1.0)
+    assert (two.k, two.recipe["networks"][0]["input_size"]) == (2, [64, 64])
+
+
+def test_calibrate_takes_a_file_of_run_and_run_refuses_what_only_calibrate_knows(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "a.toml"
+    settings.write_text("temperature = 7.0\nworkers = 1\ntop-k = 3\ncompile = false\nrows-per-shard = 8\n")
+    words = ["calibrate", scene_folder / "images/val", *MODEL, "--checkpoint", checkpoint, "--count", 8, "--json"]
+    result = command(*words, "--config", settings)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == command(*words).stdout  # what is fitted does not hang on what was
+    settings.write_text("count = 8\n")
+    assert command(*words, "--config", settings).exit_code == 0
+    result = command("run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--config", settings)
+    assert (result.exit_code, "a.toml has count, but the settings are" in result.stderr) == (2, True), result.output

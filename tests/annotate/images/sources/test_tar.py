@@ -1,0 +1,231 @@
+"""Are the pictures of tar files those that tarfile extracts, and is a bad archive refused, not read in part?"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotate.errors import AnnotateError, PictureError
+from annotate.images import ImageSource, open_images
+from storage import Status
+from tests.annotate.images.collections import write_tar
+
+PARTS = st.text("ab.ü", min_size=1, max_size=3).filter(lambda part: not part.startswith(".")) | st.just("x" * 90)
+MEMBERS = st.tuples(
+    st.lists(PARTS, min_size=1, max_size=2).map("/".join),
+    st.sampled_from([".jpg", ".PNG", ".cls", ".json", ""]),
+    st.binary(max_size=1500),
+)
+
+
+def read(source: ImageSource) -> dict[str, object]:
+    return {key: source.reader.read(handle) for key, handle in zip(source.keys, source.handles, strict=True)}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    members=st.lists(MEMBERS, max_size=12),
+    layout=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+    prefix=st.sampled_from(["", "./"]),
+)
+def test_a_picture_read_by_its_place_is_what_tarfile_extracts(
+    members: list[tuple[str, str, bytes]], layout: int, prefix: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.tar"
+        with tarfile.open(path, "w", format=layout) as archive:
+            for name, suffix, data in [*members, ("last", ".jpg", b"1")]:
+                data = b"7" if suffix == ".cls" else data  # for two of one name that differ are refused
+                member = tarfile.TarInfo(prefix + name + suffix)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        with tarfile.open(path) as archive:
+            expected = {
+                name.removeprefix("./"): archive.extractfile(name).read()  # type: ignore[union-attr]
+                for name in archive.getnames()
+                if name.lower().endswith((".jpg", ".png"))
+            }
+        source = open_images(path)
+        assert read(source) == expected
+        assert source.left_out == sum(suffix.lower() not in (".jpg", ".png") for _, suffix, _ in members)
+
+
+def test_a_name_that_occurs_twice_is_its_later_member(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"old", "2.jpg": b"2"})
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("./1.jpg")
+        member.size = 3
+        archive.addfile(member, io.BytesIO(b"new"))
+    source = open_images(path)
+    assert read(source) == {"2.jpg": b"2", "1.jpg": b"new"}
+    assert source.keys == ["2.jpg", "1.jpg"]
+
+
+def test_names_in_two_files_get_the_name_of_their_file_in_front(tmp_path: Path) -> None:
+    write_tar(tmp_path / "b.tar", {"1.jpg": b"b1"})
+    write_tar(tmp_path / "a.tar", {"2.jpg": b"a2", "1.jpg": b"a1"})
+    source = open_images(tmp_path)
+    assert source.keys == ["a.tar/2.jpg", "a.tar/1.jpg", "b.tar/1.jpg"]
+    assert read(source) == {"a.tar/2.jpg": b"a2", "a.tar/1.jpg": b"a1", "b.tar/1.jpg": b"b1"}
+
+
+def test_hidden_members_are_ignored_and_those_without_bytes_of_their_own_are_left_out(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "._1.jpg": b"", ".git/2.jpg": b"2", "LICENSE": b"3"})
+    with tarfile.open(path, "a") as archive:
+        for kind, name in ((tarfile.SYMTYPE, "link.jpg"), (tarfile.LNKTYPE, "hard.jpg"), (tarfile.DIRTYPE, "dir.jpg")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "1.jpg"
+            archive.addfile(member)
+    source = open_images(path)
+    assert (source.keys, source.left_out) == (["1.jpg"], 3)
+
+
+def test_a_sparse_member_is_left_out(tmp_path: Path) -> None:
+    with (tmp_path / "holes.jpg").open("wb") as file:
+        file.truncate(1 << 20)
+        file.write(b"start")
+        file.seek(3 << 19)
+        file.write(b"middle")
+    (tmp_path / "1.jpg").write_bytes(b"1")
+    subprocess.run(["tar", "--sparse", "-cf", "a.tar", "holes.jpg", "1.jpg"], cwd=tmp_path, check=True)
+    source = open_images(tmp_path / "a.tar")
+    assert (read(source), source.left_out) == ({"1.jpg": b"1"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("classes", "targets"),
+    [
+        ({"a.b/1.cls": b"7\n", "2.cls": b" -1"}, [7, 7, -1]),
+        ({"a.b/1.cls": b"7"}, None),
+        ({"a.b/1.cls": b"7", "2.cls": b"dog"}, None),
+        ({"a.b/1.cls": b"7", "2.cls": b"1" * 33}, None),
+        ({"a.b/1.cls": b"7", "b/2.cls": b"1"}, None),
+        ({"a.b/1.pred.cls": b"5", "a.b/1.cls": b"7", "a.b/1.v2.cls": b"6", "2.cls": b"1"}, [7, 7, 1]),
+        ({"a.b/1.pred.cls": b"7", "2.cls": b"1"}, None),
+        ({"a.b/1.cls": b"7", "2.CLS": b"1"}, None),
+        ({}, None),
+    ],
+)
+def test_cls_members_are_targets_where_every_picture_has_one(
+    tmp_path: Path, classes: dict[str, bytes], targets: list[int] | None
+) -> None:
+    pictures = {"a.b/1.left.jpg": b"1", "a.b/1.right.jpg": b"2", "2.jpg": b"3"}
+    assert open_images(write_tar(tmp_path / "a.tar", pictures | classes)).targets == targets
+
+
+def test_versions_of_a_picture_that_share_a_stem_are_one_sample_and_not_each_others_class(tmp_path: Path) -> None:
+    """To WebDataset they are one sample, "img", with the parts v1.jpg, v1.cls, …: none of them is its class."""
+    members = {"img.v1.jpg": b"1", "img.v1.cls": b"1", "img.v2.jpg": b"2", "img.v2.cls": b"2"}
+    source = open_images(write_tar(tmp_path / "a.tar", members))
+    assert (source.keys, source.targets) == (["img.v1.jpg", "img.v2.jpg"], None)
+
+
+@pytest.mark.parametrize(("first", "second"), [(b"7", b"8"), (b"7", b"dog"), (b"", b"7")])
+def test_two_classes_of_one_sample_are_refused_by_name(tmp_path: Path, first: bytes, second: bytes) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "1.cls": first})
+    with tarfile.open(path, "a") as archive:
+        for data in (first + b"\n", second):
+            member = tarfile.TarInfo("./1.cls")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    with pytest.raises(
+        AnnotateError, match="a.tar: its member '1.cls' occurs twice, with the class .* and earlier with"
+    ):
+        open_images(path)
+
+
+def test_a_class_that_is_said_twice_is_one(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "1.cls": b"7", "./1.cls": b"7\n"})
+    assert open_images(path).targets == [7]
+
+
+def test_a_class_that_is_no_number_of_a_class_is_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "1.cls": b"99999999999"})
+    with pytest.raises(AnnotateError, match="the .cls member of '1.jpg' in .*a.tar has the label 99999999999; classes"):
+        open_images(path)
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "/x.jpg", "a/../x.jpg", "a//x.jpg", "x\udcff.jpg"])
+def test_a_name_that_is_no_key_is_refused(tmp_path: Path, name: str) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1"})
+    with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(
+        AnnotateError, match="cannot use .*a.tar: the name of its member '.*x.*jpg' is not a valid key. A key is"
+    ):
+        open_images(path)
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ", "a.tar"])
+def test_a_compressed_tar_is_refused_with_the_cure(tmp_path: Path, name: str) -> None:
+    data = write_tar(tmp_path / "plain" / "b.tar", {"1.jpg": b"1"}).read_bytes()
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / name).write_bytes(gzip.compress(data))
+    write_tar(tmp_path / "shards" / "b.tar", {"2.jpg": b"2"})
+    for address in (tmp_path / "shards", tmp_path / "shards" / name):
+        with pytest.raises(AnnotateError, match=rf"cannot use .*{name}: it is compressed \(gzip\).* Decompress it"):
+            open_images(address)
+
+
+def test_a_tar_that_is_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "whole.tar", {f"{n}.jpg": bytes([n]) * 700 for n in range(3)}).read_bytes()
+    end = 3 * (512 + 1024)  # of the last member; zeros follow, of which one block must be there
+    for length in range(0, len(whole), 128):
+        (tmp_path / "cut.tar").write_bytes(whole[:length])
+        if length < end + 512:
+            with pytest.raises(AnnotateError, match="cannot index .*cut.tar: .* truncated, damaged or not a tar file"):
+                open_images(tmp_path / "cut.tar")
+        else:
+            assert len(open_images(tmp_path / "cut.tar").keys) == 3
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"{n}.jpg": b"1" for n in range(3)})
+    data = bytearray(path.read_bytes())
+    data[1024] ^= 1  # the second header, whose checksum fails
+    path.write_bytes(data)
+    with pytest.raises(AnnotateError, match="at byte 1,024 is neither a member nor the end mark"):
+        open_images(path)
+
+
+def test_a_size_below_zero_is_damage_and_not_a_circle(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"{n}.jpg": b"1" for n in range(2)})
+    data = bytearray(path.read_bytes())
+    data[1024 + 124 : 1024 + 136] = (-512 & (1 << 96) - 1).to_bytes(12, "big")
+    data[1024 + 148 : 1024 + 156] = b" " * 8
+    data[1024 + 148 : 1024 + 156] = b"%06o\0 " % sum(data[1024:1536])
+    path.write_bytes(data)
+    with pytest.raises(AnnotateError, match="cannot index .*a.tar"):
+        open_images(path)
+
+
+def test_joined_tars_are_refused_as_the_later_ones_would_be_lost(tmp_path: Path) -> None:
+    one, two = (write_tar(tmp_path / name, {f"{name}.jpg": b"1"}).read_bytes() for name in ("a", "b"))
+    (tmp_path / "joined.tar").write_bytes(one + two)
+    with pytest.raises(AnnotateError, match="there is more data after its end mark at byte 1,024"):
+        open_images(tmp_path / "joined.tar")
+
+
+def test_a_tar_that_changed_is_not_read_by_its_old_index(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"one"})
+    source = open_images(path)
+    write_tar(path, {"2.jpg": b"2" * 11000})
+    with pytest.raises(PictureError, match="a.tar has changed: it has 20,480 bytes, and had 10,240 when") as caught:
+        source.reader.read(source.handles[0])
+    assert caught.value.status == Status.UNREADABLE
+
+
+def test_a_tar_without_pictures_or_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AnnotateError, match="holds no picture: none of the 2 members of 1 tar files has the name"):
+        open_images(write_tar(tmp_path / "a.tar", {"1.txt": b"1", "2.cls": b"2"}))
+    (tmp_path / "folder.tar").mkdir()
+    with pytest.raises(AnnotateError, match="cannot read the tar file .*folder.tar: Is a directory"):
+        open_images(tmp_path)

@@ -1,0 +1,72 @@
+"""Do two stores differ where their labels differ?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotate.errors import AnnotateError
+from annotate.inspect import (
+    compare,
+    comparison_page,
+    comparison_sheet,
+)
+from storage import Box, LabelMap, LabelStore
+from tests.annotate.inspect.stores import NAMES, a_store, quadrant_label
+
+
+def test_a_store_agrees_with_itself_and_differs_from_another(
+    store: LabelStore, labels: LabelMap, tmp_path: Path
+) -> None:
+    same = compare(store, store)
+    assert (same.pictures, same.agreement, same.divergence, same.within) == (10, 1.0, 0.0, (1.0, 1.0, 1.0))
+    swapped = replace(labels, classes=labels.classes[..., [1, 0, 2]])
+    other = a_store(tmp_path / "other.zarr", swapped)
+    found = compare(store, other)
+    assert found.agreement == 0
+    divergence, second = [], []
+    for row, y, x in np.ndindex(10, *labels.grid):
+        p = {int(c): float(v) for c, v in zip(store[row].classes[y, x], store[row].scores[y, x], strict=True) if v}
+        q = {int(c): float(v) for c, v in zip(other[row].classes[y, x], other[row].scores[y, x], strict=True) if v}
+        pairs = [(v, q.get(c, 0.0)) for c, v in p.items()]
+        pairs.append((1 - sum(p.values()), 1 - sum(b for _, b in pairs)))
+        pairs = [(max(a, 1e-6), max(b, 1e-6)) for a, b in pairs]
+        totals = [sum(column) for column in zip(*pairs, strict=True)]
+        divergence.append(sum(a / totals[0] * np.log(a / totals[0] * totals[1] / b) for a, b in pairs))
+        second.append(max(p, key=p.get) in q)
+    assert found.divergence == pytest.approx(np.mean(divergence), rel=1e-4)
+    assert found.within[1] == pytest.approx(np.mean(second))
+    assert found.most[0][1] >= found.most[-1][1]
+    assert "differ most" in found.describe()
+
+
+def test_pictures_meet_by_key_and_locations_by_place(tmp_path: Path) -> None:
+    """A store in another order, on another grid, of another part of the picture."""
+    size = (90, 90)
+    mine = LabelMap.stack([quadrant_label(Box.whole(), size, (4, 4))] * 3)
+    theirs = LabelMap.stack([quadrant_label(Box(-0.1, -0.1, 1.1, 1.2), size, (14, 14))] * 2)
+    first = a_store(tmp_path / "a.zarr", mine, keys=["a", "b", "c"])
+    second = a_store(tmp_path / "b.zarr", theirs, keys=["c", "b"])
+    found = compare(first, second)
+    assert (found.pictures, found.missing, found.agreement) == (2, 1, 1.0)
+    with pytest.raises(AnnotateError, match="no labelled picture in common"):
+        compare(first, a_store(tmp_path / "c.zarr", theirs, keys=["x", "y"]))
+    others = tuple(reversed(NAMES))
+    with pytest.raises(AnnotateError, match="labels can be compared where their classes are the same"):
+        compare(first, a_store(tmp_path / "d.zarr", theirs, keys=["c", "b"], class_names=others, target_names=others))
+
+
+def test_a_comparison_is_a_picture_and_a_page(store: LabelStore, labels: LabelMap) -> None:
+    def read(key: str) -> np.ndarray:
+        height, width = labels.sizes[int(key.removesuffix(".jpg"))].tolist()
+        return np.full((height, width, 3), 90, np.uint8)
+
+    found = compare(store, store)
+    sheet = comparison_sheet(store, store, read, ["1.jpg", "2.jpg"])
+    assert sheet.width > 600
+    page = comparison_page(found, sheet, "<script>alert(1)</script>", "b")
+    assert "<script" not in page
+    assert "data:image/png;base64," in page

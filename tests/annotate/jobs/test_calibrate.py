@@ -1,0 +1,82 @@
+"""Does the fitted temperature undo a known overconfidence?"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from annotate.errors import AnnotateError
+from annotate.images import FolderImages
+from annotate.jobs.calibrate import calibrate, calibration_error, fit
+from annotate.model.annotator import Annotator
+from annotate.model.recipe import Recipe
+from cli import main
+from tests.conftest import MODEL_KWARGS
+
+
+def answers(factor: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that are this many times too large, and classes drawn from the right probabilities."""
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(20_000, 10, dtype=torch.float64)
+    return factor * logits[None], torch.distributions.Categorical(logits=logits).sample()
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
+def test_the_factor_is_found(factor: float) -> None:
+    found = fit(*answers(factor))
+    assert found.temperature == pytest.approx(factor, rel=0.05)
+    assert found.error[1] < 0.01
+    assert found.nll[1] <= found.nll[0] + 1e-9
+    if factor != 1:
+        assert found.error[0] > 5 * found.error[1]
+
+
+def test_the_error_is_the_distance_between_confidence_and_accuracy() -> None:
+    half = torch.tensor([[0.9, 0.1]] * 10)
+    assert calibration_error(half, torch.tensor([0] * 5 + [1] * 5)) == pytest.approx(0.4, abs=1e-6)
+    assert calibration_error(half, torch.tensor([0] * 9 + [1])) == pytest.approx(0, abs=1e-6)
+
+
+def test_pictures_without_the_networks_classes_are_refused(recipe: Recipe, scene_folder: Path) -> None:
+    annotator, source = Annotator(recipe, k=1), FolderImages(scene_folder / "images/val")
+    with pytest.raises(AnnotateError, match=r"none of the pictures' classes .* is named like .*\(a, b, c, …\)"):
+        calibrate(source, annotator, tuple("abcdefghij"))
+    flat = FolderImages(next((scene_folder / "images/val").iterdir()))
+    with pytest.raises(AnnotateError, match="the pictures have no classes"):
+        calibrate(flat, annotator, tuple("0123456789"))
+
+
+def test_the_command_writes_settings_that_run_takes(scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    settings, network = tmp_path / "temperature.toml", tmp_path / "network.toml"
+    network.write_text(
+        f"model = 'test_resnet'\ncheckpoint = '{checkpoint}'\ninput-size = 64\n"
+        f"model-kwarg = {json.dumps([f'{key}={value}' for key, value in MODEL_KWARGS.items()])}\n"
+    )
+    images = str(scene_folder / "images/val")
+    words = ["calibrate", images, "--config", str(network), "-o", str(settings), "--count", "20", "--json"]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["pictures"] == 20
+    assert tomllib.loads(settings.read_text())["temperature"] == pytest.approx(found["temperature"], abs=1e-4)
+    store = tmp_path / "labels.zarr"
+    words = ["run", images, str(store), "--config", str(network), "--config", str(settings), "--workers", "1", "--flip"]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    recipe = json.loads((store / "zarr.json").read_text())["attributes"]["tokenlabel"]["schema"]["recipe"]
+    assert recipe["temperature"] == pytest.approx(found["temperature"], abs=1e-4)
+    assert recipe["flip"] is True
+    assert recipe["networks"][0]["input_size"] == [64, 64]
+
+
+def test_a_setting_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("flipp = true\n")
+    words = ["run", "images", "labels.zarr", "--config", str(tmp_path / "a.toml")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "a.toml has flipp, but the settings are" in result.output

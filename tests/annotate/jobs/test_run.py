@@ -1,0 +1,148 @@
+"""Is a run complete, resumable, and equal whoever does the work?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from annotate.cluster.ray_workers import RayWorkers
+from annotate.images import FolderImages, FolderReader
+from annotate.jobs.label_job import LabelJob
+from annotate.jobs.run import run
+from annotate.jobs.summary import Summary
+from annotate.jobs.workers import LocalWorkers
+from annotate.model.recipe import Recipe
+from storage import MismatchError, Progress, Status, open_store, verify
+from tests.annotate.jobs.conftest import label
+from tests.conftest import MODEL_KWARGS, contents
+
+
+def test_local_and_ray_workers_write_equal_stores(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
+) -> None:
+    summary = label(val, tmp_path / "ray.zarr", recipe, workers=RayWorkers(2))
+    assert summary.complete
+    assert contents(tmp_path / "ray.zarr") == contents(finished)
+
+
+def test_progress_is_told_from_nothing_to_all(val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    summary = label(val, tmp_path / "labels.zarr", recipe, report=told.append)
+    assert [(progress.done, progress.total) for progress in told] == [(n, 30) for n in (0, 8, 16, 24, 30)]
+    assert (summary.pictures, summary.labelled, summary.labelled_now) == (30, 30, 30)
+
+
+def test_a_run_killed_in_the_middle_goes_on_and_does_no_finished_shard_twice(
+    scene_folder: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path
+) -> None:
+    """SIGKILL to the real command with its Ray cluster; the rest is done by the same command."""
+    images, store, undisturbed = scene_folder / "images" / "train", tmp_path / "a.zarr", tmp_path / "b.zarr"
+    command = [sys.executable, "-m", "cli", "run", str(images), str(store), "--model", "test_resnet"]
+    command += [word for key, value in MODEL_KWARGS.items() for word in ("--model-kwarg", f"{key}={value}")]
+    command += ["--checkpoint", str(checkpoint), "--input-size", "64", "--rows-per-shard", "2", "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    records = store / "shards" / "record" / "c"
+    deadline = time.monotonic() + 120
+    while len(_names(records)) < 5:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run made no progress"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = _settled(records)
+    assert 5 <= len(finished) < 60
+
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert f"labelled {120 - 2 * len(finished)} pictures" in again.stdout
+    assert {name: (records / name).read_bytes() for name in finished} == finished
+    label(images, undisturbed, recipe, rows_per_shard=2)
+    assert contents(store) == contents(undisturbed)
+    assert not list(store.rglob("*.partial"))
+
+
+def _names(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if name.isdecimal()} if folder.is_dir() else set()
+
+
+def _settled(records: Path) -> dict[str, bytes]:
+    """The commit records, once the workers that outlived their driver by a moment have stopped writing."""
+    found, since = _names(records), time.monotonic()
+    while time.monotonic() - since < 3:
+        time.sleep(0.1)
+        if _names(records) != found:
+            found, since = _names(records), time.monotonic()
+    return {name: (records / name).read_bytes() for name in found}
+
+
+def test_a_picture_that_vanishes_during_the_run_is_a_row(
+    val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n, path in enumerate(sorted(val.rglob("*.jpg"))[:6]):
+        (folder / f"{n}.jpg").write_bytes(path.read_bytes())
+    source = FolderImages(folder)
+    (folder / "3.jpg").unlink()
+    summary = run(source, str(tmp_path / "labels.zarr"), recipe, LocalWorkers())
+    assert summary.failures == (("3.jpg", "missing", "the file is gone"),)
+    store = open_store(tmp_path / "labels.zarr")
+    assert store.column("status").tolist() == [0, 0, 0, Status.MISSING, 0, 0]
+    assert verify(store).state == "ok"
+
+
+def test_batches_do_not_mix_rows_up(
+    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
+) -> None:
+    """Another batch size may change the last bit of a label, but it never puts a label into another row."""
+    label(val, tmp_path / "labels.zarr", recipe, batch_size=3)
+    assert label(val, tmp_path / "labels.zarr", recipe).complete  # goes on with 3
+    words = "batch_size: the store has 3, this run has 32; another may change the last bit of a label"
+    with pytest.raises(MismatchError, match=f"{words}. Leave --batch-size out to go on with that of the store"):
+        label(val, tmp_path / "labels.zarr", recipe, batch_size=32)
+    one, other = (open_store(path).read(range(30)) for path in (tmp_path / "labels.zarr", finished))
+    assert (one.classes[..., 0] == other.classes[..., 0]).mean() > 0.999
+    assert abs(one.scores - other.scores).max() < 0.03
+
+
+def test_a_job_is_small_enough_to_travel(recipe: Recipe, checkpoint: Path, val: Path) -> None:
+    import pickle
+
+    job = LabelJob(reader=FolderReader(val), address="labels.zarr", recipe=recipe, k=5)
+    assert len(pickle.dumps(job)) < 2000
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_done(
+    val: Path, recipe: Recipe, finished: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(finished, tmp_path / "labels.zarr"))
+    (store / "shards/record/c/1").write_bytes(b"xx")
+    (store / "shards/record/c/2").unlink()
+    summary = label(val, store, recipe)
+    assert (summary.labelled, summary.labelled_now, summary.complete) == (22, 8, False)
+    ((rows, why),) = summary.given_up
+    assert rows == range(8, 16)
+    assert "is damaged; `annotate verify" in why
+
+
+def test_the_summary_says_what_is_not_exact_and_what_was_given_up() -> None:
+    summary = Summary(
+        pictures=9,
+        labelled=0,
+        failures=(),
+        given_up=((range(9), "the worker died"),),
+        labelled_now=0,
+        seconds=1.0,
+        left_out=0,
+        head="approximate (7 %)",
+    )
+    text = summary.describe()
+    assert text.startswith("nothing could be labelled\n")
+    assert "the dense head is approximate (7 %)" in text
+    assert "rows 0 to 9 were given up: the worker died" in text

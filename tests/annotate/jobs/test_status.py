@@ -1,0 +1,61 @@
+"""Does a store alone say how far it is, and how fast?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from annotate.jobs.status import StatusWatcher
+from storage import Schema, create_store
+from tests.labels import random_labels
+
+
+def test_speed_and_time_left_are_those_of_the_last_minutes(tmp_path: Path) -> None:
+    """A shard of yesterday says nothing about now; two of 10 pictures took 5 s each, until 10 s ago and until now."""
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(60)])
+    now = datetime.now(UTC)
+    watch = StatusWatcher(store)
+    assert (watch.read().pending, watch.read().speed) == (60, None)
+    for shard, (ago, worker, attempt) in enumerate([(86_400, "a:1", 1), (10, "a:1", 1), (0, "b:2", 2)]):
+        run = {
+            "finished": (now - timedelta(seconds=ago)).isoformat(timespec="seconds"),
+            "worker": worker,
+            "seconds": 5.0,
+            "attempt": attempt,
+        }
+        store.write(store.rows_of(shard), random_labels(np.random.default_rng(0), 10), run=run)
+    found = watch.read()
+    assert (found.labelled, found.pending, found.shards_pending, found.retried) == (30, 30, 3, 1)
+    assert found.workers == {"a:1": (20, 2.0), "b:2": (10, 2.0)}
+    assert found.speed is not None
+    assert 1.1 < found.speed < 1.4  # 20 pictures in some 15 seconds
+    assert found.seconds_left is not None
+    assert "pictures a second in the last minutes, " in found.describe()
+
+
+def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(20)])
+    store.write(range(10), random_labels(np.random.default_rng(0), 10))
+    watch, asked = StatusWatcher(store), []
+    original = type(store).record
+    monkeypatch.setattr(type(store), "record", lambda self, shard: asked.append(shard) or original(self, shard))
+    watch.read()
+    watch.read()
+    store.write(range(10, 20), random_labels(np.random.default_rng(0), 10))
+    assert watch.read().pending == 0
+    assert asked == [0, 1]
+
+
+def test_a_record_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(10)])
+    store.write(range(10), random_labels(np.random.default_rng(0), 10))
+    record = tmp_path / "labels.zarr/shards/record/c/0"
+    record.write_bytes(record.read_bytes()[:-9])
+    found = StatusWatcher(store).read()
+    assert (found.damaged, found.pending, found.shards_pending) == (1, 10, 1)
+    assert "1 commit records cannot be read" in found.describe()

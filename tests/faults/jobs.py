@@ -1,0 +1,161 @@
+"""What goes wrong in a worker, and when? Jobs that are killed, refused or delayed at a chosen moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from annotate.jobs.shard import Shard, commit_shard
+from annotate.jobs.workers import Job
+from storage import LabelMap, Record, Schema, StoreError, create_store, open_store
+from storage.zarr_backend.layout import RECORDS
+from storage.zarr_backend.objects import Objects
+from tests.labels import random_labels
+
+Do = Callable[[Shard], Record]
+PHASES = ("reading", "model", "between two arrays", "before the record", "after the record")
+ROWS_PER_SHARD = 4
+
+
+@dataclass(frozen=True)
+class PaintedJob:
+    """A job without a network: the labels of a row are random, seeded by its number. All else is real.
+
+    seconds: the least time that a shard takes
+    """
+
+    address: str
+    seconds: float = 0.0
+
+    def start(self) -> Do:
+        import ray
+
+        store = open_store(self.address, writable=True)
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+
+        def make(shard: Shard) -> tuple[LabelMap, Mapping[int, str]]:
+            time.sleep(self.seconds)
+            rng = np.random.default_rng(shard.rows.start)
+            return random_labels(rng, len(shard.rows)), {}
+
+        return lambda shard: commit_shard(store, shard, make, run="", about={"node": node})
+
+
+def painted_store(address: str, shards: int) -> list[Shard]:
+    """Create a store for a PaintedJob; its shards."""
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=ROWS_PER_SHARD)
+    store = create_store(address, schema, [f"{row:06}" for row in range(shards * ROWS_PER_SHARD - 1)])
+    return [Shard(rows, ()) for rows in store.shards()]
+
+
+@dataclass(frozen=True)
+class Dying:
+    """A job whose workers are killed once in each of these shards, at a random moment of the first `seconds`."""
+
+    job: Job
+    shards: range
+    seconds: float
+
+    def start(self) -> Do:
+        do = self.job.start()
+
+        def dying(shard: Shard) -> Record:
+            if shard.attempt > 1 or shard.rows.start // ROWS_PER_SHARD not in self.shards:
+                return do(shard)
+            moment = random.Random(shard.rows.start).uniform(0, self.seconds)
+            threading.Timer(moment, _die).start()
+            do(shard)
+            time.sleep(60)  # finished, but not reported
+            raise AssertionError("the worker was not killed")
+
+        return dying
+
+
+@dataclass(frozen=True)
+class DyingAt:
+    """A real job whose worker is killed in each of these phases, once: the phase by the first row of its shard."""
+
+    job: Job
+    phases: Mapping[int, str]
+
+    def start(self) -> Do:
+        from annotate.images.sources.folder import FolderReader
+        from annotate.model.annotator import Annotator
+
+        do, armed = self.job.start(), {"phase": ""}
+
+        def before(kind: type, name: str, phase: str, where: Callable[..., bool] = lambda *_: True) -> None:
+            original = getattr(kind, name)
+
+            def replaced(*args: object, **named: object) -> object:
+                if armed["phase"] == phase and where(*args):
+                    _die()
+                answer = original(*args, **named)
+                if armed["phase"] == f"after {phase}" and where(*args):
+                    _die()
+                return answer
+
+            setattr(kind, name, replaced)
+
+        before(FolderReader, "read", "reading")
+        before(Annotator, "start", "model")
+        before(Objects, "set", "between two arrays", lambda _, name, __: name.startswith("scores/"))
+        before(Objects, "set", "before the record", lambda _, name, __: name.startswith(RECORDS))
+
+        def dying(shard: Shard) -> Record:
+            phase = self.phases.get(shard.rows.start, "") if shard.attempt == 1 else ""
+            armed["phase"] = "after before the record" if phase == "after the record" else phase
+            return do(shard)
+
+        return dying
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A job in whose workers every n-th write is refused, loses its response or is slow, or every n-th read fails.
+
+    Each worker counts for itself.
+    """
+
+    job: Job
+    how: Literal["refused", "lost", "slow", "unread"]
+    every: int
+    done: list[int] = field(default_factory=lambda: [0])
+
+    def start(self) -> Do:
+        original, read, count, how, every = Objects.set, Objects.get, self.done, self.how, self.every
+
+        def unreadable(objects: Objects, name: str) -> bytes | None:
+            count[0] += 1
+            if count[0] % every == 0:
+                raise StoreError(f"cannot read {name}: 503 slow down")
+            return read(objects, name)
+
+        def fickle(objects: Objects, name: str, data: bytes, *, new: bool = False) -> None:
+            count[0] += 1
+            fails = count[0] % every == 0
+            if fails and how == "refused":
+                raise StoreError(f"cannot write {name}: 503 slow down")
+            if fails and how == "slow":
+                time.sleep(2)
+            original(objects, name, data, new=new)
+            if fails and how == "lost":
+                raise StoreError(f"cannot write {name}: the connection was closed")
+
+        if how == "unread":
+            Objects.get = unreadable  # type: ignore[method-assign]
+        else:
+            Objects.set = fickle  # type: ignore[method-assign]
+        return self.job.start()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,266 @@
+"""Does the trainer do what it is told, and the same again when it was interrupted?"""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from timm.data import create_transform
+from torch.nn.functional import cross_entropy
+from torchvision.datasets import ImageFolder
+
+from tokenlabel.loss import soft_cross_entropy
+from tokenlabel.models import LVViT
+from tokenlabel.train.__main__ import main
+from tokenlabel.train.settings import TrainSettings
+from tokenlabel.train.trainer import smooth_label
+
+PROGRAM = [sys.executable, "-m", "tokenlabel.train"]
+ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture
+def arguments(small_demo: Path, tmp_path: Path) -> list[str]:
+    """A training of 3 epochs of 4 steps: LV-ViT-T on 32 pixels, 2x2 tokens."""
+    out = small_demo / "demo/out"
+    values = {
+        "config": "lvvit_t.toml", "data": out / "images/train", "labels": out / "labels-train.zarr",
+        "val": out / "images/val", "output": tmp_path / "run", "img-size": 32, "batch-size": 30, "amp": "float32",
+        "epochs": 2, "cooldown-epochs": 1, "warmup-epochs": 1, "workers": 0, "ema-decay": 0.5, "lr": 0.01,
+        "device": "cpu",
+    }  # fmt: skip
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def changed(arguments: list[str], **values: object) -> list[str]:
+    return [
+        *arguments,
+        *(word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+    ]
+
+
+def state(folder: Path, name: str = "last.pt") -> dict[str, Any]:
+    return torch.load(folder / name, weights_only=True)
+
+
+def steps(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open() as file:
+        return [{name: line[name] for name in line if "second" not in name} for line in csv.DictReader(file)]
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_a_training_that_was_killed_takes_the_same_steps(arguments: list[str], tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    main(changed(arguments, output=whole))
+    # Readers of their own change nothing, either.
+    running = subprocess.Popen([*PROGRAM, *changed(arguments, output=killed, workers=1)], env=os.environ | ALONE)
+    while not (killed / "last.pt").exists():
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    done = len(state(killed)["log"])
+    assert 1 <= done < 3
+    main(changed(arguments, output=killed, workers=1))
+    assert [line["epoch"] for line in steps(whole)] == ["0", "1", "2"]
+    assert steps(killed) == steps(whole)
+    for part in ("state_dict", "state_dict_ema"):
+        ours, theirs = state(killed)[part], state(whole)[part]
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert float(steps(whole)[2]["loss"]) < float(steps(whole)[0]["loss"])
+    assert not torch.equal(state(whole)["state_dict"]["head.weight"], state(whole)["state_dict_ema"]["head.weight"])
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_a_finished_training_is_judged_continued_and_taken_for_larger_pictures(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    main(arguments)
+    before = state(run)
+    logged = steps(run)
+    (run / "log.csv").unlink()
+    main(arguments)  # there is nothing left to do
+    assert "run has all its 3 epochs" in capsys.readouterr().out
+    assert steps(run) == logged
+    assert len(before["log"]) == len(state(run)["log"]) == 3
+    best = max(before["log"], key=lambda line: line["average_top1"])  # of the weights that the file gives
+    assert state(run, "best.pt")["log"][-1]["epoch"] == best["epoch"]
+
+    capsys.readouterr()
+    val = arguments[arguments.index("--val") + 1]
+    main(["--evaluate", "--val", val, "--output", str(run), "--amp", "float32", "--workers", "0"])
+    model = timm.create_model("lvvit_t", num_classes=10, img_size=32, checkpoint_path=str(run / "last.pt")).eval()
+    pictures = ImageFolder(val, create_transform(32, crop_pct=0.9, interpolation="bicubic"))
+    with torch.inference_mode():
+        logits = model(torch.stack([pixels for pixels, _ in pictures]))
+    right = (logits.argsort(1, descending=True)[:, :5] == torch.tensor(pictures.targets)[:, None]).double()
+    expected = f"top-1 {100 * right[:, 0].mean():.2f} %, top-5 {100 * right.sum(1).mean():.2f} %"
+    assert expected in capsys.readouterr().out
+    assert f"{before['log'][-1]['average_top1']:.6f}" == f"{right[:, 0].mean():.6f}"
+
+    larger = changed(arguments, img_size=48, initial=run / "best.pt", output=tmp_path / "larger", epochs=1, lr=1e-9)
+    main(changed(larger, cooldown_epochs=0, warmup_epochs=0, drop_path=0, ema_decay=0))
+    grown, origin = state(tmp_path / "larger")["state_dict"], state(run, "best.pt")["state_dict_ema"]
+    assert grown["pos_embed"].shape[1] == 10
+    assert torch.allclose(grown["head.weight"], origin["head.weight"], atol=1e-6)
+    assert "state_dict_ema" not in state(tmp_path / "larger")
+
+
+def test_two_processes_share_a_training(arguments: list[str], tmp_path: Path) -> None:
+    short = changed(arguments, epochs=1, cooldown_epochs=0, warmup_epochs=0, picture="class", clip_grad=1)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "tokenlabel.train", *short],
+        env=os.environ | ALONE,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = steps(tmp_path / "run")
+    assert float(line["lr"]) == pytest.approx(0.01 * 60 / 1024)
+    assert done.stdout.count("epoch 0") == 1
+    with pytest.raises(SystemExit, match="a training with 2 processes, not 1. Go on with the same settings, or give"):
+        main(short)
+
+
+def test_bfloat16_and_recomputed_blocks(arguments: list[str], tmp_path: Path) -> None:
+    pictures = arguments[arguments.index("--val") + 1]  # few: bfloat16 is slow on most CPUs
+    labels = Path(pictures).parent.parent / "labels-val.zarr"
+    short = changed(arguments, data=pictures, labels=labels, val="", batch_size=15, workers=1, amp="bfloat16")
+    short = changed(short, epochs=1, cooldown_epochs=0, warmup_epochs=0)
+    main([*short, "--grad-checkpointing", "--no-mixtoken"])
+    assert 1 < float(steps(tmp_path / "run")[0]["loss"]) < 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 1e8, "warmup_epochs": 0}, "the loss is nan at step .* try a lower --lr"),
+        ({"model": "test_vit"}, "test_vit does not answer for its tokens"),
+        ({"model": "lvvit_x"}, "timm knows no 'lvvit_x'; there are lvvit_l, lvvit_m, lvvit_s, lvvit_t"),
+        ({"initial": "nowhere.pt"}, "there are no weights at nowhere.pt"),
+        ({"batch_size": 121}, "120 pictures give 1 processes no batch of 121 each"),
+        ({"labels": "nowhere.zarr"}, "there is no store at nowhere.zarr"),
+        ({"data": "nowhere"}, "nowhere"),
+        ({"output": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"data": __file__}, "test_trainer.py"),
+        ({"initial": __file__}, "test_trainer.py cannot be read as a checkpoint"),
+        ({"auto_augment": "nonsense"}, "timm cannot make augmentations of auto_augment 'nonsense'"),
+        ({"data": ""}, "--data is needed: the folder of class folders of training pictures"),
+    ],
+)
+def test_what_a_user_can_mend_is_said_in_a_line(arguments: list[str], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        main(changed(arguments, **changes))
+
+
+def test_weights_of_other_classes_and_a_val_of_other_classes_are_refused(arguments: list[str], tmp_path: Path) -> None:
+    torch.save(LVViT(3, img_size=32, embed_dim=240, depth=12, num_heads=4).state_dict(), tmp_path / "three.pt")
+    with pytest.raises(SystemExit, match=r"(?s)three.pt are not those of this model and its classes: .*head.weight"):
+        main(changed(arguments, initial=tmp_path / "three.pt"))
+    pictures = Path(arguments[arguments.index("--val") + 1])
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val/0").symlink_to(pictures / "0")
+    with pytest.raises(SystemExit, match="val has 1 class folders, and the training pictures have 10; they must be"):
+        main(changed(arguments, val=tmp_path / "val"))
+
+
+def test_other_settings_do_not_resume(arguments: list[str], tmp_path: Path) -> None:
+    short = changed(arguments, epochs=1, cooldown_epochs=0)
+    main(short)
+    with pytest.raises(
+        SystemExit, match="run has a training with smoothing 0.1, not 0.2. Go on with the same settings"
+    ):
+        main(changed(short, smoothing=0.2))
+    main(changed(short, workers=1, initial="gone.pt"))  # which change nothing that is learnt now
+    folder = Path(arguments[arguments.index("--data") + 1]).parent
+    with pytest.raises(
+        SystemExit, match="a training with other pictures or other labels. Go on with the same settings"
+    ):
+        main(changed(short, data=folder / "val", labels=folder.parent / "labels-val.zarr"))
+    (tmp_path / "run/last.pt").write_bytes((tmp_path / "run/last.pt").read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="last.pt cannot be read as a checkpoint .*; is it whole?"):
+        main(short)
+
+
+# What seeds of the paper say, one by one, and not read from the files.
+@pytest.mark.parametrize(
+    ("name", "drop_path", "lr", "augment", "crop_pct"),
+    [
+        ("lvvit_s", 0.1, 1.6e-3, "rand-m9-", 0.9),
+        ("lvvit_m", 0.2, 1.6e-3, "rand-m9-", 1.0),
+        ("lvvit_l", 0.3, 1e-3, "rand-n3-m9-", 1.0),
+        ("lvvit_t", 0.1, 1.6e-3, "rand-m9-", 0.9),
+    ],
+)
+def test_the_papers_settings_are_shipped(name: str, drop_path: float, lr: float, augment: str, crop_pct: float) -> None:
+    settings, _ = TrainSettings.from_arguments(["--config", f"{name}.toml"])
+    found = settings.model, settings.drop_path, settings.lr, settings.lr_batch, settings.crop_pct, settings.img_size
+    assert found == (name, drop_path, lr, 1024, crop_pct, 224)
+    assert settings.auto_augment.startswith(augment)
+    assert (settings.epochs, settings.cooldown_epochs, settings.warmup_epochs) == (300, 10, 5)
+    assert (settings.min_lr, settings.warmup_lr, settings.weight_decay, settings.ema_decay) == (
+        1e-5,
+        1e-6,
+        0.05,
+        0.99992,
+    )
+    assert (settings.reprob, settings.smoothing, settings.scale_min, settings.mixtoken) == (0.25, 0.1, 0.08, True)
+    tuned, _ = TrainSettings.from_arguments(["--config", f"{name}_384.toml"])
+    assert (tuned.img_size, tuned.lr, tuned.min_lr, tuned.weight_decay) == (384, 5e-6, 5e-6, 1e-8)
+    assert (tuned.warmup_epochs, tuned.cooldown_epochs, tuned.lr_batch) == (0, 0, 512)
+    assert (tuned.model, tuned.drop_path, tuned.crop_pct, tuned.batch_size) == (name, drop_path, crop_pct, 64)
+
+
+def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('lr = 2\nmodel = "lvvit_m"\nmixtoken = false\n')
+    settings, only_evaluate = TrainSettings.from_arguments(
+        ["--config", str(tmp_path / "mine.toml"), "--model", "lvvit_l", "--evaluate"]
+    )
+    assert (settings.lr, settings.model, settings.mixtoken, only_evaluate) == (2.0, "lvvit_l", False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("weight_decy = 1.0", "has 'weight_decy', which is no setting; 'weight_decay' is"),
+        ("epochs = 1.5", "epochs must be of the type int, not 1.5"),
+        ("epochs = 0", "epochs must be from 1 to 1e+09, not 0"),
+        ("lr = nan", "lr must be from 0 to 1e+09, not nan"),
+        ("ema_decay = 2", "ema_decay must be from 0 to 1, not 2.0"),
+        ("seed = -1", "seed must be from 0 to 1e+09, not -1"),
+        ("img_size = 225", "img_size must be whole patches of 16 pixels, not 225"),
+        ('amp = "float16"', "amp must be one of bfloat16, float32, not 'float16'"),
+        ("lr =", "is not valid TOML"),
+    ],
+)
+def test_wrong_settings_are_named(text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wrong.toml").write_text(text)
+    with pytest.raises(SystemExit):
+        TrainSettings.from_arguments(["--config", str(tmp_path / "wrong.toml")])
+    assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        TrainSettings.from_arguments(["--config", "nowhere.toml"])
+    assert "there is no settings file 'nowhere.toml'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        TrainSettings.from_arguments(["--config", "."])
+    assert "there is no settings file '.'" in capsys.readouterr().err
+
+
+def test_class_labels_are_smoothed_as_pytorch_smooths_them() -> None:
+    logits, label = torch.randn(4, 7), torch.tensor([0, 3, 3, 6])
+    classes, probabilities = torch.stack([label, label.flip(0)], 1), torch.tensor([[0.7, 0.3]] * 4)
+    ours = soft_cross_entropy(logits, *smooth_label((classes, probabilities), 0.1, 7))
+    one, other = (cross_entropy(logits, some, label_smoothing=0.1, reduction="none") for some in (label, label.flip(0)))
+    assert torch.allclose(ours, 0.7 * one + 0.3 * other, atol=1e-6)

@@ -1,0 +1,1 @@
+"""Where does each part of a training picture come from? Numpy alone, without torch."""

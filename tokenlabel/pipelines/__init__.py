@@ -1,0 +1,1 @@
+"""How do pictures and labels go through the same transforms?"""

@@ -1,0 +1,158 @@
+"""Which of torchvision's transforms leave a label behind? The policies; ours carry it along, and a Compose checks it.
+
+torchvision's RandAugment and the other policies move only the picture, and silently pass on the rest of the sample.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from torch import nn
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from tokenlabel.errors import LabelError
+from tokenlabel.pipelines.label_tensor import LabelTensor, picture_of
+
+# Operations of the policies that move no pixel. All others are done to the label too.
+_COLOUR = {
+    "AutoContrast",
+    "Brightness",
+    "Color",
+    "Contrast",
+    "Equalize",
+    "Identity",
+    "Invert",
+    "Posterize",
+    "Sharpness",
+    "Solarize",
+}
+# The operations done to the picture in this call, in this thread.
+_done: ContextVar[list[tuple[Any, ...]]] = ContextVar("_done")
+
+
+class _CarriesLabels:
+    """A policy that does to each LabelTensor of the sample what it does to the picture."""
+
+    def forward(self, *inputs: Any) -> Any:
+        """Move the picture, and do the same to its label maps."""
+        token = _done.set([])
+        try:
+            moved = super().forward(*inputs)  # type: ignore[misc]
+            done = [each for each in _done.get() if each[0] not in _COLOUR]
+        finally:
+            _done.reset(token)
+        return tree_map_only(LabelTensor, lambda label: self._again(label, done), moved) if done else moved
+
+    def _apply_image_or_video_transform(
+        self, image: Any, transform_id: str, magnitude: float, interpolation: Any, fill: Any
+    ) -> Any:
+        _done.get().append((transform_id, magnitude, interpolation, fill))
+        return super()._apply_image_or_video_transform(image, transform_id, magnitude, interpolation, fill)  # type: ignore[misc]
+
+    def _again(self, label: LabelTensor, done: list[tuple[Any, ...]]) -> LabelTensor:
+        for how in done:
+            label = super()._apply_image_or_video_transform(label, *how)  # type: ignore[misc]
+        return label
+
+
+class RandAugment(_CarriesLabels, v2.RandAugment):  # type: ignore[misc]
+    """torchvision's RandAugment (arXiv 1909.13719), with the same arguments; label maps are moved with the picture."""
+
+
+class TrivialAugmentWide(_CarriesLabels, v2.TrivialAugmentWide):  # type: ignore[misc]
+    """torchvision's TrivialAugmentWide (arXiv 2103.10158), with the same arguments; label maps are moved too."""
+
+
+class AutoAugment(_CarriesLabels, v2.AutoAugment):  # type: ignore[misc]
+    """torchvision's AutoAugment (arXiv 1805.09501), with the same arguments; label maps are moved with the picture."""
+
+
+_LEFT_BEHIND: dict[type, str] = {
+    v2.RandAugment: "moves the picture and not its label; use tokenlabel.RandAugment",
+    v2.TrivialAugmentWide: "moves the picture and not its label; use tokenlabel.TrivialAugmentWide",
+    v2.AutoAugment: "moves the picture and not its label; use tokenlabel.AutoAugment",
+    v2.AugMix: "blends copies of the picture that were moved differently, so that a pixel shows several points of it; "
+    "use tokenlabel.RandAugment or tokenlabel.TrivialAugmentWide",
+    v2.FiveCrop: "makes five pictures of one, but a label map goes with one; use CenterCrop or RandomCrop",
+    v2.TenCrop: "makes ten pictures of one, but a label map goes with one; use CenterCrop or RandomCrop",
+    v2.LinearTransformation: "mixes all pixels of the picture, so that no pixel shows one point; leave it out",
+}
+
+
+_CONTAINERS = (
+    *(v1.Compose, v1.RandomApply, v1.RandomChoice, v1.RandomOrder),
+    *(v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder),
+)
+
+
+class LabeledCompose(v2.Compose):  # type: ignore[misc]
+    """torchvision's Compose for samples with label maps: no transform in it silently leaves a label behind.
+
+    It takes a picture and the `LabelTensor(label, picture)` that was made for this very picture, so that it notices
+    whatever moved the picture before. Before the first transform and after each, both must be equally large.
+
+    Args:
+        transforms: the steps: torchvision's, this package's, and your own if they move no pixel or have a
+            kernel for LabelTensor.
+
+    Raises:
+        LabelError: a step, or a step of a step, that would leave a label behind; of a sample: a label map that was
+            made for another picture, or is not as large as its picture.
+    """
+
+    def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
+        super().__init__(transforms)
+        for step in steps_of(self):
+            for kind, reason in _LEFT_BEHIND.items():
+                if isinstance(step, kind) and not isinstance(step, _CarriesLabels):
+                    raise LabelError(f"{type(step).__name__} cannot be in a pipeline with labels: it {reason}")
+
+    def forward(self, *inputs: Any) -> Any:
+        """The sample after all steps."""
+        one = len(inputs) == 1
+        _refuse_other_picture(inputs)
+        inputs = _watched(inputs, when="before the first transform")
+        for number, step in enumerate(self.transforms, 1):
+            outputs = step(*inputs)
+            inputs = _watched((outputs,) if one else outputs, when=f"after transform {number}, {type(step).__name__}")
+        left = tree_map_only(LabelTensor, lambda label: label.beside(None), inputs)
+        return left[0] if one else left
+
+
+def _refuse_other_picture(sample: Any) -> None:
+    leaves, _ = tree_flatten(sample)
+    picture = picture_of(leaves, when="before the first transform")
+    for label in leaves:
+        if isinstance(label, LabelTensor) and not (label.watched or picture is label.picture):
+            raise LabelError(
+                "a label map must have been made for the very picture that it comes with, LabelTensor(label, picture), "
+                "the first of the sample, "
+                f"but this one {'was made for another' if label.picture is not None else 'names none'}: a step before "
+                "this LabeledCompose may have moved the picture and left the label behind. Put all steps into it"
+            )
+
+
+def _watched(sample: Any, *, when: str) -> Any:
+    leaves, structure = tree_flatten(sample)
+    picture = picture_of(leaves, when=when)
+    beside = [leaf.beside(picture) if isinstance(leaf, LabelTensor) else leaf for leaf in leaves]
+    return sample if all(map(operator.is_, beside, leaves)) else tree_unflatten(beside, structure)
+
+
+def steps_of(transform: object) -> Iterator[object]:
+    """A transform, or a list of them, and all transforms inside it."""
+    yield transform
+    inner: Sequence[object] = ()
+    if isinstance(transform, list | tuple):
+        inner = transform
+    elif isinstance(transform, _CONTAINERS):
+        inner = transform.transforms
+    elif isinstance(transform, nn.Module):
+        inner = [*transform.children()]
+    for each in inner:
+        yield from steps_of(each)

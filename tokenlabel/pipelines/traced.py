@@ -1,0 +1,109 @@
+"""How does a pipeline of timm's or torchvision's make training pictures? `Traced` runs it as it is, and watches.
+
+traced = Traced(timm.data.create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1"))
+traced = Traced([v2.RandomResizedCrop(224), RandAugment(), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+pixels, warp = traced(picture)                       # or as an augmentation: LabeledImages(…, augment=traced)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from tokenlabel.errors import LabelError
+from tokenlabel.geometry.warp import Warp
+from tokenlabel.pipelines.crops import seeded
+from tokenlabel.pipelines.policies import steps_of
+from tokenlabel.pipelines.traced_v1 import V1Pipeline, is_v1
+from tokenlabel.pipelines.traced_v2 import V2Pipeline
+from tokenlabel.pipelines.watched_step import Step, described
+
+
+class Traced:
+    """A pipeline of timm's or torchvision's, v1 or v2, that also says where each point of its result comes from.
+
+    Calling it with a PIL picture gives (pixels, warp): the tensor [channels, H, W] that the pipeline itself would have
+    given with the same state of the generators of `random`, numpy and torch, to the bit, and the `Warp` from it to the
+    picture. What was erased, and what was padded, even with the picture's own reflection, shows nothing of it.
+
+    The types of the steps decide how it is traced:
+
+    - **timm, torchvision v1**: each step is watched, and must move pixels by PIL's own methods or in a way that is
+      known of it. Give all settings to `timm.data.create_transform`, random erasing (`re_prob`) too, and none of them
+      to `timm.data.create_loader`. That sets `dataset.transform` to a pipeline of its own, which is not traced, and
+      with its prefetcher it erases on the device, after the targets were made. So `create_transform(…, re_prob=0.25)`
+      goes with `create_loader(…, re_prob=0, use_prefetcher=False)`. Without erasing the prefetcher may stay:
+      `create_transform(…, use_prefetcher=True)` gives the uint8 that it expects.
+    - **torchvision v2**, with this package's policies in place of torchvision's: as `LabeledCompose` takes them. A step
+      of your own must leave pixels where they are; only a change of size is noticed.
+
+    Args:
+        transform: what `create_transform` gives, `separate=True` included; a `Compose` of torchvision's, v1 or v2; or
+            the list of its steps.
+        still: steps of a timm or v1 pipeline, the very objects, of which you know that they move and hide no pixel: a
+            change of colour of your own.
+
+    Raises:
+        LabelError: steps of v1 and v2 in one pipeline; a step that cannot be traced: at construction where its type
+            says so already, else on the first picture of which the trace is lost.
+    """
+
+    def __init__(self, transform: Step | Sequence[Callable[..., Any]], *, still: Sequence[Step] = ()) -> None:
+        # A list and a Compose, which runs a list, say nothing of the kind by themselves.
+        given: Any = transform
+        given = given.transforms if type(given) in (v1.Compose, v2.Compose) else given
+        steps = [*given] if isinstance(given, list | tuple) else [given]
+        self._names = [getattr(step, "__name__", type(step).__name__) for step in steps]
+        of_v2, of_v1 = _first(steps, _is_v2), _first(steps, is_v1)
+        if of_v2 is not None and of_v1 is not None:
+            raise LabelError(
+                f"a pipeline with {of_v2}, of torchvision.transforms.v2, and {of_v1}, of timm or torchvision's v1, "
+                "cannot be traced: v2 carries the label along, and v1 does not. Take all steps from one of the two"
+            )
+        if of_v2 is not None and still:
+            raise LabelError(
+                f"still= is for pipelines of timm and torchvision's v1, but {of_v2} is of torchvision.transforms.v2, "
+                "where every step of your own is taken to move no pixel; leave still= out"
+            )
+        self._pipeline: V1Pipeline | V2Pipeline
+        self._pipeline = V1Pipeline(transform, still) if of_v2 is None else V2Pipeline(steps)
+
+    def __call__(self, picture: Image.Image, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, Warp]:
+        """The training picture, and where it comes from.
+
+        All randomness comes from the generator, as `LabeledImages` wants it, where one is given.
+
+        Raises:
+            LabelError: not a PIL picture; the trace is lost; the pipeline does not end with a tensor.
+        """
+        if rng is not None:
+            with seeded(rng):
+                return self(picture)
+        if not isinstance(picture, Image.Image):
+            raise LabelError(f"a traced pipeline starts from a PIL picture, but was given {described(picture)}")
+        pixels, warp = self._pipeline(picture)
+        if not isinstance(pixels, torch.Tensor) or pixels.ndim != 3:
+            raise LabelError(
+                f"a traced pipeline must give a tensor [channels, H, W], but this one gave {described(pixels)}; "
+                "end it with ToTensor, or in v2 with ToImage and ToDtype(torch.float32, scale=True)"
+            )
+        return pixels, warp
+
+    def __repr__(self) -> str:
+        return f"Traced({', '.join(self._names)})"
+
+
+def _is_v2(step: object) -> bool:
+    return isinstance(step, v2.Transform)
+
+
+def _first(steps: Sequence[object], belongs: Callable[[object], bool]) -> str | None:
+    """The name of the first step, or step of a step, that belongs; None where there is none."""
+    every = (inner for step in steps for inner in steps_of(step))
+    return next((type(step).__name__ for step in every if belongs(step)), None)

@@ -1,0 +1,1 @@
+"""What is each token of a training picture taught?"""

@@ -1,0 +1,42 @@
+"""What does `python -m tokenlabel.train` do? Train, or evaluate, as its options say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import distributed
+
+from storage import StoreError
+from tokenlabel.errors import LabelError
+from tokenlabel.train.evaluation import evaluate_once, evaluator
+from tokenlabel.train.process_group import ProcessGroup
+from tokenlabel.train.settings import TrainSettings
+from tokenlabel.train.trainer import Trainer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, or evaluate, as the command line says. What a user can mend ends the program with a line that says how."""
+    settings, only_evaluate = TrainSettings.from_arguments(arguments)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: there is no GPU that torch can use; leave out --device cuda to train on the CPU")
+    group = ProcessGroup.here(settings.device)
+    try:
+        if only_evaluate:
+            evaluate_once(settings, group)
+            return
+        for name in ("data", "labels", "output"):
+            if not getattr(settings, name):
+                raise LabelError(f"--{name} is needed: the {TrainSettings.text(name)}")
+        trainer = Trainer(settings, group)
+        trainer.run(evaluator(settings, group, trainer.images.classes))
+    except (LabelError, StoreError, OSError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    finally:
+        if group.processes > 1:
+            distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""How does a training rest on disk? As checkpoints, each written whole or not at all.
+
+A checkpoint holds tensors and plain values; nothing else that a file may hold is run when it is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import load_state_dict
+from torch import nn
+
+from storage.files.atomic_file import remove_leftovers, write_atomically
+from tokenlabel.errors import LabelError
+
+LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
+
+
+def write_checkpoint(folder: Path, names: Iterable[str], state: dict[str, Any]) -> None:
+    """Write a training's state to files of these names: each is at any time there whole, the old one or the new one."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    for name in names:
+        write_atomically(folder / name, buffer.getvalue())
+
+
+def write_log(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write log.csv: a line for each epoch."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for line in lines for name in line)))
+    writer.writeheader()
+    writer.writerows(lines)
+    write_atomically(folder / LOG, text.getvalue().encode())
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a training that was killed while it wrote has left."""
+    for name in (LAST, BEST, LOG):
+        remove_leftovers(folder / name)
+
+
+def read_checkpoint(file: Path | str, device: torch.device | str) -> dict[str, Any]:
+    """A training's state, its tensors on this device.
+
+    Raises:
+        LabelError: there is no such file, or it is not a whole checkpoint.
+    """
+    return _read(file, lambda path: torch.load(path, map_location=device, weights_only=True))
+
+
+def load_weights(model: nn.Module, file: Path | str) -> None:
+    """Load the average of the weights in a checkpoint, or the weights where it has no average.
+
+    Raises:
+        LabelError: there is no such file, it is not a whole checkpoint, or its weights are of another model.
+    """
+    state = _read(file, lambda path: load_state_dict(path, weights_only=True))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise LabelError(f"the weights in {file} are not those of this model and its classes: {error}") from error
+
+
+def _read(file: Path | str, read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    if not Path(file).is_file():
+        raise LabelError(f"there are no weights at {file}")
+    try:
+        return read(str(file))
+    except Exception as error:
+        raise LabelError(f"{file} cannot be read as a checkpoint ({type(error).__name__}); is it whole?") from error

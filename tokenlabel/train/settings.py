@@ -1,0 +1,168 @@
+"""What is a student trained with? Settings, from their defaults, a TOML file and the command line, in this order.
+
+The defaults are those of LV-ViT-S at 224 pixels (arXiv 2104.10858); each file in tokenlabel/configs/ has the settings
+that differ for another model or size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+_MANY = 1e9
+_RANGES = (
+    (("epochs", "batch_size", "lr_batch", "img_size"), 1, _MANY),
+    (("cooldown_epochs", "warmup_epochs", "workers", "seed"), 0, _MANY),
+    (("lr", "min_lr", "warmup_lr", "weight_decay", "clip_grad", "token_weight"), 0, _MANY),
+    (("hflip", "reprob", "smoothing", "ema_decay", "drop_path"), 0, 1),
+    (("scale_min", "crop_pct"), 0.01, 1),
+)
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"text": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """The settings of a training. Each is an option of `python -m tokenlabel.train`, and a key of its files."""
+
+    data: str = _option("", "folder of class folders of training pictures, as it was labelled")
+    labels: str = _option("", "its label store")
+    val: str = _option("", "folder of class folders to evaluate on; no evaluation without it")
+    output: str = _option("", "folder of checkpoints and log.csv; a training that is found there continues")
+
+    model: str = _option("lvvit_s", "timm's name of an LV-ViT")
+    img_size: int = _option(224, "height and width of the input, pixels")
+    initial: str = _option("", "file of weights to start from; positions are resampled to the input size")
+    drop_path: float = _option(0.1, "stochastic depth of the last block")
+    grad_checkpointing: bool = _option(False, "recompute blocks in the backward pass, to save memory")
+
+    epochs: int = _option(300, "passes over the pictures while the learning rate falls")
+    cooldown_epochs: int = _option(10, "passes after them")
+    batch_size: int = _option(128, "pictures of each process at each step")
+    lr: float = _option(1.6e-3, "learning rate for lr_batch pictures a step in all; scaled to the real number")
+    lr_batch: int = _option(1024, "pictures a step, over all processes, that the learning rates are given for")
+    min_lr: float = _option(1e-5, "learning rate at the end, scaled likewise")
+    warmup_lr: float = _option(1e-6, "learning rate at the beginning, scaled likewise")
+    warmup_epochs: int = _option(5, "passes while the learning rate rises")
+    weight_decay: float = _option(0.05, "of AdamW; not applied to biases, norms, positions and class token")
+    clip_grad: float = _option(0.0, "largest norm of the gradient; 0 for no limit")
+    ema_decay: float = _option(0.99992, "of the weights' moving average; 0 for none")
+    amp: str = _option("bfloat16", "type of autocast: bfloat16 or float32")
+
+    picture: str = _option("annotator", "what a whole crop is taught: the annotator's label, or its class")
+    token_weight: float = _option(0.5, "weight of the tokens in the loss, the paper's beta")
+    smoothing: float = _option(0.1, "label smoothing")
+    mixtoken: bool = _option(True, "swap tokens between pictures of a batch")
+
+    scale_min: float = _option(0.08, "smallest area of a crop, as a fraction of the picture's")
+    hflip: float = _option(0.5, "probability of mirroring")
+    # timm 1.0.31's "inc1" without "mmax9" asks for more than the whole range of some changes, and fails now and then.
+    auto_augment: str = _option("rand-m9-mstd0.5-mmax9-inc1", "timm's name of a policy; empty for none")
+    reprob: float = _option(0.25, "probability of erasing")
+    crop_pct: float = _option(0.9, "side of the centre crop that evaluation uses, as a fraction of the picture's")
+
+    seed: int = _option(0, "random seed")
+    workers: int = _option(8, "processes that read pictures, for each process that trains")
+    device: str = _option("", "cuda or cpu; by default the GPU where there is one")
+
+    def __post_init__(self) -> None:
+        """Check the range of each setting.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        choices = {"amp": ("bfloat16", "float32"), "picture": ("annotator", "class"), "device": ("", "cuda", "cpu")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for names, least, most in _RANGES:
+            for name in names:
+                if not least <= getattr(self, name) <= most:
+                    raise ValueError(f"{name} must be from {least:g} to {most:g}, not {getattr(self, name)}")
+        if self.img_size % 16:
+            raise ValueError(f"img_size must be whole patches of 16 pixels, not {self.img_size}")
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str] | None = None) -> tuple[Self, bool]:
+        """The settings of a command line, and whether it only asks for an evaluation. Wrong settings end the program.
+
+        Args:
+            arguments: words; those of this process by default.
+        """
+        parser = argparse.ArgumentParser(
+            prog="python -m tokenlabel.train",
+            description="Train an LV-ViT on a folder of pictures and the labels that `annotate run` wrote of it. "
+            "Run it by torchrun for several GPUs.",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        files = resources.files("tokenlabel.configs").iterdir()
+        shipped = sorted(file.name for file in files if file.name.endswith(".toml"))
+        parser.add_argument("--config", help=f"TOML file of settings, or one that is shipped: {', '.join(shipped)}")
+        parser.add_argument(
+            "--evaluate", action="store_true", help="only evaluate: the training in --output, or the weights --initial"
+        )
+        for setting in fields(cls):
+            action: dict[str, Any] = {"type": type(setting.default)}
+            if isinstance(setting.default, bool):
+                action = {"action": argparse.BooleanOptionalAction}
+            name = "--" + setting.name.replace("_", "-")
+            # An option that was not given is absent: a file's setting then counts, not the default.
+            parser.add_argument(name, help=setting.metadata["text"], default=argparse.SUPPRESS, **action)
+        given = vars(parser.parse_args(arguments))
+        config, evaluate = given.pop("config"), given.pop("evaluate")
+        try:
+            settings = cls(**{**(cls._of_file(config) if config else {}), **given})
+        except ValueError as error:
+            parser.error(str(error))
+        return settings, evaluate
+
+    @classmethod
+    def _of_file(cls, config: str) -> dict[str, Any]:
+        path = Path(config) if Path(config).exists() else resources.files("tokenlabel.configs") / config
+        try:
+            values = tomllib.loads(path.read_text())
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise ValueError(f"there is no settings file {config!r}, here or among those that are shipped") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{config} is not valid TOML: {error}") from error
+        types = {setting.name: type(setting.default) for setting in fields(cls)}
+        for name, value in values.items():
+            if name not in types:
+                near = difflib.get_close_matches(name, types, 1)
+                raise ValueError(f"{config} has {name!r}, which is no setting" + (f"; {near[0]!r} is" if near else ""))
+            if types[name] is float and type(value) is int:
+                values[name] = float(value)
+            elif type(value) is not types[name]:
+                raise ValueError(f"{config}: {name} must be of the type {types[name].__name__}, not {value!r}")
+        return values
+
+    @classmethod
+    def text(cls, name: str) -> str:
+        """What a setting means."""
+        return str(next(setting.metadata["text"] for setting in fields(cls) if setting.name == name))
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """A phrase for each setting that decides what is learnt and differs from another training's `asdict`."""
+        locations = (
+            "data",
+            "labels",
+            "val",
+            "output",
+            "initial",
+            "workers",
+            "device",
+        )  # where things are, and not what is learnt
+        mine = asdict(self)
+        return [
+            f"{name} {other[name]!r}, not {mine[name]!r}"
+            for name in mine
+            if name not in locations and name in other and other[name] != mine[name]
+        ]
