@@ -210,7 +210,8 @@ def _steps(store: LabelStore, rng: np.random.Generator, views: Callable[[], list
         return made
 
     for _ in range(8):
-        chosen = store._places(np.sort(rng.choice(len(store), BATCH, False)))
+        rows = np.sort(rng.choice(len(store), BATCH, False)).tolist()
+        chosen = [divmod(row, store.schema.rows_per_shard) for row in rows]
         coded = clock("label: read", lambda chosen=chosen: store.backend.fetch(chosen), BATCH)
         label = clock("label: decode", lambda coded=coded: coding.decode(coded, store.schema), BATCH)
         cut = views()
