@@ -169,7 +169,7 @@ def test_whole_numbers_can_be_cut_and_not_blended() -> None:
     pixels = torch.arange(2, dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 2, 2).clone()
     cut = Mix((1, 0), (Part(Box(0, 0, 0.5, 1), 1.0),) * 2, (1, 1))
     assert cut.pixels(pixels)[0, 0].tolist() == [[1, 1], [0, 0]]
-    with pytest.raises(LabelError, match="MixUp blends float pixels, not torch.uint8; normalise them before"):
+    with pytest.raises(LabelError, match="MixUp blends float pixels, not torch.uint8; normalise them first"):
         Mix((1, 0), (Part(Box.whole(), 0.5),) * 2, (1, 1)).pixels(pixels)
 
 
@@ -184,19 +184,19 @@ def test_what_is_no_mix_is_refused() -> None:
     with pytest.raises(LabelError, match="boxes must lie in the picture"):
         Mix((0,), (Part(Box(0, 0, 1, 2), 1.0),), (1, 2))
     for parts in ((half, NOTHING), (Part(Box.whole(), 0.5),) * 2):
-        with pytest.raises(LabelError, match='must swap the same box.* draw for each "batch" or "pair"'):
+        with pytest.raises(LabelError, match='must swap the same box.* use mode="batch" or mode="pair"'):
             Mix((1, 0), parts, (1, 2), "tokens")
 
 
 def test_what_the_mix_was_not_drawn_for_is_refused() -> None:
     mix = Mix((1, 0), (Part(Box(0, 0, 1, 1 / 3), 1.0),) * 2, (2, 3), "tokens")
-    with pytest.raises(LabelError, match="drawn for 2 pictures, and got pictures of 3"):
+    with pytest.raises(LabelError, match="a mix of 2 pictures was applied to a batch of 3; draw a mix for each batch"):
         mix.tokens(torch.zeros(3, 4, 2, 3))
-    with pytest.raises(LabelError, match="drawn for 2x3 tokens, and got logits of 5"):
+    with pytest.raises(LabelError, match="a mix of 2x3 tokens was applied to logits of 5 tokens"):
         mix.restored(torch.zeros(2, 5, 7))
-    with pytest.raises(LabelError, match="drawn for 2x3 tokens, and got targets of 12; draw it for the model's own"):
+    with pytest.raises(LabelError, match="2x3 tokens was applied to targets of 12 tokens; make the Mixer with the"):
         mix.targets(random_targets(np.random.default_rng(0), 2, 12), class_count=CLASSES)
-    with pytest.raises(LabelError, match="drawn for 2 pictures, and got targets of 3"):
+    with pytest.raises(LabelError, match="a mix of 2 pictures was applied to targets of 3"):
         mix.targets(random_targets(np.random.default_rng(0), 3, 6), class_count=CLASSES)
-    with pytest.raises(LabelError, match="does not lie at whole cells of 4"):
+    with pytest.raises(LabelError, match="of an axis of 4 pixels or tokens cuts one of them in two"):
         mix.tokens(torch.zeros(2, 4, 2, 4))

@@ -97,7 +97,7 @@ def test_each_kind_comes_as_often_as_it_should() -> None:
 
 
 def test_options_that_cannot_be_are_refused() -> None:
-    with pytest.raises(LabelError, match=r"one of them above, not \(0, 0, 0.0\)"):
+    with pytest.raises(LabelError, match=r"one of them above 0, not \(0, 0, 0.0\)"):
         mixer(mixup=0, cutmix=0)
     with pytest.raises(LabelError, match="switch and probability must be in"):
         mixer(probability=2)

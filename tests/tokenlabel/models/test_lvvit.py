@@ -232,7 +232,7 @@ def test_weights_of_another_size_load_with_positions_as_pytorch_resamples_them(t
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="100x100 pixels are not whole patches of 16"):
+    with pytest.raises(ValueError, match="100x100 pixels cannot be divided into patches of 16; give a size"):
         LVViT(img_size=(100, 100))
     with pytest.raises(ValueError, match="its patch must be even, not 7"):
         LVViT(img_size=70, patch_size=7)
@@ -241,11 +241,11 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         model(torch.zeros(1, 3, 64, 64))
     with pytest.raises(ValueError, match="made for patches of 16 pixels, and has no weights for others"):
         model.set_input_size(patch_size=8)
-    with pytest.raises(ValueError, match="40x64 pixels are not whole patches"):
+    with pytest.raises(ValueError, match="40x64 pixels cannot be divided into patches"):
         model.set_input_size((40, 64))
     dynamic = tiny(dynamic_img_size=True).eval()
     assert dynamic(torch.zeros(1, 3, 48, 16)).shape == (1, 7)
-    with pytest.raises(ValueError, match="50x16 pixels are not whole patches"):
+    with pytest.raises(ValueError, match="50x16 pixels cannot be divided into patches"):
         dynamic(torch.zeros(1, 3, 50, 16))
     with pytest.raises(RuntimeError, match="size mismatch for pos_embed"):  # eight tokens form no square
         tiny((64, 64)).load_state_dict(model.state_dict())
