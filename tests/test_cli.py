@@ -96,7 +96,7 @@ finally:
 
 
 def completed(shell: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """What a shell is told to offer for the last of these words, by a fresh interpreter."""
+    """What a fresh interpreter lets a shell offer for the last of these words."""
     line = " ".join(("annotate", *words))
     at = {"COMP_CWORD": words[-1] if shell == "fish" else str(len(words)), "COMP_WORDS": line}
     environment = {**os.environ, "_ANNOTATE_COMPLETE": f"{shell}_complete", **at}

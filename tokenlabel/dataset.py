@@ -1,4 +1,4 @@
-"""How do training pictures and labels meet? By key: any image dataset, joined to a store."""
+"""How are training pictures joined with labels? By key: any dataset of pictures, and a store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LabeledImages(Dataset[Example]):
     """Training pictures with the labels of exactly the pixels that they show.
 
     What an augmentation does to a picture decides what its label says. Its randomness is a pure function of (seed,
-    epoch, index), whatever the batches and the loader's workers.
+    epoch, index), independent of batches and of the loader's workers.
 
     Args:
         images: any map-style dataset that gives (PIL picture, class number), the picture as it was labelled: one of

@@ -106,7 +106,7 @@ def test_students_answer_row_by_row_and_mix_their_tokens(name: str) -> None:
 @pytest.mark.usefixtures("single_threaded")
 def test_teachings_differ_in_what_is_taught_alone(small_demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures, their order and first weights are equal; what the loss is given is not."""
-    told: dict[str, list[tuple[torch.Tensor, ...]]] = {}
+    given: dict[str, list[tuple[torch.Tensor, ...]]] = {}
     out = small_demo / "demo/out"
     for name, each in TEACHINGS.items():
         heard: list[tuple[torch.Tensor, ...]] = []
@@ -121,8 +121,8 @@ def test_teachings_differ_in_what_is_taught_alone(small_demo: Path, monkeypatch:
         model = train(out / "images/train", out / "labels-train.zarr", each, seed=2, student="CNN", epochs=1)
         monkeypatch.undo()
         assert not model.training
-        told[name] = heard
-    first = {name: heard[0] for name, heard in told.items()}
+        given[name] = heard
+    first = {name: heard[0] for name, heard in given.items()}
     plain = first["class labels"]
     for name, (_, named, weight, picture) in first.items():
         assert bool(named) == (TEACHINGS[name].picture == "class")
@@ -142,9 +142,9 @@ class KnowsTheTruth(torch.nn.Module):
         self.noise = noise
 
     def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
-        told = one_hot(pixels[:, 0, 4::8, 4::8].long(), 64).flatten(1, 2).float()
-        told = torch.randn(told.shape) if self.noise else told
-        return torch.cat([torch.zeros(len(told), 1, 64), told], 1)
+        features = one_hot(pixels[:, 0, 4::8, 4::8].long(), 64).flatten(1, 2).float()
+        features = torch.randn(features.shape) if self.noise else features
+        return torch.cat([torch.zeros(len(features), 1, 64), features], 1)
 
 
 def test_the_probe_reads_what_is_where(small_demo: Path) -> None:

@@ -1,4 +1,4 @@
-"""Do pictures meet their own labels, whatever the order, the batch and the worker?"""
+"""Do pictures get their own labels, in any order, batch and worker?"""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_a_file_that_many_share_names_a_few_of_them(collection: Collection) -> N
     assert "big.cat/1.jpg, big.cat/2.jpg, big.cat/3.jpg and others;" in reason
 
 
-def test_both_names_that_were_tried_are_told(collection: Collection) -> None:
+def test_both_names_that_were_tried_are_reported(collection: Collection) -> None:
     collection.labelled("a.jpg")
     collection.picture("cat/tom.v1.jpg")
     assert collection.failure() == ("missing", "there is no label file cat/tom.pt or cat/tom.v1.pt")

@@ -1,4 +1,4 @@
-"""What do the tests of inspection look at? Stores of labels that are known, and labels of quadrants."""
+"""What do the tests of inspection read? Stores of labels that are known, and labels of quadrants."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def quadrant_label(box: Box, size: tuple[int, int], grid: tuple[int, int] = (8, 
     )
 
 
-BOXES = {  # of a picture of 240x80 and its like, on a square input
+BOXES = {  # as for a picture of 240x80, on a square input
     "squash": lambda wide: Box.whole(),
     "letterbox": lambda wide: Box(-1, 0, 2, 1) if wide else Box(0, -1, 1, 2),
     "center": lambda wide: Box(0, 1 / 3, 1, 2 / 3) if wide else Box(1 / 3, 0, 2 / 3, 1),

@@ -41,7 +41,7 @@ def test_a_file_is_known_by_what_is_in_it(recipe: Recipe, checkpoint: Path, tmp_
 
 
 def test_pretrained_weights_with_another_number_of_classes_are_refused() -> None:
-    """Timm would give a random classifier in silence."""
+    """Timm would silently give a random classifier."""
     with pytest.raises(AnnotateError, match="for 1000 classes; with num_classes=10 its classifier would be random"):
         Network.of("resnet18", model_kwargs={"num_classes": 10}).build()
 

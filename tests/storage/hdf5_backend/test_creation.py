@@ -82,7 +82,7 @@ class TestCreation(Hdf5Fixtures):
 
         def late(partial: Path, path: Path) -> None:
             monkeypatch.undo()
-            create_store(address, SCHEMA, KEYS)  # which also sweeps this one's half
+            create_store(address, SCHEMA, KEYS)  # which also removes this one's unfinished half
             link(partial, path)
 
         for keys in (KEYS, KEYS[:-1]):

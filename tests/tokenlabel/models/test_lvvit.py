@@ -1,4 +1,4 @@
-"""Is the student the paper's, and does timm know it as it knows its own?"""
+"""Is the student the paper's, and does timm treat it as one of its own?"""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_block_that_divides_by_one_is_timms() -> None:
 
 
 def test_tokens_come_row_by_row() -> None:
-    """Before tokens are mixed, a change well inside one place of the picture changes the token of that place alone."""
+    """Before tokens are mixed, a change well inside one patch of the picture changes the token of that patch alone."""
     model = tiny(depth=0).eval()
     assert model.patch_embed.grid_size == (2, 4)
     pixels = torch.zeros(1, 3, 32, 64)
@@ -125,7 +125,7 @@ def test_both_heads_learn() -> None:
 
 
 def test_mixtoken_swaps_tokens_inside_and_gives_their_answers_back() -> None:
-    """Without blocks tokens know only themselves, so that swapping them and giving back changes nothing but places."""
+    """Without blocks tokens depend only on themselves, so that swapping and restoring changes nothing but positions."""
     model = tiny(depth=0).eval()
     with torch.no_grad():
         model.pos_embed.zero_()
@@ -192,7 +192,7 @@ def test_recomputing_blocks_changes_no_gradient() -> None:
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*gradients, strict=True))
 
 
-def test_what_is_not_decayed_is_named() -> None:
+def test_weights_without_decay_are_named() -> None:
     assert tiny().no_weight_decay() >= {"pos_embed", "cls_token"}
 
 

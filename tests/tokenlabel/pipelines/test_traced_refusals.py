@@ -45,7 +45,7 @@ def turned_in_place(picture: Image.Image) -> Image.Image:
 
 
 class OwnJitter(v1.ColorJitter):
-    """What torchvision's does not, this one may do."""
+    """A subclass, which may move pixels although torchvision's does not."""
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_files_are_read_by_name_and_empty_ones_and_groups_are_passed_over(tmp_pa
     assert source.keys[-1] == "000000005"
 
 
-def test_large_row_groups_are_refused_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_row_groups_are_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "a.parquet", table())
     monkeypatch.setattr(parquet, "_LARGEST_GROUP", 200)
     with pytest.raises(AnnotateError, match="its row group 0 has [0-9,]+ bytes, .* row_group_size=100"):

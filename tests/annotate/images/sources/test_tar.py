@@ -122,7 +122,7 @@ def test_cls_members_are_targets_where_every_picture_has_one(
 
 
 def test_versions_of_a_picture_that_share_a_stem_are_one_sample_and_not_each_others_class(tmp_path: Path) -> None:
-    """To WebDataset they are one sample, "img", with the parts v1.jpg, v1.cls, …: none of them is its class."""
+    """For WebDataset they are one sample, "img", with the parts v1.jpg, v1.cls, …: none of them is its class."""
     members = {"img.v1.jpg": b"1", "img.v1.cls": b"1", "img.v2.jpg": b"2", "img.v2.cls": b"2"}
     source = open_images(write_tar(tmp_path / "a.tar", members))
     assert (source.keys, source.targets) == (["img.v1.jpg", "img.v2.jpg"], None)
@@ -165,7 +165,7 @@ def test_a_name_that_is_no_key_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ", "a.tar"])
-def test_a_compressed_tar_is_refused_with_the_cure(tmp_path: Path, name: str) -> None:
+def test_a_compressed_tar_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
     data = write_tar(tmp_path / "plain" / "b.tar", {"1.jpg": b"1"}).read_bytes()
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / name).write_bytes(gzip.compress(data))
