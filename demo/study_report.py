@@ -1,4 +1,4 @@
-"""What did the study find, and how certain is it? Tables with intervals, and a picture of every student.
+"""What did the study find, and how certain is it? Tables with intervals, and a plot of every student.
 
 Differences are paired by seed: students of one seed share first weights, pictures, crops and order. An interval is that
 of Student's t at 95 %. "Detectable" is the true difference that a test at the 5 % level would miss one time in five,

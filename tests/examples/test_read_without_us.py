@@ -138,7 +138,7 @@ def test_an_object_that_is_missing_is_refused_though_zarr_reads_fill(
         (lambda attributes: attributes.pop("tokenlabel"), "is not a finished store"),
     ],
 )
-def test_what_is_no_store_of_format_1_is_refused(
+def test_what_is_not_a_store_of_format_1_is_refused(
     store: LabelStore, example: SimpleNamespace, change: Callable[[dict], object], words: str
 ) -> None:
     path = Path(store.address, "zarr.json")

@@ -208,7 +208,7 @@ def test_a_program_moves_all_weights_by_labels_of_the_very_crops(
     assert len(crops.unique(dim=0)) > 0.98 * len(crops), "a new epoch has shown the old crops"
 
 
-def test_the_strongest_that_timms_policy_can_draw_is_no_error() -> None:
+def test_the_strongest_operation_of_timms_policy_is_not_an_error() -> None:
     """Pillow 13 keeps no picture of 0 bits, which timm's posterize asks for at a magnitude of 10."""
     (policy,) = re.findall(r'auto_augment="(\S+)"', (EXAMPLES / "timm_student.py").read_text())
     for op in rand_augment_transform(policy, {}).ops:

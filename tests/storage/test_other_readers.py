@@ -101,12 +101,14 @@ def test_every_reader_finds_what_we_find(store: LabelStore, read: Callable[[str,
 
 
 @pytest.mark.parametrize("read", [through_zarr, through_zarrs, through_xarray])
-def test_whoever_knows_strings_reads_the_keys(store: LabelStore, read: Callable[[str, str], np.ndarray]) -> None:
+def test_readers_that_support_strings_read_the_keys(store: LabelStore, read: Callable[[str, str], np.ndarray]) -> None:
     assert read(store.address, "keys").tolist() == KEYS
 
 
 @pytest.mark.parametrize("read", [through_zarr, through_zarrs])
-def test_whoever_knows_strings_reads_the_records(store: LabelStore, read: Callable[[str, str], np.ndarray]) -> None:
+def test_readers_that_support_strings_read_the_records(
+    store: LabelStore, read: Callable[[str, str], np.ndarray]
+) -> None:
     rows = [(json.loads(text)["start"], json.loads(text)["stop"]) for text in read(store.address, "shards/record")]
     assert rows == [(0, 4), (4, 8), (8, 10)]
 

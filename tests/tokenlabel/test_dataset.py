@@ -287,7 +287,7 @@ def test_transforms_that_would_move_pixels_without_labels_are_refused(images: Im
         Crops(64)
 
 
-def test_labels_of_no_part_of_their_picture_are_refused_at_once(images: ImageFolder, tmp_path: Path) -> None:
+def test_labels_that_cover_no_part_of_their_picture_are_refused_at_once(images: ImageFolder, tmp_path: Path) -> None:
     arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10}
     for n, box in enumerate(([np.nan] * 4, [0.5, 0, 0.5, 1], [5, 5, 6, 6])):
         schema = Schema(grid=(6, 5), k=3, class_count=10, rows_per_shard=30)

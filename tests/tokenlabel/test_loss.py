@@ -177,7 +177,7 @@ def token_part(targets: TokenTargets, tokens: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(tokens.flatten(0, 1), whole(targets).float()[:, 1:].flatten(0, 1))
 
 
-def test_with_a_class_label_the_annotator_speaks_for_tokens_alone(
+def test_with_a_class_label_the_annotator_labels_only_tokens(
     targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     label = torch.tensor([1, 2, 3, 4, 39])

@@ -231,7 +231,7 @@ def test_an_unknown_layout_or_geometry_is_refused(collection: Collection) -> Non
             collection.bring_in(**options)
 
 
-def test_the_summary_speaks_to_people_and_programs(one_wrong: Collection) -> None:
+def test_the_summary_is_for_people_and_programs(one_wrong: Collection) -> None:
     summary = one_wrong.bring_in()
     text = summary.describe()
     assert text.startswith("imported 4 labels in ")

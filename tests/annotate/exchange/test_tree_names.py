@@ -80,7 +80,7 @@ def test_pictures_that_share_a_label_file_get_none_and_name_each_other(
     )
 
 
-def test_a_cut_name_is_no_guess_between_a_picture_with_a_label_and_one_without(collection: Collection) -> None:
+def test_a_cut_name_is_not_a_guess_between_a_picture_with_a_label_and_one_without(collection: Collection) -> None:
     """tom.v1 has its own label, but by the cut naming tom.pt may be its as well as that of tom.v2."""
     collection.labelled("cat/tom.v1.jpg")
     collection.picture("cat/tom.v2.jpg")
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_import(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scandir(folder: str):
-        if folder == str(collection.tree / "dog"):  # root may list every folder, so that modes are no test
+        if folder == str(collection.tree / "dog"):  # root may list every folder, so that file modes cannot test it
             raise PermissionError(13, "Permission denied", folder)
         return real(folder)
 

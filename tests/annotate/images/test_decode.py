@@ -116,7 +116,7 @@ def test_pixels_pass_as_they_are_and_grey_is_repeated() -> None:
     ],
     ids=lambda array: f"{array.dtype}{list(array.shape)}",
 )
-def test_other_arrays_are_no_pictures(array: np.ndarray) -> None:
+def test_other_arrays_are_not_pictures(array: np.ndarray) -> None:
     for ask in (decode, measure):
         with pytest.raises(PictureError, match=re.escape(f"the array is {array.dtype} {list(array.shape)}")) as caught:
             ask(array)

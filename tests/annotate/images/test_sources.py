@@ -111,7 +111,7 @@ def test_threads_share_a_reader(source: ImageSource, pictures: dict[str, bytes])
     assert read == [list(pictures.values())[row] for row in rows]
 
 
-def test_what_travels_knows_no_keys(source: ImageSource) -> None:
+def test_what_is_sent_to_a_worker_holds_no_keys(source: ImageSource) -> None:
     assert len(pickle.dumps(source.reader)) < 800
 
 

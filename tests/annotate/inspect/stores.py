@@ -37,7 +37,7 @@ def quadrants(size: tuple[int, int]) -> np.ndarray:
 
 
 def quadrant_label(box: Box, size: tuple[int, int], grid: tuple[int, int] = (8, 8)) -> LabelMap:
-    """A sure label that names the quadrant in the middle of each location; of no class where that is no picture."""
+    """A sure label that names the quadrant in the middle of each location; of no class where there is no picture."""
     y = box.top + box.height * (np.arange(grid[0]) + 0.5) / grid[0]
     x = box.left + box.width * (np.arange(grid[1]) + 0.5) / grid[1]
     classes = (2 * (y >= 0.5)[:, None] + (x >= 0.5)[None]).astype(np.uint16)[..., None]

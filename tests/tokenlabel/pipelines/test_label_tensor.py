@@ -241,7 +241,7 @@ def test_a_sample_without_a_label_map_or_a_picture_is_refused() -> None:
 def test_a_pipeline_outside_of_a_labeled_compose_is_refused() -> None:
     pipeline = v2.Compose([v2.RandAugment(), ResolveLabels((2, 2))])
     with pytest.raises(
-        LabelError, match=r"outside of a LabeledCompose: .* make the pipeline a LabeledCompose\(\[...\]\)"
+        LabelError, match=r"outside of a LabeledCompose, .* make the pipeline a LabeledCompose\(\[...\]\)"
     ):
         pipeline(*labelled(pil_coordinates(75, 100)))
     checked = LabeledCompose([v2.RandomHorizontalFlip()])

@@ -166,7 +166,7 @@ def test_what_leaves_labels_behind_is_refused_with_the_reason_and_what_to_do(nam
 
 
 @pytest.mark.parametrize("where", NESTED)
-def test_it_is_found_wherever_it_hides(where: str) -> None:
+def test_it_is_found_in_every_container(where: str) -> None:
     with pytest.raises(LabelError, match="RandAugment cannot be in a pipeline with labels"):
         LabeledCompose(NESTED[where](v2.RandAugment()))
     LabeledCompose(NESTED[where](RandAugment()))

@@ -126,7 +126,7 @@ def test_it_goes_from_a_picture_to_a_tensor() -> None:
         Traced(then_tensor())(torch.zeros(3, 9, 9))  # type: ignore[arg-type]
 
 
-def test_a_window_that_is_no_window_is_noticed() -> None:
+def test_pixels_that_do_not_form_a_window_are_noticed() -> None:
     odd = timm_transforms.RandomPad((150, 140))
     odd.get_params = lambda picture, size: next(windows)
     windows = iter([(5, 5, 5, 5)])

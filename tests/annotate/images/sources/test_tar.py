@@ -147,14 +147,14 @@ def test_a_class_that_is_said_twice_is_one(tmp_path: Path) -> None:
     assert open_images(path).targets == [7]
 
 
-def test_a_class_that_is_no_number_of_a_class_is_refused(tmp_path: Path) -> None:
+def test_a_class_that_is_not_a_class_number_is_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "1.cls": b"99999999999"})
     with pytest.raises(AnnotateError, match="the .cls member of '1.jpg' in .*a.tar has the label 99999999999; classes"):
         open_images(path)
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/x.jpg", "a/../x.jpg", "a//x.jpg", "x\udcff.jpg"])
-def test_a_name_that_is_no_key_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_is_not_a_key_is_refused(tmp_path: Path, name: str) -> None:
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1"})
     with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as archive:
         archive.addfile(tarfile.TarInfo(name))
