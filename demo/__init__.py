@@ -1,1 +1,1 @@
-"""Does the whole pipeline work on real pictures? A small data set whose truth is known, and experiments on it."""
+"""Does the whole pipeline work on real pictures? A small dataset whose truth is known, and experiments on it."""

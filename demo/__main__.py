@@ -55,15 +55,15 @@ def main() -> None:
     annotate("inspect", stores["val"])
     annotate("inspect", stores["val"], "--images", images / "val", "-o", sheet, "--count", 8)
     annotate("inspect", stores["val"], "--images", images / "val", "--html", OUT / "report.html")
-    right, cells = label_truth(open_store(stores["val"]), OUT / "truth" / "val")
+    right, locations = label_truth(open_store(stores["val"]), OUT / "truth" / "val")
 
     say("5. Two students: the same start, pictures, crops, order and steps; without token labels and with them")
     accuracies = teaching.train_pair(OUT)
 
     figures = {
         "annotator_accuracy_on_single_digits": crop_accuracy,
-        "label_truth": right / cells,
-        "label_truth_cells": cells,
+        "label_truth": right / locations,
+        "label_truth_cells": locations,
         **{f"student_accuracy_{name.replace(' ', '_')}": value for name, value in accuracies.items()},
         "seconds": round(time.monotonic() - started),
     }
@@ -71,7 +71,7 @@ def main() -> None:
     say("Measured in this run")
     print(
         f"{crop_accuracy:.3f}  annotator: fraction of unseen single digits that it names\n"
-        f"{right / cells:.3f}  label truth: fraction of {cells:,} label cells inside digits that name the digit\n"
+        f"{right / locations:.3f}  label truth: fraction of {locations:,} locations inside digits that name the digit\n"
         + "".join(
             f"{value:.3f}  student with {name}: accuracy on val, one seed\n" for name, value in accuracies.items()
         )

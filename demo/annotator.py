@@ -1,7 +1,7 @@
 """Who labels the pictures? A small timm network that was trained on single digits.
 
-It is trained on 32-pixel crops that hold one digit, or none; where there is none its target is flat. It never sees a
-scene, as an ImageNet network never sees the pictures of another collection.
+It is trained on 32-pixel crops that hold one digit, or none; without a digit the target is uniform. It never sees
+a scene, as an ImageNet network never sees the pictures of another collection.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ STEPS, BATCH = 600, 128
 
 
 def crops(rng: np.random.Generator, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fresh training crops: uint8 [count, CROP, CROP, 3] and target float32 [count, classes], each row summing to 1.
+    """New training crops: uint8 [count, CROP, CROP, 3] and target float32 [count, classes], each row summing to 1.
 
-    Height and width of a digit are drawn independently, so that digits are stretched at least as much as squashing a
+    Height and width of a digit are random and independent, so that digits are stretched at least as much as squashing a
     4:3 picture to a square stretches them.
     """
     classes = len(scenes.CLASS_NAMES)

@@ -1,6 +1,6 @@
 """What is test-time augmentation worth? `python -m demo.augmented_views demo/out`, after `make demo`.
 
-Each variant labels the val scenes; truth and calibration are over the label cells that lie wholly inside a digit.
+Each variant labels the val scenes; truth and calibration are over the label locations wholly inside a digit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from annotate.model.annotator import Annotator
 from annotate.model.network import Network
 from annotate.model.recipe import Recipe
 from demo import annotator, markdown, scenes
-from demo.truth import digit_of_cells
+from demo.truth import digit_of_locations
 from storage import LabelMap
 
 BATCH = 50
@@ -31,7 +31,7 @@ BATCH = 50
 class Quality:
     """What the labels of a recipe are worth.
 
-    passes: forward passes a picture; truth: fraction of the cells inside a digit that name it; nll: mean negative
+    passes: forward passes a picture; truth: fraction of the locations inside a digit that name it; nll: mean negative
     log-likelihood of that digit, nats; error: expected calibration error, in 15 bins of confidence.
     """
 
@@ -68,10 +68,11 @@ def judge(name: str, recipe: Recipe, images: Path, truth: Path, *, at_most: int 
     for start in tqdm(range(0, len(keys), BATCH), desc=name, leave=False):
         batch = keys[start : start + BATCH]
         labels = network([np.asarray(Image.open(images / key).convert("RGB")) for key in batch])
-        of_cells = np.stack([digit_of_cells(truth, key, labels[n].box, network.grid) for n, key in enumerate(batch)])
-        inside = of_cells != scenes.BACKGROUND
+        truths = [digit_of_locations(truth, key, labels[n].box, network.grid) for n, key in enumerate(batch)]
+        of_locations = np.stack(truths)
+        inside = of_locations != scenes.BACKGROUND
         found.append(_by_class(labels)[inside])
-        digits.append(of_cells[inside])
+        digits.append(of_locations[inside])
     probabilities, classes = torch.from_numpy(np.concatenate(found)), torch.from_numpy(np.concatenate(digits)).long()
     return Quality(
         name=name,

@@ -26,7 +26,7 @@ def truncated(k: int) -> Change:
 
 
 def coarsened(bits: int) -> Change:
-    """Scores in steps of 1/2^bits of their square root; as in the store, the larger of first and remainder is derived.
+    """Scores in steps of 1/2^bits of their square root; as in the store, the larger of first and remainder is computed.
 
     The store's own coding has 7 bits.
     """
@@ -46,7 +46,7 @@ def coarsened(bits: int) -> Change:
 
 
 def averaged(grid: tuple[int, int]) -> Change:
-    """Another grid over the whole picture: each cell has the mean of the cells that it covers."""
+    """Another grid over the whole picture: each location has the mean of those that it covers."""
 
     def change(labels: LabelMap) -> LabelMap:
         count, classes = len(labels), labels.k

@@ -1,7 +1,7 @@
-"""What do a student's tokens know of places? The digit under each pixel, told by one linear layer on frozen features.
+"""Do a student's tokens know what is where? One linear layer on frozen features predicts the digit under each pixel.
 
-Eleven classes, ten digits and none, are told of each token's features and enlarged to the pixels (bilinear); the truth
-is that of demo/scenes.py, which nothing else in training reads. The layer learns from every other row and column.
+It predicts eleven classes, ten digits and none, for each token, enlarged to the pixels (bilinear); the truth is that of
+demo/scenes.py, which nothing else in training reads. The layer learns from every other row and column.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS, BATCH = 200, 32
 
 
 class Seen(NamedTuple):
-    """How well pixels of val are told: mean intersection over union of the ten digits, and accuracy."""
+    """How well pixels of val are predicted: mean intersection over union of the ten digits, and accuracy."""
 
     miou: float
     pixel_accuracy: float
@@ -47,7 +47,7 @@ def probe(
     seed: int,
     steps: int = STEPS,
 ) -> Seen:
-    """Train the layer on pixels and truth of train, and judge it on val.
+    """Train the layer on pixels and truth of train, and evaluate it on val.
 
     Args:
         model: the student; it stays as it is.
@@ -63,7 +63,7 @@ def probe(
     optimizer = torch.optim.Adam(layer.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
-    def told(some: torch.Tensor) -> torch.Tensor:
+    def predicted(some: torch.Tensor) -> torch.Tensor:
         return F.interpolate(layer((some - mean) / deviation), SIZE, mode="bilinear")
 
     def quarter(of_pixels: torch.Tensor) -> torch.Tensor:
@@ -71,7 +71,7 @@ def probe(
 
     for _ in range(steps):
         chosen = torch.randint(len(features), (BATCH,), generator=generator)
-        loss = F.cross_entropy(quarter(told(features[chosen])), quarter(train[1][chosen]))
+        loss = F.cross_entropy(quarter(predicted(features[chosen])), quarter(train[1][chosen]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -79,7 +79,7 @@ def probe(
     counts = torch.zeros(NOTHING + 1, NOTHING + 1, dtype=torch.int64)
     with torch.inference_mode():
         for some, right in zip(_features(model, val[0]).split(250), val[1].split(250), strict=True):
-            pairs = right * (NOTHING + 1) + told(some).argmax(1)
+            pairs = right * (NOTHING + 1) + predicted(some).argmax(1)
             counts += torch.bincount(pairs.flatten(), minlength=counts.numel()).view(counts.shape)
     both = counts.diagonal().double()
     union = counts.sum(0) + counts.sum(1) - counts.diagonal()

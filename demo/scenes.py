@@ -94,7 +94,7 @@ def scene(seed: int, split: str, number: int) -> Scene:
     sides = [largest, *rng.integers(_SMALLEST, largest - 5, rng.integers(0, 4)).tolist()]
     drawn = []
     for side in sides:
-        for _ in range(20):  # a small digit is left out after 20 tries without a free place; the first always finds one
+        for _ in range(20):  # a small digit is left out after 20 tries without a free area; the first always finds one
             rows, columns = (slice(at, at + side) for at in rng.integers([height - side + 1, width - side + 1]))
             if not taken[rows, columns].any():
                 index = rng.integers(len(digits))

@@ -87,7 +87,7 @@ class Run:
 
 
 def runs(seeds: int) -> Iterator[Run]:
-    """All runs: the teachings first, and seed by seed, so that a part of them has all kinds."""
+    """All runs: the teachings first, and seed by seed, so that the first runs already have every teaching."""
     for seed in range(seeds):
         for student in STUDENTS:
             for teaching in TEACHINGS:
@@ -171,8 +171,8 @@ def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = 
     found = {}
     for name, labels in tqdm(LABELS.items(), desc="labels", unit=" stores", disable=None):
         label_variants.write(out / f"annotators/{labels.annotator}.zarr", out / file_of(name), labels.changes)
-        right, cells = label_truth(open_store(out / file_of(name)), out / "truth/train")
-        found[name] = Worth(made[labels.annotator]["accuracy"], right / cells, labels.against)
+        right, locations = label_truth(open_store(out / file_of(name)), out / "truth/train")
+        found[name] = Worth(made[labels.annotator]["accuracy"], right / locations, labels.against)
     return found
 
 
@@ -189,7 +189,7 @@ def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
             for done in as_completed(running):
                 keep_run(lines, running[done], done.result())
                 bar.update()
-        finally:  # where one fails, the others are not started
+        finally:  # if one fails, the others are not started
             pool.shutdown(cancel_futures=True)
 
 
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
     options = parser.parse_args()
     if options.seeds < 2:
-        parser.error("--seeds must be at least 2: of one there is no spread")
+        parser.error("--seeds must be at least 2: one student of each kind shows no spread")
     if not options.report:
         worth, asked = make_labels(OUT), list(runs(options.seeds))
         study(OUT, asked)

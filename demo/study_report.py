@@ -1,4 +1,4 @@
-"""What did the study find, and how certain is it? Tables with intervals, and a picture of every student.
+"""What did the study find, and how certain is it? Tables with intervals, and a plot of every student.
 
 Differences are paired by seed: students of one seed share first weights, pictures, crops and order. An interval is that
 of Student's t at 95 %. "Detectable" is the true difference that a test at the 5 % level would miss one time in five,
@@ -32,11 +32,11 @@ COMPARISONS = (
     (
         "the paper's recipe, geometry right too",
         "the paper's recipe, axes right",
-        "what reading the centre as all costs",
+        "what reading the centre as the whole picture costs",
     ),
     ("ours", "the paper's recipe, geometry right too", "what blending probabilities with the remainder gains"),
     ("ours with MixToken", "ours", "what MixToken gains"),
-    ("ours", "whole-picture distillation", "what labels of places gain over labels of pictures"),
+    ("ours", "whole-picture distillation", "what labels of locations gain over labels of pictures"),
     ("ours, pictures taught their class", "class labels", "what token labels add to class labels"),
 )
 
@@ -75,7 +75,7 @@ class Worth:
     """The quality of one kind of labels, as fractions, and the labels to compare their student with; None for none.
 
     annotator_accuracy: on unseen single digits
-    label_truth:        fraction of label cells inside a digit that name it
+    label_truth:        fraction of label locations inside a digit that name it
     """
 
     annotator_accuracy: float
@@ -93,7 +93,7 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
         worth: the quality of all labels.
         base: the labels on which teachings are compared.
     """
-    students, teachings = (_of(accuracy, place) for place in (0, 1))
+    students, teachings = (_of(accuracy, index) for index in (0, 1))
     seeds = {len(values) for values in accuracy.values()}
     assert len(seeds) == 1, f"the students have been trained for different seeds: {seeds}"
     parts = []
@@ -159,13 +159,13 @@ def write(page: Path, text: str) -> None:
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{page} has no place for tables; it is between {BEGIN.strip()} and {END.strip()}")
+        raise ValueError(f"{page} lacks the marks for tables; add {BEGIN.strip()} and after it {END.strip()}")
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Worth], base: str) -> None:
     """Every student as a point, means with their 95 % intervals beside them, as a PNG."""
-    students, teachings = (_of(accuracy, place) for place in (0, 1))
+    students, teachings = (_of(accuracy, index) for index in (0, 1))
     mpl.rcParams.update(
         {"font.size": 9, "axes.edgecolor": PALE, "text.color": INK, "axes.labelcolor": INK, "ytick.color": INK}
     )
@@ -228,8 +228,8 @@ def _taught_other_labels(values: Values, base: str) -> tuple[str, str]:
     return next((who, teaching) for who, teaching, labels in values if labels != base)
 
 
-def _of(values: Values, place: int) -> list[str]:
-    return list(dict.fromkeys(key[place] for key in values))
+def _of(values: Values, index: int) -> list[str]:
+    return list(dict.fromkeys(key[index] for key in values))
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -12,24 +12,24 @@ from storage import Box, LabelStore
 
 
 def label_truth(store: LabelStore, truth: Path) -> tuple[int, int]:
-    """The number of label cells inside a digit that name that digit, and the number of all cells inside a digit.
+    """The number of label locations inside a digit that name it, and the number of all locations inside a digit.
 
     Args:
         store: labels of a split of the scenes.
         truth: the folder of that split's truth.
     """
-    right = cells = 0
+    right = locations = 0
     labels = store.read(range(len(store)))
     for n, key in enumerate(store.keys):
-        digits = digit_of_cells(truth, key, labels[n].box, store.schema.grid)
+        digits = digit_of_locations(truth, key, labels[n].box, store.schema.grid)
         inside = digits != BACKGROUND
-        cells += int(inside.sum())
+        locations += int(inside.sum())
         right += int((labels.classes[n, ..., 0] == digits)[inside].sum())
-    return right, cells
+    return right, locations
 
 
-def digit_of_cells(truth: Path, key: str, box: Box, grid: tuple[int, int]) -> np.ndarray:
-    """The digit that wholly contains a label cell, or BACKGROUND: int [h, w].
+def digit_of_locations(truth: Path, key: str, box: Box, grid: tuple[int, int]) -> np.ndarray:
+    """The digit that wholly contains each location's cell, or BACKGROUND: int [h, w].
 
     Args:
         truth: the folder of the truth of the picture's split.

@@ -13,7 +13,7 @@ from tokenlabel.models import LVViT
 
 images, store = ImageFolder("demo/out/images/train"), open_store("demo/out/labels-train.zarr")
 columns = {"key": folder_keys(images), "image": [path for path, _ in images.samples], "label": images.targets}
-data = Dataset.from_dict(columns).cast_column("image", Image(decode=False))  # decoding would turn pictures by EXIF
+data = Dataset.from_dict(columns).cast_column("image", Image(decode=False))  # decoding would rotate them by EXIF
 
 
 def batch(rows):

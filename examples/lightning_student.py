@@ -1,4 +1,4 @@
-"""How does Lightning take token labels? Like any data set; each epoch only has to be announced."""
+"""How does Lightning take token labels? Like any dataset; only call set_epoch at the start of each epoch."""
 
 import torch
 from lightning import LightningModule, Trainer
@@ -17,7 +17,7 @@ class Student(LightningModule):
         self.model = LVViT(10, img_size=(64, 64), patch_size=8, embed_dim=96, depth=4, num_heads=4, stem_dim=16)
 
     def on_train_epoch_start(self):
-        """Draw other crops."""
+        """Make other random crops."""
         data.set_epoch(self.current_epoch)
 
     def training_step(self, batch, index):

@@ -19,7 +19,7 @@ def open_labels(address):
 
 
 def row_of(group, key):
-    """The row of a key, found the slow way; the key index finds it among millions at once."""
+    """The row of a key, by reading all keys; the key index would find it among millions at once."""
     (rows,) = np.nonzero(group["keys"][:] == key)
     if not len(rows):
         raise KeyError(f"no picture has the key {key!r}")
@@ -58,11 +58,11 @@ def no_class(classes):
 
 
 if __name__ == "__main__":
-    address, key, *place = sys.argv[1:]
+    address, key, *location = sys.argv[1:]
     group, header = open_labels(address)
     classes, scores, box = read(group, header, row_of(group, key))
     names = header["schema"]["class_names"]
-    y, x = map(int, place or (0, 0))
+    y, x = map(int, location or (0, 0))
     print(f"{key}: row {y}, column {x} of {classes.shape[:2]} over the box {box.tolist()}")
     for class_id, score in zip(classes[y, x].tolist(), scores[y, x].tolist(), strict=True):
         if class_id != no_class(classes):

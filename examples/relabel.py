@@ -15,7 +15,7 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_dec
 for epoch in range(2):
     data.set_epoch(epoch)  # other crops
     for pixels, targets, _ in DataLoader(data, 64, shuffle=True, collate_fn=collate):
-        crop = targets.classes[:, 0], targets.probabilities[:, 0]  # place 0 is all that is shown
+        crop = targets.classes[:, 0], targets.probabilities[:, 0]  # position 0 is the whole crop
         loss = soft_cross_entropy(model(pixels), *crop).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.get_closest_marker("xdist_group"):
             group = "ray" if item in ray else item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item not in ray)  # stable: all else stays in its order
+    items.sort(key=lambda item: item not in ray)  # stable: everything else keeps its order
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -80,7 +80,7 @@ def scene_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network's weights as a file. It knows nothing, but it answers."""
+    """A network's weights as a file: random, so that its answers mean nothing."""
 
     def make(folder: Path) -> None:
         torch.manual_seed(0)

@@ -13,7 +13,7 @@ def run_doctests(package: ModuleType) -> int:
     """Run the examples of everything that a package exports, and return how many there are.
 
     Args:
-        package: with `__all__`. What it exports is looked up by name, so lazy packages are welcome.
+        package: with `__all__`. What it exports is looked up by name, so that lazy packages work too.
 
     Raises:
         AssertionError: an example gives something else, with doctest's report; or a public function has none.

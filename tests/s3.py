@@ -39,7 +39,7 @@ def server() -> Iterator[str]:
 
 
 def environment(address: str) -> dict[str, str]:
-    """What tells every client of S3 where that server is, and keeps it from looking anywhere else."""
+    """Environment variables by which every client of S3 finds that server, and no other."""
     return {
         "AWS_ENDPOINT_URL": address,
         "AWS_ALLOW_HTTP": "true",

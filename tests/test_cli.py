@@ -69,7 +69,7 @@ def test_each_command_says_in_a_whole_sentence_what_it_does(name: str) -> None:
             assert (option.help or "").rstrip(" 0123456789:.") not in ("", "None"), option.name
 
 
-def test_a_word_that_is_no_command_is_refused_with_one_that_is() -> None:
+def test_an_unknown_command_is_refused_with_one_that_exists() -> None:
     result = CliRunner().invoke(main, ["inspct"])
     assert (result.exit_code, "No such command 'inspct'" in result.stderr) == (2, True)
     assert "inspect" in result.stderr
@@ -96,7 +96,7 @@ finally:
 
 
 def completed(shell: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """What a shell is told to offer for the last of these words, by a fresh interpreter."""
+    """What a fresh interpreter lets a shell offer for the last of these words."""
     line = " ".join(("annotate", *words))
     at = {"COMP_CWORD": words[-1] if shell == "fish" else str(len(words)), "COMP_WORDS": line}
     environment = {**os.environ, "_ANNOTATE_COMPLETE": f"{shell}_complete", **at}

@@ -82,7 +82,7 @@ print(float(token_targets(store.read(rows), [View.whole()] * len(rows), (4, 4)).
 
 
 def test_training_needs_numpy_torch_torchvision_and_zarr_alone() -> None:
-    """All else that is installed here is hidden from it, as if only these and what they need were."""
+    """All other installed packages are hidden, as if only these and what they need were installed."""
     found = subprocess.run(
         [sys.executable, "-c", ONLY_WHAT_TRAINING_NEEDS], capture_output=True, text=True, cwd=ROOT, check=False
     )

@@ -137,7 +137,7 @@ def seen(pixels: np.ndarray) -> np.ndarray:
         ("colour_net", "squash"),
         ("colour_net", "letterbox"),
         ("colour_net", "center"),
-        # Not letterbox: its cells at the picture's edges see grey bars, too, which this network takes for a colour.
+        # Not letterbox: its locations at the picture's edges see grey bars, too, which this network takes for a colour.
         ("colour_net_from_the_first_pixel", "squash"),
         ("colour_net_from_the_first_pixel", "center"),
     ],

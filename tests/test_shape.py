@@ -1,4 +1,4 @@
-"""Does every concept have a room of its own? Files are short, folders not full, and nothing imports in a circle."""
+"""Does every concept have a file of its own? Files are short, folders not full, and nothing imports in a circle."""
 
 from __future__ import annotations
 

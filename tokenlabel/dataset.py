@@ -1,4 +1,4 @@
-"""How do training pictures and labels meet? By key: any image dataset, joined to a store."""
+"""How are training pictures joined with labels? By key: any dataset of pictures, and a store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LabeledImages(Dataset[Example]):
     """Training pictures with the labels of exactly the pixels that they show.
 
     What an augmentation does to a picture decides what its label says. Its randomness is a pure function of (seed,
-    epoch, index), whatever the batches and the loader's workers.
+    epoch, index), independent of batches and of the loader's workers.
 
     Args:
         images: any map-style dataset that gives (PIL picture, class number), the picture as it was labelled: one of
@@ -49,7 +49,7 @@ class LabeledImages(Dataset[Example]):
         augment: what makes training pictures: `Crops`, or a pipeline of torchvision's or timm's, `Traced`.
         tokens: rows and columns of the model's tokens.
         class_count: of the model; the store must have as many.
-        own_classes: whether the class numbers that `images` gives are those of the store. False where they are of other
+        own_classes: whether the class numbers that `images` gives are those of the store. False if they number other
             classes: then every example's label is -1, and only the annotator's labels are taught.
         rule: how labels become targets: `BLENDED` averages probabilities; a `Paper` repeats the published method, and
             reads logits too; or your own, a `tokenlabel.targets.rule.Rule`.
@@ -62,9 +62,9 @@ class LabeledImages(Dataset[Example]):
     Raises:
         KeyNotFoundError: the store has no row for a key.
         LabelError: a picture's row has no label, or does not say how large the picture was, or which part of it the
-            label covers; there is not one key for each picture; the store has another number of classes than the model,
-            or other classes than the data set; its scores are logits, which the rule does not read; the data set has a
-            transform; `tokens` is not (rows, columns).
+            label covers; the number of keys is not that of pictures; the store has another number of classes than the
+            model, or other classes than the dataset; its scores are logits, which the rule does not read; the dataset
+            has a transform; `tokens` is not (rows, columns).
     """
 
     def __init__(
@@ -93,16 +93,19 @@ class LabeledImages(Dataset[Example]):
         if keys is None:
             if not isinstance(images, DatasetFolder):
                 raise LabelError(
-                    f"the keys of a {type(images).__name__}'s pictures are not known: give keys=[…], the path of each "
-                    "below the folder that was labelled"
+                    f"the keys of a {type(images).__name__}'s pictures are not known: give keys=[…], each picture's "
+                    "path relative to the folder that was labelled"
                 )
             keys = folder_keys(images)
         if len(keys) != len(images):
-            raise LabelError(f"{len(images)} pictures were given with {len(keys)} keys; each needs one")
+            raise LabelError(f"{len(images)} pictures were given with {len(keys)} keys; give one key for each")
         if missing not in ("refuse", "class"):
             raise LabelError(f"missing must be 'refuse' or 'class', not {missing!r}")
         if missing == "class" and not own_classes:
-            raise LabelError('missing="class" teaches a picture its own class, which own_classes=False keeps out')
+            raise LabelError(
+                'missing="class" teaches a picture its own class, but own_classes=False ignores these classes; give '
+                "only one of the two"
+            )
         check_classes(images, self.store, class_count, own_classes=own_classes)
         if self.store.schema.scores != "probability" and not rule.reads_logits:
             raise LabelError(
@@ -144,7 +147,7 @@ class LabeledImages(Dataset[Example]):
             if not isinstance(picture, Image.Image):
                 raise LabelError(
                     f"picture {index} is a {type(picture).__name__}, but must be a PIL picture, as it was labelled; "
-                    "what makes a tensor of it belongs in augment=Traced([…])"
+                    "put transforms, such as ToTensor, into augment=Traced([…])"
                 )
             if row != NO_ROW:
                 check_size(index, picture, next(sizes))
@@ -181,7 +184,7 @@ class LabeledImages(Dataset[Example]):
         if not 0 <= label < self.store.schema.class_count:
             raise LabelError(
                 f"picture {index} has class {label}, but the labels in {self.store.address} are of "
-                f"{self.store.schema.class_count} classes; if the data set has other classes, give own_classes=False"
+                f"{self.store.schema.class_count} classes; if the dataset has other classes, give own_classes=False"
             )
         return label
 

@@ -1,4 +1,4 @@
-"""What can be wrong when labels meet pictures? One class to catch."""
+"""Which error says that labels do not fit pictures or model? One class to catch."""
 
 from __future__ import annotations
 

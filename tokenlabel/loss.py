@@ -89,7 +89,7 @@ class _SparseCrossEntropy(torch.autograd.Function):
             torch.softmax(z, -1, dtype=wide, out=part)
             part.mul_(g * (q.sum(-1) + logits.shape[-1] * u)[:, None]).sub_(g * u[:, None])
             part.scatter_add_(-1, c.long(), (-g * q).to(wide))
-            # Rows without a part in the loss get no gradient, even where their logits are not finite.
+            # Rows that are left out of the loss get no gradient, even where their logits are not finite.
             idle = g == 0
             if idle.is_cuda or torch.compiler.is_compiling() or idle.any():
                 part.masked_fill_(idle, 0)
@@ -117,13 +117,13 @@ def token_label_loss(
 
         L = H(y_cls, z_cls) + β · 1/N · Σ_i H(y_i, z_i)
 
-    Tokens that look outside the label map are left out of the mean, whatever their logits. For an empty batch, L is 0.
+    Tokens outside the label map are left out of the mean, whatever their logits. For an empty batch, L is 0.
 
     Args:
         picture_logits: [b, C].
         token_logits: [b, t, C], tokens row by row.
         targets: of the same b pictures and t tokens.
-        label: int64 [b], the class of each picture, or what mixing made of it: the paper's y_cls. Without it, the
+        label: int64 [b], the class of each picture, or classes mixed by `Mixer`: the paper's y_cls. Without it, the
             annotator's label of the part that is shown is used instead, and no class label at all.
         token_weight: the paper's β.
 

@@ -19,7 +19,7 @@ NO_ROW = -1
 
 
 def check_classes(images: Any, store: LabelStore, class_count: int, *, own_classes: bool) -> None:
-    """Check that a class number means the same in the model, in the store and, with own_classes, in the data set.
+    """Check that a class number means the same in the model, in the store and, with own_classes, in the dataset.
 
     Raises:
         LabelError: another number of classes, or the same classes in another order.
@@ -27,22 +27,22 @@ def check_classes(images: Any, store: LabelStore, class_count: int, *, own_class
     known = store.schema.class_count
     if class_count != known:
         raise LabelError(
-            f"the model has {class_count} classes, and the labels in {store.address} are of {known}; they must be the "
-            "same classes"
+            f"the model has {class_count} classes, and the labels in {store.address} are of {known}; make a model of "
+            "the labels' classes, and give their number as class_count"
         )
     own = tuple(map(str, _attribute(images, "classes") or ())) if own_classes else ()
     if len(own) not in (0, known):
         raise LabelError(
-            f"the data set has {len(own)} classes, and the labels in {store.address} are of {known}: a class number "
+            f"the dataset has {len(own)} classes, and the labels in {store.address} are of {known}: a class number "
             "does not mean the same in both. Give own_classes=False to train on the annotator's labels alone"
         )
     names = store.schema.class_names or own
     if own and own != names and set(own) == set(names):
         row = next(n for n, (mine, its) in enumerate(zip(own, names, strict=True)) if mine != its)
         raise LabelError(
-            f"the data set's classes are those of the labels in {store.address}, but in another order: class {row} is "
-            f"{own[row]!r} in the one and {names[row]!r} in the other. Number them alike, or give own_classes=False to "
-            "train on the annotator's labels alone"
+            f"the dataset's classes are those of the labels in {store.address}, but in another order: class {row} is "
+            f"{own[row]!r} in the dataset and {names[row]!r} in the labels. Number the dataset's classes as the labels "
+            "do, or give own_classes=False to train on the annotator's labels alone"
         )
 
 
@@ -66,44 +66,47 @@ def labelled_rows(store: LabelStore, keys: Sequence[str], missing: str) -> np.nd
         first = int(unlabelled[0])
         raise LabelError(
             f"{unlabelled.size} of {len(keys)} pictures have no label in {store.address}; the first is "
-            f"{keys[first]!r}, {Status(int(status[first])).word}. Run `annotate run` to its end, leave out pictures "
-            'that cannot be labelled, or give missing="class" to teach them their class alone'
+            f"{keys[first]!r}, {Status(int(status[first])).word}. Finish the labels with `annotate run`, leave out "
+            'pictures that cannot be labelled, or give missing="class" to teach these pictures only their class'
         )
     if len(unlabelled) == len(keys):
-        raise LabelError(f"none of the {len(keys)} pictures has a label in {store.address}")
+        raise LabelError(
+            f"none of the {len(keys)} pictures has a label in {store.address}; give the store of these pictures, or "
+            "finish its labels with `annotate run`"
+        )
     rows[unlabelled] = NO_ROW
     labelled = np.flatnonzero(rows != NO_ROW)
     unknown = labelled[~store.column("sizes")[rows[labelled]].all(1)]
     if unknown.size:
         raise LabelError(
-            f"{store.address} does not say how large {unknown.size} of its pictures were, the first of them "
-            f"{keys[int(unknown[0])]!r}, so that nobody can tell whether these are the pictures that were labelled. "
-            "Write the labels again, with the pictures' sizes"
+            f"{store.address} does not have the sizes of {unknown.size} pictures, the first of them "
+            f"{keys[int(unknown[0])]!r}: without them it cannot be checked that these are the pictures that were "
+            "labelled. Write the labels again, with the pictures' sizes"
         )
     nowhere = labelled[~covers_something(store.column("boxes")[rows[labelled]])]
     if nowhere.size:
         raise LabelError(
-            f"{store.address} does not say which part of its pictures {nowhere.size} labels cover, the first "
-            f"that of {keys[int(nowhere[0])]!r}; `annotate verify --deep` tells more"
+            f"{nowhere.size} labels in {store.address} do not say which part of their picture they cover, the first "
+            f"that of {keys[int(nowhere[0])]!r}; run `annotate verify --deep` to see what is damaged"
         )
     return rows
 
 
 def check_pipelines(images: Any, augment: Any) -> None:
-    """Check that nothing moves pixels and leaves the label behind.
+    """Check that no transform moves pixels without their label.
 
     Raises:
-        LabelError: the data set has a transform of its own, or `augment` does not say what it moves.
+        LabelError: the dataset has a transform of its own, or `augment` does not say what it moves.
     """
     if _attribute(images, "transforms") is not None or (isinstance(images, DatasetFolder) and images.transform):
         raise LabelError(
-            "the data set has a transform of its own, and the labels are not moved with its pixels: make the data set "
+            "the dataset has a transform of its own, and the labels are not moved with its pixels: make the dataset "
             "without it, and give augment=tokenlabel.Traced(transform)"
         )
     if not callable(augment) or isinstance(augment, v1.Compose | nn.Module):
         raise LabelError(
             f"augment must be Crops(…), Traced(…), or a function (picture, generator) -> (pixels, view), not a "
-            f"{type(augment).__name__}; a pipeline as it is does not say what it moves: give Traced(pipeline)"
+            f"{type(augment).__name__}; a pipeline alone does not say what it moves: give Traced(pipeline)"
         )
 
 
@@ -111,17 +114,17 @@ def check_size(index: int, picture: Image.Image, size: Sequence[int]) -> None:
     """Check that a picture has the size (height, width) that it had when it was labelled.
 
     Raises:
-        LabelError: it has another.
+        LabelError: it has another size.
     """
     if (picture.height, picture.width) != tuple(size):
         raise LabelError(
-            f"picture {index} has {picture.height}x{picture.width} pixels, but {size[0]}x{size[1]} when it was "
-            "labelled; a dataset that turns pictures by EXIF or resizes them does not fit these labels"
+            f"picture {index} has {picture.height}x{picture.width} pixels, but had {size[0]}x{size[1]} when it was "
+            "labelled; give the pictures as they were labelled, neither rotated by EXIF nor resized"
         )
 
 
 def _attribute(images: Any, name: str) -> Any:
-    """An attribute of a data set, or of the one that it is a subset of; None where neither has it."""
+    """An attribute of a dataset, or of the one that it is a subset of; None if neither has it."""
     while images is not None:
         if (found := getattr(images, name, None)) is not None:
             return found

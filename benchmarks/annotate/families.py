@@ -1,6 +1,6 @@
 """What does each family of timm answer at every location? `python -m benchmarks.annotate.families [--write FILE.md]`
 
-Each network gets random weights, none of them trivial, and is asked as `annotate` asks it before a job.
+Each network gets random, nontrivial weights, and is checked as `annotate` checks it before a job.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def judge(family: str, name: str) -> Verdict:
 
 
 def _begins(dense: DenseClassifier, size: tuple[int, int], grid: tuple[int, int]) -> str:
-    """How many cells the grid lies further down and right than the input, if at all."""
+    """By how many locations the grid lies further down and right than the input, if at all."""
     box, steps = dense.grid_box(size, grid), dense.steps(size, grid)
     away = [
         ((low + high) / 2 - 0.5) * side / step

@@ -64,11 +64,11 @@ def main(rows: int) -> None:
         written = (root / "report.html").stat().st_size
     print(
         table(
-            "Looking at labels",
-            ["", "seconds", "most MB"],
+            "Inspecting labels",
+            ["", "seconds", "peak MB"],
             [[name, f"{seconds:,.1f}", f"{memory:,.0f}"] for name, seconds, memory in found],
-            f"Labels of 18x18 locations, the 5 best of 1,000 classes; each is the whole command, with its start. "
-            f"The report is a file of {written / 1e6:.1f} MB. Most MB is the largest resident memory.",
+            f"Labels of 18x18 locations, the 5 best of 1,000 classes; each row is the whole command, with its start. "
+            f"The report is a file of {written / 1e6:.1f} MB. Peak MB is the largest resident memory.",
         )
     )
 

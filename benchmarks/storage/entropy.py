@@ -14,10 +14,10 @@ probability of its answer, in bits:
                                        given flags, codes and classes of rank 0 in both neighbours
 
 "Above" is the rank before this one at the same location. Probabilities are counts of answers, half a count added to
-each, kept for each rank. What the maps of one half cost is told by the counts of the other half.
+each, kept for each rank. The cost of the maps of one half is computed with the counts of the other half.
 
-So this is a bound of this model, and a better one would need less. It is no file either: there is no index and no
-checksum, no chunk can be read alone, and the reader must know the counts.
+So this is the bound of this model; a better model would need less. Nor is it the size of a file: a file also needs an
+index and checksums, chunks that can be read alone, and a reader that does not know the counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from storage.labelmap import no_class
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_BEYOND, _NOTHING = -2, -1  # in place of a class: a neighbour outside the picture; a rank without a class
+_BEYOND, _NOTHING = -2, -1  # instead of a class: a neighbour outside the picture; a rank without a class
 _BITS = 7  # of a score code without its flag
 # The limits of the groups of codes and of class counts.
 _FINE = np.array([2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 25, 30, 38, 50, 65, 82])
@@ -97,8 +97,8 @@ class _Coder:
             asks = waiting & (candidate >= 0) & np.all([candidate != one for one in asked], axis=0)
             asked.append(candidate)
             right = candidate == actual
-            places, value = self._around(candidate)
-            bits += self._bits(right, asks, *places, _group(value, _FEW), self.way)
+            ranks, value = self._around(candidate)
+            bits += self._bits(right, asks, *ranks, _group(value, _FEW), self.way)
             waiting &= ~(asks & right)
         self.way = np.where(waiting, 2, actual != self.classes_around[0][..., rank])
 
@@ -112,9 +112,9 @@ class _Coder:
         actual, code = self.classes[..., rank], self.codes[..., rank]
         if not rank:
             return self._first_score_bits(actual, code // scores.FLAG, code % scores.FLAG)
-        places, value = self._around(actual)
+        ranks, value = self._around(actual)
         above = self._code_above(rank)
-        there = [place < self.classes.shape[-1] for place in places]
+        there = [each < self.classes.shape[-1] for each in ranks]
         # A rank without a class has the code 0: that is known by now.
         return self._number_bits(
             code, actual >= 0, *there, _group(value, _COARSE), above // scores.FLAG, _group(above % scores.FLAG, _FINE)
@@ -126,7 +126,7 @@ class _Coder:
         same = [classes[..., 0] == actual for classes in self.classes_around]
         all_ = np.full(actual.shape, True)
         bits = self._bits(flag == 1, all_, *flags, *same, *(_group(one, _COARSE) for one in numbers))
-        # The number is of the best class or of the remainder; a neighbour's foretells it if it is of the same.
+        # The number is of the best class or of the remainder; a neighbour's predicts it if it is of the same.
         alike = [np.where(one, 1 + (other == flag), 0) for one, other in zip(same, flags, strict=True)]
         weight = np.stack([one == 2 for one in alike])
         weight |= ~weight.any(0)
@@ -156,9 +156,9 @@ class _Coder:
         """The ranks of these classes in both neighbours, k where they are not there, and the mean of their scores."""
         k = self.classes.shape[-1]
         hits = [classes == wanted[..., None] for classes in self.classes_around]
-        places = [np.where(hit.any(-1), hit.argmax(-1), k) for hit in hits]
+        ranks = [np.where(hit.any(-1), hit.argmax(-1), k) for hit in hits]
         sums = sum((hit * values).sum(-1) for hit, values in zip(hits, self.values_around, strict=True))
-        return places, sums // np.maximum(sum(place < k for place in places), 1)
+        return ranks, sums // np.maximum(sum(each < k for each in ranks), 1)
 
     def _code_above(self, rank: int) -> Ints:
         return self.codes[..., rank - 1] if rank else np.zeros(self.classes.shape[:3], np.int64)

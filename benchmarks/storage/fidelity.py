@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-# A class that rounds to nothing has no probability; its divergence would be infinite, whatever little it had.
+# A class that rounds to nothing has no probability; its divergence would be infinite, however small it was.
 _FLOOR = 1e-12
 
 

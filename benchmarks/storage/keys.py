@@ -143,17 +143,17 @@ def measure(
     """Make a store of `rows` keys below the folder, and read it with processes, two of each way at once."""
     started = time.perf_counter()
     keys = [key(row, rows) for row in tqdm(range(rows), desc="making keys", leave=False)]
-    places = {"store": folder / "labels.zarr", "dict": folder / "keys.txt", "list": folder / "keys.txt"}
-    _write_store(places["store"], keys, min(rows_per_shard, rows))
+    paths = {"store": folder / "labels.zarr", "dict": folder / "keys.txt", "list": folder / "keys.txt"}
+    _write_store(paths["store"], keys, min(rows_per_shard, rows))
     creating = time.perf_counter() - started
-    places["dict"].write_text("".join(f"{name}\n" for name in keys), encoding="utf-8")
+    paths["dict"].write_text("".join(f"{name}\n" for name in keys), encoding="utf-8")
     del keys
     os.sync()  # pages of files that are not on the disk yet would count as dirty in the process that maps them
     seen = {way: _Seen() for way in WAYS}
     for repeat in tqdm(range(repeats), desc="finding keys in fresh processes", leave=False):
-        _look(places, (rows, lookups, reads), repeat, seen)
+        _measure_pairs(paths, (rows, lookups, reads), repeat, seen)
     ways = {name: one.way(WAYS[name]) for name, one in seen.items()}
-    return Keys(rows, lookups, reads, creating, ways, _look_alone(places["store"], (rows, lookups, reads)))
+    return Keys(rows, lookups, reads, creating, ways, _measure_alone(paths["store"], (rows, lookups, reads)))
 
 
 def _write_store(address: Path, keys: Sequence[str], rows_per_shard: int) -> None:
@@ -177,8 +177,8 @@ def _times(name: str, timing: Timing, ours: Timing, unit: float) -> list[str]:
 class _Process:
     """A fresh process that takes the steps of benchmarks/storage/loader.py."""
 
-    def __init__(self, way: str, place: Path, *numbers: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.storage.loader", way, str(place), *map(str, numbers)]
+    def __init__(self, way: str, path: Path, *numbers: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.storage.loader", way, str(path), *map(str, numbers)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.way = way
 
@@ -226,13 +226,13 @@ class _Seen:
         return Way(Timing(name, np.array(self.opening)), present, absent, _mean(self.held), read)
 
 
-def _look(places: dict[str, Path], numbers: tuple[int, int, int], repeat: int, seen: dict[str, _Seen]) -> None:
+def _measure_pairs(paths: dict[str, Path], numbers: tuple[int, int, int], repeat: int, seen: dict[str, _Seen]) -> None:
     """Two processes of each way, all of them alive until the last has measured, and no two at work at once."""
     with ExitStack() as alive:
         processes = [
-            alive.enter_context(_Process(way, place, *numbers, seed))
+            alive.enter_context(_Process(way, path, *numbers, seed))
             for seed in (2 * repeat, 2 * repeat + 1)
-            for way, place in places.items()
+            for way, path in paths.items()
         ]
         for process in processes:
             process.memory()  # answers when it has begun: what all of them share counts only then
@@ -253,9 +253,9 @@ def _look(places: dict[str, Path], numbers: tuple[int, int, int], repeat: int, s
             seen[process.way].read.append(process.memory() - then)
 
 
-def _look_alone(place: Path, numbers: tuple[int, int, int]) -> Private:
+def _measure_alone(path: Path, numbers: tuple[int, int, int]) -> Private:
     """The memory of a process that opens a store and finds keys, while no other has it open."""
-    with _Process("store", place, *numbers, 0) as process:
+    with _Process("store", path, *numbers, 0) as process:
         before = process.memory()
         process.step("open")
         for _ in range(ROUNDS):

@@ -1,12 +1,12 @@
 """How does a loader process find pictures by their keys? A fresh process for each way, which takes steps on command.
 
-    python -m benchmarks.storage.loader WAY PLACE ROWS LOOKUPS READS SEED
+    python -m benchmarks.storage.loader WAY PATH ROWS LOOKUPS READS SEED
 
 takes the name of a step from each line of its standard input, and answers with a line of JSON. The ways are
 
-    store   PLACE is a store, which is opened and asked
-    dict    PLACE is a text file of all keys, which is read into a dict from key to row
-    list    the same file, which is read into a list of (path, class), as folder data sets keep it; finds nothing
+    store   PATH is a store, which is opened and asked
+    dict    PATH is a text file of all keys, which is read into a dict from key to row
+    list    the same file, which is read into a list of (path, class), as folder datasets keep it; finds nothing
 
 The keys that are looked up, and all modules, are in memory before the first step.
 """
@@ -31,14 +31,14 @@ ROUNDS = 10  # in which all lookups are done
 
 
 class Loader:
-    """The steps. Rows are drawn at random, and looked up by their keys."""
+    """The steps. Rows are random, and looked up by their keys."""
 
-    def __init__(self, way: str, place: str, rows: int, lookups: int, reads: int, seed: int) -> None:
+    def __init__(self, way: str, path: str, rows: int, lookups: int, reads: int, seed: int) -> None:
         """Nothing is opened yet."""
         if way == "store":
             importlib.import_module("storage.zarr_backend.backend")  # and so not while opening is timed
         rng = np.random.default_rng(seed)
-        self._way, self._place, self._rows = way, place, rng.integers(rows, size=reads).tolist()
+        self._way, self._path, self._rows = way, path, rng.integers(rows, size=reads).tolist()
         self._present = [key(row, rows) for row in rng.integers(rows, size=lookups).tolist()]
         self._absent = [absent_key(row, rows) for row in rng.integers(rows, size=lookups).tolist()]
         self._round = 0
@@ -52,7 +52,7 @@ class Loader:
     def open(self) -> float:
         """Open the store or the dict, and find a first key; seconds."""
         started = time.perf_counter()
-        self._held = _OPEN[self._way](self._place)
+        self._held = _OPEN[self._way](self._path)
         if self._way != "list":
             self._find()(self._present[0])
         return time.perf_counter() - started
@@ -83,14 +83,14 @@ class Loader:
         return self._held.find if self._way == "store" else self._held.__getitem__
 
 
-def _dict(place: str) -> dict[str, int]:
-    with open(place, encoding="utf-8") as lines:
+def _dict(path: str) -> dict[str, int]:
+    with open(path, encoding="utf-8") as lines:
         return {line.rstrip("\n"): row for row, line in enumerate(lines)}
 
 
-def _list(place: str) -> list[tuple[str, int]]:
+def _list(path: str) -> list[tuple[str, int]]:
     classes: dict[str, int] = {}
-    with open(place, encoding="utf-8") as lines:
+    with open(path, encoding="utf-8") as lines:
         return [
             (f"/data/train/{name}", classes.setdefault(name.partition("/")[0], len(classes)))
             for name in (line.rstrip("\n") for line in lines)
@@ -102,8 +102,8 @@ _OPEN: dict[str, Callable[[str], Any]] = {"store": open_store, "dict": _dict, "l
 
 def main() -> None:
     """Take steps until the standard input ends."""
-    way, place, *numbers = sys.argv[1:]
-    loader = Loader(way, place, *map(int, numbers))
+    way, path, *numbers = sys.argv[1:]
+    loader = Loader(way, path, *map(int, numbers))
     steps = {"memory": loader.memory, "open": loader.open, "find": loader.find, "read": loader.read}
     for line in sys.stdin:
         print(json.dumps(steps[line.strip()]()), flush=True)

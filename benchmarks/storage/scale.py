@@ -1,4 +1,4 @@
-"""How do a driver's time and memory grow with the data set? Stores of 10^4 to 10^8 rows, without pictures.
+"""How do a driver's time and memory grow with the dataset? Stores of 10^4 to 10^8 rows, without pictures.
 
 `python -m benchmarks.storage.scale [--rows N …] [--json FILE]`
 """

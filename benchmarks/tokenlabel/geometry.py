@@ -3,8 +3,8 @@
 `python -m benchmarks.tokenlabel.geometry`
 
 A picture whose colour encodes its own coordinates is put through a transform; what it then shows is the truth. Ours is
-the warp that travels with it. Beside it stands the published recipe's arithmetic: rows and columns of a crop exchanged,
-a map of the centre square taken for one of the whole picture, and a label that is turned and sheared on a square grid.
+the warp that records it. It is compared with the published recipe's arithmetic: rows and columns of a crop exchanged, a
+map of the centre square taken for one of the whole picture, and a label that is rotated and sheared on a square grid.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from tokenlabel.pipelines.label_tensor import LabelTensor
 SIZE, OTHERS, GRID, DRAWS, BINS = (375, 500), ((500, 375), (400, 400)), 18, 100, 60
 STEP = 2  # every second pixel of each axis is judged
 Size = tuple[int, int]
-Places = NDArray[np.float64]  # [n, (y, x)], unit coordinates of the source
+Points = NDArray[np.float64]  # [n, (y, x)], unit coordinates of the source
 Move = Callable[[torch.Tensor, LabelTensor], tuple[torch.Tensor, LabelTensor]]
-Recipe = Callable[[Places], Places]
+Recipe = Callable[[Points], Points]
 _SQUARE = Box(0, 0.5 - SIZE[0] / SIZE[1] / 2, 1, 0.5 + SIZE[0] / SIZE[1] / 2)
 MOVING = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}  # of what a policy does
 _ANY = LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)
@@ -63,7 +63,7 @@ def alike(function: Callable[..., Any], *args: Any, **named: Any) -> Move:
 
 
 def drawn(transform: Callable[..., Any], rng: np.random.Generator) -> Move:
-    """A transform that draws its own random numbers."""
+    """A transform that makes its own random numbers."""
     seed = int(rng.integers(2**31))
 
     def move(picture: torch.Tensor, label: LabelTensor) -> tuple[torch.Tensor, LabelTensor]:
@@ -81,7 +81,7 @@ def crop(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
     height, width = round(box.height * size[0]), round(box.width * size[1])
     swapped = Box(box.left, box.top, box.right, box.bottom)
 
-    def recipe(points: Places) -> Places:
+    def recipe(points: Points) -> Points:
         return _in_the_square(points * [swapped.height, swapped.width] + [swapped.top, swapped.left])
 
     return alike(functional.resized_crop, top, left, height, width, [224, 224], antialias=True), recipe
@@ -108,9 +108,9 @@ def center(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
     return alike(functional.center_crop, rng.integers(200, 600, 2).tolist()), None
 
 
-def _in_the_square(points: Places) -> Places:
+def _in_the_square(points: Points) -> Points:
     """Where the recipe reads a point of the picture: in a map of the square in its centre."""
-    within: Places = points * [_SQUARE.height, _SQUARE.width] + [_SQUARE.top, _SQUARE.left]
+    within: Points = points * [_SQUARE.height, _SQUARE.width] + [_SQUARE.top, _SQUARE.left]
     return within
 
 
@@ -152,7 +152,7 @@ def slant(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
 
 
 def bend(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
-    """A smooth elastic displacement of up to some 20 pixels."""
+    """A smooth elastic displacement of up to about 20 pixels."""
     coarse = torch.from_numpy(rng.normal(size=(1, 2, 4, 5))).float() * 0.06
     field = torch.nn.functional.interpolate(coarse, size, mode="bicubic").permute(0, 2, 3, 1).contiguous()
     return alike(functional.elastic, field), None
@@ -233,22 +233,22 @@ def _judge(move: Move, recipe: Recipe | None, size: Size) -> tuple[tuple[float, 
     colours = shown[:, ::STEP, ::STEP].permute(1, 2, 0).reshape(-1, 3).double().numpy()
     sees = colours[:, 2] > 0.999  # neither fill nor blended with it
     truth = colours[sees, :2]
-    places, inside = label.warp.trace_back(points)
-    ours = _apart(places[sees], truth), _overlap(places[inside], truth)
+    found, inside = label.warp.trace_back(points)
+    ours = _apart(found[sees], truth), _overlap(found[inside], truth)
     if recipe is None:
         return ours, None
     read = recipe(points)
     return ours, (_apart(read[sees], truth), _overlap(read[sees], truth))
 
 
-def _apart(read: Places, truth: Places) -> float:
+def _apart(read: Points, truth: Points) -> float:
     return float(np.linalg.norm((read - truth) * GRID, axis=1).mean())
 
 
-def _overlap(read: Places, truth: Places) -> float:
+def _overlap(read: Points, truth: Points) -> float:
     """Intersection over union of the regions, in small squares of the source picture."""
     mine, theirs = (
-        {*np.unique((np.clip(places, 0, 1 - 1e-9) * BINS).astype(int) @ [BINS, 1]).tolist()} for places in (read, truth)
+        {*np.unique((np.clip(found, 0, 1 - 1e-9) * BINS).astype(int) @ [BINS, 1]).tolist()} for found in (read, truth)
     )
     return len(mine & theirs) / len(mine | theirs)
 
@@ -271,7 +271,7 @@ def describe(rows: list[Row]) -> str:
         cells,
         f"Ours: mean distance in cells of an {GRID}x{GRID} grid, and mean overlap of the region that is read with the "
         f"one that is seen, as intersection over union; means over {DRAWS} draws of each shape. Of the policies only "
-        "what moves pixels is drawn.",
+        "operations that move pixels are used.",
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import timm
 import torch
 
-import tokenlabel.models  # noqa: F401 its students become known to timm
+import tokenlabel.models  # noqa: F401 registers its students with timm
 from benchmarks.reference import CLASS_COUNT, Maps
 from benchmarks.rounds import Rows, Timing, take_turns
 from benchmarks.table import table

@@ -27,7 +27,7 @@ from tokenlabel.dataset import Example
 from tokenlabel.targets.align_numba import published_targets
 
 ROWS, BATCH, TOKENS, KEEP = 16_384, 64, (14, 14), 8
-PLACES = 1 + TOKENS[0] * TOKENS[1]
+POSITIONS = 1 + TOKENS[0] * TOKENS[1]
 SIZE = (375, 500)
 PEER = "published recipe, dense [1000, 197]"
 SAME = "ours with the recipe's softmax, sparse"
@@ -80,7 +80,7 @@ class Training:
                 ),
                 *(
                     table(
-                        f"The loss of {BATCH} pictures, {PLACES} places and {count:,} classes, forward and backward",
+                        f"The loss of {BATCH} pictures, {POSITIONS} positions, {count:,} classes, forward and backward",
                         ["", "ms", "rate against dense"],
                         [[one.name, f"{one.median * 1e3:,.1f}", str(one.rate_against(timings[0]))] for one in timings],
                         "The same numbers to rounding. The making of the dense targets is not counted.",
@@ -121,7 +121,7 @@ def measure(folder: Path, *, rows: int = ROWS, rounds: int = 12, classes: tuple[
         losses={count: _losses(sparse[:BATCH], count, max(2, rounds // 4)) for count in classes},
         steps=_steps(store, rng, views),
         bytes_sparse=sum(t.nbytes for t in (sparse.classes, sparse.probabilities, sparse.outside)) * 128 // len(sparse),
-        bytes_dense=128 * PLACES * CLASS_COUNT * 4,
+        bytes_dense=128 * POSITIONS * CLASS_COUNT * 4,
     )
 
 
@@ -163,7 +163,7 @@ def _losses(targets: TokenTargets, count: int, rounds: int) -> list[Timing]:
     few = max(2, len(targets) * 1000 // max(count, 1000))  # so that dense targets of many classes fit into memory
     targets = targets[:few]
     picture = torch.randn(few, count, requires_grad=True)
-    tokens = torch.randn(few, PLACES - 1, count, requires_grad=True)
+    tokens = torch.randn(few, POSITIONS - 1, count, requires_grad=True)
     dense = dense_of(targets, count)
 
     def by_dense(_: Rows) -> None:

@@ -79,7 +79,7 @@ def test_ranks_without_a_class_are_counted() -> None:
     lost = rng.random(classes.shape[:-1]) < 0.5
     classes[lost, 4], codes[lost, 4] = no_class(classes.dtype), 0
     found = entropy.bound(classes, codes, CLASS_COUNT)
-    # One bit says whether it is there. Where neither neighbour has it, it must be told which of the five it is.
+    # One bit says whether it is there. Where neither neighbour has it, it costs which of the five it is.
     assert 1 < (found.classes - whole.classes) * 8 / (9 * 9) < 1.5
     assert found.scores < 3
 

@@ -27,7 +27,7 @@ def test_a_scene_is_a_function_of_its_number() -> None:
 def test_the_splits_share_no_scan_and_use_all() -> None:
     train, val = (scenes.scans(split)[0].reshape(-1, 64) for split in scenes.SPLITS)
     assert len(train) + len(val) == 1797
-    # A few scans are equal by themselves; not one index is in both.
+    # A few different scans are equal; no index is in both.
     assert len(np.unique(np.concatenate([train, val]), axis=0)) >= 1797 - 10
 
 
@@ -55,7 +55,7 @@ def test_digits_are_where_the_truth_says(scene_folder: Path) -> None:
         assert picture[truth == scenes.BACKGROUND].max() < 256
 
 
-def test_label_truth_counts_cells_inside_digits(tmp_path: Path) -> None:
+def test_label_truth_counts_locations_inside_digits(tmp_path: Path) -> None:
     (tmp_path / "truth").mkdir()
     truth = np.full((48, 64), scenes.BACKGROUND, np.uint8)
     truth[6:30, 16:33] = 3  # of cells 6 x 8 pixels: rows 1-4, columns 2-3
@@ -83,7 +83,7 @@ def qualities(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 def test_each_variant_has_its_truth_and_calibration(qualities: dict[str, augmented_views.Quality]) -> None:
     assert [one.passes for one in qualities.values()] == [1, 2, 3, 2, 12, 1, 1]
-    assert qualities["one pass"].truth > 0.2, "the annotator has learnt nothing, so that nothing is shown"
+    assert qualities["one pass"].truth > 0.2, "the annotator has learnt nothing, so that this test shows nothing"
     assert (
         qualities["one pass"]
         != qualities["`--flip`"]
@@ -103,7 +103,7 @@ def test_an_average_is_at_least_as_likely_as_its_parts_are_on_average(
     assert qualities["two networks"].nll <= np.mean(alone) + 1e-6
 
 
-def test_a_temperature_changes_how_sure_labels_are_and_not_what_they_say(
+def test_a_temperature_changes_confidence_and_not_the_best_class(
     qualities: dict[str, augmented_views.Quality],
 ) -> None:
     (warm,) = (one for name, one in qualities.items() if "temperature" in name)
@@ -119,7 +119,7 @@ def test_readmes_program_is_the_example_and_runs(demo_output: Path, capsys: pyte
     assert re.search(r"epoch 1: loss \d\.\d+", capsys.readouterr().out)
 
 
-def test_every_student_is_trained_and_judged(demo_output: Path) -> None:
+def test_every_student_is_trained_and_evaluated(demo_output: Path) -> None:
     accuracies = teaching.train_pair(demo_output, epochs=1)
     assert list(accuracies) == ["class labels", "class and token labels"]
     assert all(0 <= value <= 1 for value in accuracies.values())

@@ -105,8 +105,8 @@ def test_students_answer_row_by_row_and_mix_their_tokens(name: str) -> None:
 
 @pytest.mark.usefixtures("single_threaded")
 def test_teachings_differ_in_what_is_taught_alone(small_demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures, their order and first weights are equal; what the loss is told is not."""
-    told: dict[str, list[tuple[torch.Tensor, ...]]] = {}
+    """Pictures, their order and first weights are equal; what the loss is given is not."""
+    given: dict[str, list[tuple[torch.Tensor, ...]]] = {}
     out = small_demo / "demo/out"
     for name, each in TEACHINGS.items():
         heard: list[tuple[torch.Tensor, ...]] = []
@@ -121,8 +121,8 @@ def test_teachings_differ_in_what_is_taught_alone(small_demo: Path, monkeypatch:
         model = train(out / "images/train", out / "labels-train.zarr", each, seed=2, student="CNN", epochs=1)
         monkeypatch.undo()
         assert not model.training
-        told[name] = heard
-    first = {name: heard[0] for name, heard in told.items()}
+        given[name] = heard
+    first = {name: heard[0] for name, heard in given.items()}
     plain = first["class labels"]
     for name, (_, named, weight, picture) in first.items():
         assert bool(named) == (TEACHINGS[name].picture == "class")
@@ -142,13 +142,13 @@ class KnowsTheTruth(torch.nn.Module):
         self.noise = noise
 
     def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
-        told = one_hot(pixels[:, 0, 4::8, 4::8].long(), 64).flatten(1, 2).float()
-        told = torch.randn(told.shape) if self.noise else told
-        return torch.cat([torch.zeros(len(told), 1, 64), told], 1)
+        features = one_hot(pixels[:, 0, 4::8, 4::8].long(), 64).flatten(1, 2).float()
+        features = torch.randn(features.shape) if self.noise else features
+        return torch.cat([torch.zeros(len(features), 1, 64), features], 1)
 
 
-def test_the_probe_reads_places(small_demo: Path) -> None:
-    """Of features that are the truth at each token it tells most pixels; of noise it tells none."""
+def test_the_probe_reads_what_is_where(small_demo: Path) -> None:
+    """From features that are the truth at each token it predicts most pixels; from noise none."""
     out = small_demo / "demo/out"
     truth = truths(out / "images/train", out / "truth/train")
     assert truth.shape == (120, *SIZE)
@@ -166,7 +166,7 @@ def test_differences_are_students_paired_t() -> None:
     assert found.mean - found.half_width == pytest.approx(interval.low)
     assert found.mean + found.half_width == pytest.approx(interval.high)
     assert found.is_sure == (stats.ttest_rel(ours, theirs).pvalue < 0.05)
-    # Drawn many times with this true difference, the test finds it in about 80 of 100.
+    # In many random samples with this true difference, the test finds it in about 80 of 100.
     rng = np.random.default_rng(0)
     sd = np.std(np.subtract(ours, theirs), ddof=1)
     draws = rng.normal(found.detectable, sd, (20000, 5))
@@ -174,7 +174,7 @@ def test_differences_are_students_paired_t() -> None:
     assert 0.74 < power < 0.86
 
 
-def test_a_study_goes_on_where_it_ended_and_reports_what_it_kept(tmp_path: Path) -> None:
+def test_a_study_continues_where_it_ended_and_reports_what_it_stored(tmp_path: Path) -> None:
     out = tmp_path / "study"
     worth = study.make_labels(out, {"train": 64, "val": 20}, steps=2)
     assert list(worth) == list(study.LABELS)
@@ -203,7 +203,7 @@ def test_the_page_has_the_tables_of_the_runs(tmp_path: Path) -> None:
     written, expected = (path.read_text().partition(begin)[2].partition(end)[0] for path in (page, DOCS / "study.md"))
     assert written == expected
     assert picture.stat().st_size > 10_000
-    with pytest.raises(ValueError, match="has no place for tables"):
+    with pytest.raises(ValueError, match="lacks the marks for tables"):
         study_report.write(DOCS / "format.md", "")
 
 

@@ -94,7 +94,7 @@ def test_every_code_means_the_same_to_it(example: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_logits_are_read_as_they_rest(tmp_path: Path, example: SimpleNamespace, dtype: type) -> None:
+def test_logits_are_read_as_they_are_stored(tmp_path: Path, example: SimpleNamespace, dtype: type) -> None:
     some = random_labels(np.random.default_rng(5), 10)
     labels = LabelMap(some.classes, (20 * some.scores - 7).astype(dtype), some.boxes, some.sizes, some.status, "logit")
     store = _store(tmp_path / "logits.zarr", labels, scores="logit", score_type=np.dtype(dtype).name)
@@ -138,7 +138,7 @@ def test_an_object_that_is_missing_is_refused_though_zarr_reads_fill(
         (lambda attributes: attributes.pop("tokenlabel"), "is not a finished store"),
     ],
 )
-def test_what_is_no_store_of_format_1_is_refused(
+def test_what_is_not_a_store_of_format_1_is_refused(
     store: LabelStore, example: SimpleNamespace, change: Callable[[dict], object], words: str
 ) -> None:
     path = Path(store.address, "zarr.json")

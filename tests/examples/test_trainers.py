@@ -146,15 +146,15 @@ def agreement(pixels: torch.Tensor, targets: TokenTargets, kind: str = "") -> fl
     """The fraction of what is shown that the targets agree with, in [0, 1]."""
     places = targets.classes.shape[1]
     shown = _shown(pixels, places=max(places - 1, 1))  # [b, t, C]
-    told = (one_hot(targets.classes.long(), CLASSES) * targets.probabilities[..., None]).sum(2)
+    taught = (one_hot(targets.classes.long(), CLASSES) * targets.probabilities[..., None]).sum(2)
     if kind == WHOLE_PICTURE:  # a quarter for each class of the picture, however much the crop shows of it
-        quarters = (told[:, 0] - 0.25).abs() < 0.02
+        quarters = (taught[:, 0] - 0.25).abs() < 0.02
         return float((quarters.sum(1) == 4).float().mean() * (shown[:, 0] * quarters).sum(1).mean())
     if kind == CROP:
-        return float(torch.minimum(told[:, 0], shown[:, 0]).sum(1).mean())
+        return float(torch.minimum(taught[:, 0], shown[:, 0]).sum(1).mean())
     sure = (shown.amax(-1) > 0.99) & ~targets.outside[:, 1:]
     assert sure.sum() > 0.3 * sure.numel(), "hardly a token shows one class alone"
-    return float((told[:, 1:].gather(2, shown.argmax(-1)[..., None])[..., 0] > 0.5)[sure].float().mean())
+    return float((taught[:, 1:].gather(2, shown.argmax(-1)[..., None])[..., 0] > 0.5)[sure].float().mean())
 
 
 def _shown(pixels: torch.Tensor, *, places: int) -> torch.Tensor:
@@ -172,7 +172,7 @@ def _red(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def run(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Run a program, see that all losses that it prints are numbers, and return what it knows at its end."""
+    """Run a program, check that all losses that it prints are numbers, and return its variables at its end."""
     torch.manual_seed(0)
     known = runpy.run_path(str(path))
     losses = [float(number) for number in re.findall(r"loss (\S+)", capsys.readouterr().out)]
@@ -208,7 +208,7 @@ def test_a_program_moves_all_weights_by_labels_of_the_very_crops(
     assert len(crops.unique(dim=0)) > 0.98 * len(crops), "a new epoch has shown the old crops"
 
 
-def test_the_strongest_that_timms_policy_can_draw_is_no_error() -> None:
+def test_the_strongest_operation_of_timms_policy_is_not_an_error() -> None:
     """Pillow 13 keeps no picture of 0 bits, which timm's posterize asks for at a magnitude of 10."""
     (policy,) = re.findall(r'auto_augment="(\S+)"', (EXAMPLES / "timm_student.py").read_text())
     for op in rand_augment_transform(policy, {}).ops:
@@ -227,7 +227,7 @@ def need(name: str) -> None:
 def test_a_loader_without_torch_has_the_labels_of_its_crops(
     wrong: bool, painted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With the label of the next picture, this test and those above would see it."""
+    """With the label of the next picture, this test and those above would fail."""
     monkeypatch.chdir(painted)
     text = (EXAMPLES / f"{WITHOUT_TORCH}.py").read_text()
     assert "store.find(key)" in text

@@ -58,7 +58,7 @@ class Command:
                 found, since = self.done(), time.monotonic()
         return {name: (self.store / "shards/record/c" / name).read_bytes() for name in found}
 
-    def go_on(self, finished: dict[str, bytes]) -> None:
+    def resume(self, finished: dict[str, bytes]) -> None:
         """The same command again: it does what is missing, and no shard that was finished."""
         again = subprocess.run([*self.words, "--json"], capture_output=True, text=True, timeout=180, check=True)
         assert json.loads(again.stdout)["labelled_now"] == 120 - 2 * len(finished)

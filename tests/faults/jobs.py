@@ -27,7 +27,7 @@ ROWS_PER_SHARD = 4
 
 @dataclass(frozen=True)
 class PaintedJob:
-    """A job without a network: the labels of a row are random, seeded by its number. All else is real.
+    """A job without a network: the labels of a row are random, seeded by its number. Everything else is real.
 
     seconds: the least time that a shard takes
     """

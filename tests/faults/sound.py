@@ -18,7 +18,7 @@ def undisturbed(tmp_path: Path, shards: int) -> dict[str, object]:
 
 
 def whole(address: str | Path) -> LabelStore:
-    """The store, of which every row is accounted for once, and nothing is left half written."""
+    """The store, after a check that every row was written once, and that no unfinished file is left."""
     store = open_store(address, writable=True)
     assert store.pending() == []
     assert verify(store, deep=True).state == "ok"

@@ -1,4 +1,4 @@
-"""Does a job lose nothing when requests of its object store fail now and then?"""
+"""Does a job lose nothing when requests to its object store sometimes fail?"""
 
 from __future__ import annotations
 

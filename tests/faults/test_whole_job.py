@@ -41,7 +41,7 @@ def test_the_driver_is_killed(command: Command) -> None:
     process = command.begin()
     process.kill()
     process.communicate()
-    command.go_on(command.settled())
+    command.resume(command.settled())
 
 
 def test_the_machine_stops(command: Command) -> None:
@@ -50,12 +50,12 @@ def test_the_machine_stops(command: Command) -> None:
     for pid in _descendants(process.pid):
         os.kill(pid, signal.SIGKILL)
     process.communicate()
-    command.go_on(command.settled())
+    command.resume(command.settled())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_job_and_it_says_how_to_go_on(command: Command, number: signal.Signals) -> None:
-    """Ctrl-C goes to all processes of a terminal; a batch system tells the one that it has started."""
+def test_a_signal_ends_the_job_and_it_says_how_to_resume(command: Command, number: signal.Signals) -> None:
+    """Ctrl-C goes to all processes of a terminal; a batch system signals the one that it has started."""
     process = command.begin()
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
@@ -65,7 +65,7 @@ def test_a_signal_ends_the_job_and_it_says_how_to_go_on(command: Command, number
     assert process.returncode == 130, errors
     assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
-    command.go_on(command.settled())
+    command.resume(command.settled())
 
 
 @pytest.mark.parametrize("after", [3.0, 5.5, 8.0] if ALL else [5.5])
@@ -90,8 +90,8 @@ def test_two_drivers_at_once_share_the_work(command: Command) -> None:
     ]
     answers = [driver.communicate(timeout=240) for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], answers
-    told = [json.loads(out) for out, _ in answers]
-    assert {each["labelled"] for each in told} == {120}
+    summaries = [json.loads(out) for out, _ in answers]
+    assert {each["labelled"] for each in summaries} == {120}
     command.is_whole()
 
 
@@ -134,7 +134,7 @@ def test_the_disk_is_full(command: Command, tmp_path: Path) -> None:
         assert 0 < len(finished) < 60
         subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
         shutil.copytree(tmp_path / "all.zarr", disk / "undisturbed.zarr")
-        small.go_on(finished)
+        small.resume(finished)
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
@@ -145,7 +145,7 @@ def _without(words: list[str], option: str) -> list[str]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """A process and all that came of it, whatever sessions they are in."""
+    """A process and all its descendants, in any session."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

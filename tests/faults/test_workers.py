@@ -43,7 +43,7 @@ class With:
 
 
 def test_workers_are_killed_at_random_moments(tmp_path: Path) -> None:
-    """Before, within and after the writing of a shard: each is finished by the next, or was finished already."""
+    """Before, within and after the writing of a shard: each is finished by the next, or was already finished."""
     address, shards = str(tmp_path / "labels.zarr"), KILLS + 2
     tasks = painted_store(address, shards)
     job = Dying(PaintedJob(address), range(2, shards), seconds=0.03)
@@ -103,7 +103,7 @@ def test_results_do_not_depend_on_how_many_are_at_work(count: int, tmp_path: Pat
 
 @pytest.mark.filterwarnings("ignore")  # of Ray's own cluster of several nodes on one machine
 def test_a_machine_is_lost_without_grace_and_another_comes(tmp_path: Path) -> None:
-    """What it was at is no attempt of the shards; and the one that comes gets work."""
+    """Shards that it was doing have no attempt counted; and the machine that comes gets work."""
     import ray
     from ray.cluster_utils import Cluster
 

@@ -2,7 +2,7 @@
 
     python -m tests.golden.make
 
-Everything is written out or computed with whole numbers: nothing hangs on a generator of random numbers. What is
+Everything is written out or computed with whole numbers: nothing depends on a generator of random numbers. What is
 expected is found by zarr-python and by the formula of docs/format.md in fractions, not by the readers under test.
 """
 

@@ -20,7 +20,7 @@ def boxes(draw: st.DrawFn) -> Box:
 
 
 @given(boxes(), boxes())
-def test_locate_undoes_place(outer: Box, inner: Box) -> None:
+def test_to_inner_undoes_to_outer(outer: Box, inner: Box) -> None:
     assert outer.to_inner(outer.to_outer(inner)).edges == pytest.approx(inner.edges, abs=1e-9)
 
 

@@ -31,7 +31,7 @@ def changed(**values: Any) -> LabelMap:
         ({"boxes": LABELS.boxes * np.float32(np.nan)}, "labelled rows must have a box"),
     ],
 )
-def test_what_is_no_label_map_is_refused(values: dict[str, Any], words: str) -> None:
+def test_what_is_not_a_label_map_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         changed(**values)
 

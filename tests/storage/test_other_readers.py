@@ -55,7 +55,7 @@ def fill(store: LabelStore, labels: LabelMap) -> None:
         store.write(rows, labels[rows.start : rows.stop], reasons=dict.fromkeys(rows, "no picture"))
 
 
-def as_they_rest(store: LabelStore, rows: list[int]) -> CodedLabels:
+def as_stored(store: LabelStore, rows: list[int]) -> CodedLabels:
     """What our own reader finds, before it is decoded."""
     return store.backend.fetch([divmod(row, store.schema.rows_per_shard) for row in rows])
 
@@ -93,7 +93,7 @@ READERS = [through_zarr, through_zarrs, through_xarray, through_tensorstore]
 
 @pytest.mark.parametrize("read", READERS)
 def test_every_reader_finds_what_we_find(store: LabelStore, read: Callable[[str, str], np.ndarray]) -> None:
-    ours = {**as_they_rest(store, list(range(10)))._asdict(), "targets": store.targets}
+    ours = {**as_stored(store, list(range(10)))._asdict(), "targets": store.targets}
     for name in ARRAYS:
         theirs = read(store.address, name)
         assert (theirs.dtype, theirs.shape) == (ours[name].dtype, ours[name].shape), name
@@ -101,12 +101,14 @@ def test_every_reader_finds_what_we_find(store: LabelStore, read: Callable[[str,
 
 
 @pytest.mark.parametrize("read", [through_zarr, through_zarrs, through_xarray])
-def test_whoever_knows_strings_reads_the_keys(store: LabelStore, read: Callable[[str, str], np.ndarray]) -> None:
+def test_readers_that_support_strings_read_the_keys(store: LabelStore, read: Callable[[str, str], np.ndarray]) -> None:
     assert read(store.address, "keys").tolist() == KEYS
 
 
 @pytest.mark.parametrize("read", [through_zarr, through_zarrs])
-def test_whoever_knows_strings_reads_the_records(store: LabelStore, read: Callable[[str, str], np.ndarray]) -> None:
+def test_readers_that_support_strings_read_the_records(
+    store: LabelStore, read: Callable[[str, str], np.ndarray]
+) -> None:
     rows = [(json.loads(text)["start"], json.loads(text)["stop"]) for text in read(store.address, "shards/record")]
     assert rows == [(0, 4), (4, 8), (8, 10)]
 
@@ -125,7 +127,7 @@ def test_xarray_knows_the_axes_by_name(store: LabelStore) -> None:
         assert dict(dataset.sizes) == {"image": 10, "y": 6, "x": 5, "rank": 3, "edge": 4, "side": 2}
         assert set(dataset.data_vars) == {*ARRAYS, "keys"}
         assert dataset.attrs["tokenlabel"] == store.header.to_json()
-        assert (dataset.classes.isel(image=9, y=2).values == as_they_rest(store, [9]).classes[0, 2]).all()
+        assert (dataset.classes.isel(image=9, y=2).values == as_stored(store, [9]).classes[0, 2]).all()
 
 
 def test_of_consolidated_metadata_the_root_is_all_that_a_reader_needs(store: LabelStore, tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_of_consolidated_metadata_the_root_is_all_that_a_reader_needs(store: Lab
     shutil.copytree(store.address, copy, ignore=lambda folder, _: [] if folder == store.address else ["zarr.json"])
     open_store(copy, writable=True).backend.consolidate()
     with xarray.open_zarr(copy) as dataset:
-        assert (dataset.classes.values == as_they_rest(store, list(range(10))).classes).all()
+        assert (dataset.classes.values == as_stored(store, list(range(10))).classes).all()
 
 
 schemas = st.builds(
@@ -165,7 +167,7 @@ def test_any_rows_of_any_store_are_read_equal_by_us_and_by_zarr_python(
     rows = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=12), "rows")
     group = zarr.open_group(address, mode="r")
     for reader in (store, open_store(address)):  # one that wrote, and one that did not
-        found = as_they_rest(reader, rows)
+        found = as_stored(reader, rows)
         for layout, ours in zip(layouts(schema), found, strict=True):
             theirs = group[layout.name].oindex[rows]
             assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), layout.name

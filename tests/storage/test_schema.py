@@ -54,7 +54,7 @@ def test_fields_out_of_range_are_refused(values: dict[str, object]) -> None:
         ({"k": "many"}, "its schema is not valid"),
     ],
 )
-def test_json_that_is_no_schema_is_a_format_error(change: dict[str, object], words: str) -> None:
+def test_json_that_is_not_a_schema_is_a_format_error(change: dict[str, object], words: str) -> None:
     with pytest.raises(FormatError, match=words):
         Schema.from_json({**SCHEMA.to_json(), **change})
 
@@ -69,6 +69,6 @@ def test_what_a_later_version_has_added_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("recipe", [{"a": float("nan")}, {"a": object()}, {"a": "\udc80"}])
-def test_a_recipe_that_is_no_json_is_refused(recipe: dict[str, object]) -> None:
+def test_a_recipe_that_is_not_json_is_refused(recipe: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be JSON in UTF-8"):
         Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=4, recipe=recipe)

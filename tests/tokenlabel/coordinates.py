@@ -1,4 +1,4 @@
-"""Where does a pixel come from? A picture whose colour encodes its own coordinates knows it, whatever is done to it."""
+"""Where does a pixel come from? A picture whose colour encodes its coordinates shows it after any transform."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def pixel_centres(height: int, width: int) -> np.ndarray:
 
 
 def eroded(mask: np.ndarray, margin: int) -> np.ndarray:
-    """What is left of a mask [H, W] when all is taken away within a distance of its outside, or of its rim."""
+    """What is left of a mask [H, W] without everything within a distance of its outside, or of the array's edges."""
     height, width = mask.shape
     framed = np.pad(mask, margin)
     rows = np.logical_and.reduce([framed[i : i + height] for i in range(2 * margin + 1)])

@@ -1,4 +1,4 @@
-"""Do pictures meet their own labels, whatever the order, the batch and the worker?"""
+"""Do pictures get their own labels, in any order, batch and worker?"""
 
 from __future__ import annotations
 
@@ -177,17 +177,17 @@ def test_a_model_of_other_classes_or_without_a_grid_is_refused_at_once(images: I
     with pytest.raises(LabelError, match=r"tokens must be \(rows, columns\)"):
         LabeledImages(images, finished, tokens=(0, 8), class_count=10, **arguments)
     for tokens in (4, (4.5, 4), (4, 4, 4)):
-        with pytest.raises(LabelError, match=r"tokens must be \(rows, columns\) and keep a number of classes, whole"):
+        with pytest.raises(LabelError, match=r"tokens must be \(rows, columns\) and keep a number of classes, all int"):
             LabeledImages(images, finished, tokens=tokens, class_count=10, **arguments)
 
 
 def test_class_numbers_of_other_classes_are_refused_or_left_out(images: ImageFolder, finished: Path) -> None:
     arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10}
     images.classes = images.classes[:7]
-    with pytest.raises(LabelError, match="the data set has 7 classes, and the labels in .* are of 10: a class number"):
+    with pytest.raises(LabelError, match="the dataset has 7 classes, and the labels in .* are of 10: a class number"):
         LabeledImages(images, finished, **arguments)
     assert LabeledImages(images, finished, own_classes=False, **arguments)[3].label == -1
-    with pytest.raises(LabelError, match="which own_classes=False keeps out"):
+    with pytest.raises(LabelError, match="own_classes=False ignores these classes; give only one"):
         LabeledImages(images, finished, own_classes=False, missing="class", **arguments)
     images.classes = []
     images.target_transform = lambda label: label + 10
@@ -220,7 +220,7 @@ def test_pictures_of_unknown_size_are_refused_at_once(images: ImageFolder, tmp_p
     labels = random_labels(np.random.default_rng(0), 30, class_count=10)
     labels.sizes[4] = 0
     store.write(range(30), labels)
-    with pytest.raises(LabelError, match="does not say how large 1 of its pictures were, the first of them '2/00011"):
+    with pytest.raises(LabelError, match="does not have the sizes of 1 pictures, the first of them '2/00011"):
         LabeledImages(images, tmp_path / "unknown.zarr", augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
 
 
@@ -255,7 +255,7 @@ def test_logits_are_for_the_papers_rule_alone(images: ImageFolder, tmp_path: Pat
     assert LabeledImages(images, store, rule=Paper(), **arguments)[0].targets.probabilities.sum() > 1
 
 
-def test_a_label_that_does_not_say_where_it_is_is_refused() -> None:
+def test_a_label_that_does_not_say_what_it_covers_is_refused() -> None:
     labels = random_labels(np.random.default_rng(0), 1)
     nowhere = replace(labels, status=labels.status, boxes=labels.boxes)
     nowhere.boxes[:] = np.nan
@@ -267,11 +267,11 @@ def test_classes_in_another_order_are_refused(images: ImageFolder, finished: Pat
     arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10, "keys": folder_keys(images)}
     images.classes = images.classes[::-1]
     for pictures in (images, torch.utils.data.Subset(images, range(30))):
-        with pytest.raises(LabelError, match="but in another order: class 0 is '9' in the one and '0' in the other"):
+        with pytest.raises(LabelError, match="in another order: class 0 is '9' in the dataset and '0' in the labels"):
             LabeledImages(pictures, finished, **arguments)
 
 
-def test_what_would_move_pixels_unseen_is_refused_at_once(images: ImageFolder, finished: Path) -> None:
+def test_transforms_that_would_move_pixels_without_labels_are_refused(images: ImageFolder, finished: Path) -> None:
     arguments = {"tokens": (8, 8), "class_count": 10}
     for pipeline in (v1.Compose([v1.RandomHorizontalFlip()]), v2.Compose([v2.RandomHorizontalFlip()]), None):
         with pytest.raises(LabelError, match="augment must be Crops.* does not say what it moves: give Traced"):
@@ -287,7 +287,7 @@ def test_what_would_move_pixels_unseen_is_refused_at_once(images: ImageFolder, f
         Crops(64)
 
 
-def test_labels_of_no_part_of_their_picture_are_refused_at_once(images: ImageFolder, tmp_path: Path) -> None:
+def test_labels_that_cover_no_part_of_their_picture_are_refused_at_once(images: ImageFolder, tmp_path: Path) -> None:
     arguments = {"augment": Crops((64, 64)), "tokens": (8, 8), "class_count": 10}
     for n, box in enumerate(([np.nan] * 4, [0.5, 0, 0.5, 1], [5, 5, 6, 6])):
         schema = Schema(grid=(6, 5), k=3, class_count=10, rows_per_shard=30)
@@ -295,5 +295,5 @@ def test_labels_of_no_part_of_their_picture_are_refused_at_once(images: ImageFol
         labels = random_labels(np.random.default_rng(0), 30, class_count=10)
         labels.boxes[4] = box
         store.write(range(30), labels)
-        with pytest.raises(LabelError, match="which part of its pictures 1 labels cover, the first .*00011"):
+        with pytest.raises(LabelError, match="1 labels in .* do not say which part of their picture .* first .*11"):
             LabeledImages(images, store, **arguments)

@@ -74,7 +74,7 @@ def test_value_and_gradient_are_those_of_the_dense_distribution(
     assert (error <= 1e-6 * wide.grad.norm(dim=-1) + 2e-7 * weights).all()
 
 
-def test_it_is_as_exact_where_a_batch_is_looked_at_in_parts() -> None:
+def test_it_is_as_exact_where_a_batch_is_processed_in_parts() -> None:
     """At 21,841 classes, with names that half precision or 16 bits with a sign could not hold."""
     rng = np.random.default_rng(0)
     targets = random_targets(rng, 4, 30, m=8, class_count=21_841)
@@ -177,7 +177,7 @@ def token_part(targets: TokenTargets, tokens: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(tokens.flatten(0, 1), whole(targets).float()[:, 1:].flatten(0, 1))
 
 
-def test_with_a_class_label_the_annotator_speaks_for_tokens_alone(
+def test_with_a_class_label_the_annotator_labels_only_tokens(
     targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     label = torch.tensor([1, 2, 3, 4, 39])
@@ -214,24 +214,24 @@ def test_tokens_outside_teach_nothing(targets: TokenTargets) -> None:
     assert not picture.grad[2].any()
 
 
-def test_a_batch_of_nothing_but_outside_is_no_loss(
+def test_a_batch_with_everything_outside_has_no_loss(
     targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     targets.outside[:] = True
     assert token_label_loss(*logits, targets) == 0
 
 
-def test_a_model_with_other_tokens_is_told_so(targets: TokenTargets) -> None:
+def test_a_model_with_other_tokens_is_refused(targets: TokenTargets) -> None:
     with pytest.raises(LabelError, match="logits for 5 pictures of 9 tokens, the targets are for 5 of 12"):
         token_label_loss(torch.zeros(5, CLASSES), torch.zeros(5, 9, CLASSES), targets)
 
 
-def test_a_model_with_fewer_classes_is_told_so(targets: TokenTargets) -> None:
+def test_a_model_with_fewer_classes_is_refused(targets: TokenTargets) -> None:
     with pytest.raises(LabelError, match="but the model has 7 classes; it needs as many as the annotator"):
         token_label_loss(torch.zeros(5, 7), torch.zeros(5, 12, 7), targets)
 
 
-def test_targets_that_want_a_gradient_are_told_that_they_get_none(targets: TokenTargets) -> None:
+def test_targets_that_require_a_gradient_are_refused(targets: TokenTargets) -> None:
     with pytest.raises(LabelError, match="no gradient to its targets; detach"):
         soft_cross_entropy(torch.zeros(5, 13, CLASSES), targets.classes, targets.probabilities.requires_grad_())
 
@@ -243,8 +243,8 @@ def test_a_batch_of_one_is_a_batch() -> None:
     assert loss.item() == pytest.approx(1.5 * np.log(CLASSES), rel=1e-5)
 
 
-def test_what_is_left_out_may_be_anything(targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Even not a number: it is not weighed with 0, but not looked at."""
+def test_what_is_left_out_may_have_any_value(targets: TokenTargets, logits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Even not a number: they are not weighted with 0, but not read."""
     outside = targets.outside.clone()
     outside[2, 1:4] = True
     some = TokenTargets(targets.classes, targets.probabilities, outside)
@@ -260,7 +260,7 @@ def test_what_is_left_out_may_be_anything(targets: TokenTargets, logits: tuple[t
     assert not broken.grad[2, :3].any()
 
 
-def test_the_loss_of_no_pictures_is_nothing(targets: TokenTargets) -> None:
+def test_the_loss_of_no_pictures_is_zero(targets: TokenTargets) -> None:
     picture = torch.zeros(0, CLASSES, requires_grad=True)
     tokens = torch.zeros(0, 12, CLASSES, requires_grad=True)
     for label in (None, torch.zeros(0, dtype=torch.int64)):

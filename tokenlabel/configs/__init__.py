@@ -1,1 +1,1 @@
-"""Which settings were the paper's? A file for each model and size; what is not in it is as for LV-ViT-S at 224."""
+"""Which settings did the paper use? One file for each model and size, with what differs from LV-ViT-S at 224 pixels."""

@@ -15,7 +15,7 @@ from storage import Box
 class View:
     """A map from the unit square of a training picture to that of its source picture.
 
-    box:      the part of the source picture that the training picture shows, in unit image coordinates
+    box:      the part of the source picture that the training picture shows, in unit coordinates
     mirrored: whether left and right are swapped
     flipped:  whether top and bottom are swapped
     """
@@ -36,7 +36,7 @@ class View:
         return View(self.box.to_outer(box), self.mirrored != inner.mirrored, self.flipped != inner.flipped)
 
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """The training picture, size (height, width) pixels: bicubic, antialiased; nothing bleeds in from outside."""
+        """The training picture of `size` (height, width) pixels: bicubic, antialiased, from pixels in the box alone."""
         height, width = size
         columns, rows = picture.size
         left, top = _snapped(self.box.left * columns), _snapped(self.box.top * rows)
@@ -66,7 +66,7 @@ def random_view(
     """Draw a random resized crop and a mirror, with the usual distribution.
 
     Args:
-        rng: source of all randomness. Seed it with (seed, epoch, index), and any view can be drawn again alone.
+        rng: source of all randomness. Seeded with (seed, epoch, index), it draws the same view again.
         size: height and width of the source picture in pixels; crops have whole pixels.
         scale: smallest and largest area, as fractions of the picture's.
         ratio: smallest and largest width / height, in pixels.

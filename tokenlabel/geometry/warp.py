@@ -1,12 +1,12 @@
-"""Where does each point of a picture come from that was rotated, bent, padded or erased? The Warp says it, by stages.
+"""Where in the source does a point of a rotated, bent, padded or erased picture come from? A Warp says it, by stages.
 
-A `View` is a crop and a mirror, and that is all that most training pictures need. What a whole pipeline of transforms
-does is a chain of stages, each of which maps every point of its result back to the picture that the stage was given:
+Most training pictures need only a `View`, a crop and a mirror. A whole pipeline of transforms is a chain of stages,
+each of which maps every point of its result back to the picture that the stage was given:
 
     source ──stage 1──▶ canvas ──stage 2──▶ canvas ──…──▶ training picture
       (y, x) ◀─────────── (y, x) ◀─────────── (y, x)            all in unit coordinates
 
-A point shows nothing of the source where any stage looked outside of the picture that it was given, or has cut a hole.
+A point shows nothing of the source if any stage took it from outside the picture that it was given, or erased it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Stage:
     def trace_back(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Where points [n, 2] of the result were in the given picture: [n, 2], and whether they were inside it."""
         whole = np.concatenate([points, np.ones((len(points), 1))], 1) @ self.matrix.T
-        before_camera = whole[:, 2] > 0  # else a perspective has turned the point away
+        before_camera = whole[:, 2] > 0  # otherwise a perspective has moved the point behind the camera
         given = whole[:, :2] / np.where(before_camera, whole[:, 2], 1)[:, None]
         if self.displacement is not None:
             given = given + _between(self.displacement, points)
@@ -53,7 +53,7 @@ class Stage:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a matrix and nothing else, and never looks outside of the picture that it was given."""
+        """Whether it is only a matrix, and takes no point from outside the picture that it was given."""
         return self.displacement is None and not self.holes and bool(self.trace_back(_CORNERS)[1].all())
 
 
@@ -76,7 +76,7 @@ class Warp:
     def then(self, stage: Stage) -> Warp:
         """The warp with one more stage."""
         if self.stages and stage.is_plain:
-            # It never looks outside of the last stage's result, so that the two make one stage.
+            # It takes no point from outside the last stage's result: the two can be one stage.
             last = self.stages[-1]
             if last.displacement is None and not last.holes:
                 return Warp((*self.stages[:-1], Stage(last.matrix @ stage.matrix)))
@@ -127,12 +127,12 @@ class Warp:
 
     @property
     def view(self) -> View | None:
-        """The same as a `View`, if it is no more than a crop, mirrored or flipped; else None."""
+        """The same as a `View`, if it is only a crop, mirrored or flipped; otherwise None."""
         return self.frame if all(stage.is_plain for stage in self.stages) else None
 
     @property
     def frame(self) -> View | None:
-        """The same as a `View`, padding included, if it neither rotates nor bends; else None. Holes do not matter."""
+        """The same as a `View`, padding included, if it neither rotates nor bends, else None. Holes are ignored."""
         if any(stage.displacement is not None for stage in self.stages):
             return None
         matrix = reduce(np.matmul, (stage.matrix for stage in self.stages), np.eye(3))

@@ -23,7 +23,7 @@ from tokenlabel.targets.token_targets import TokenTargets
 
 Level = Literal["pixels", "tokens"]
 
-_ROUNDING = 1e-6  # of a cell
+_ROUNDING = 1e-6  # of a pixel or token
 _LEAST = 1e-12
 
 
@@ -46,14 +46,14 @@ class Mix:
     grid:     rows and columns of the model's tokens
     level:    what is mixed: "pixels", or for MixToken "tokens"
 
-    Methods of the other level change nothing, so that one training step serves all three:
+    Methods for the other level change nothing, so that one training step works for all three:
 
         pixels, targets, label = mix.pixels(pixels), mix.targets(targets, class_count=1000), mix.label(label)
         picture, tokens = model(pixels, mix)  # which calls mix.tokens(map) after its stem, mix.restored(logits) last
         loss = token_label_loss(picture, tokens, targets, label=label)
 
     Raises:
-        LabelError: partners or parts that do not fit, or swapped tokens that could not be given back.
+        LabelError: pairing is not symmetric, a part is out of range, or a swap of tokens could not be undone.
     """
 
     partners: tuple[int, ...]
@@ -78,13 +78,13 @@ class Mix:
         unlike = any(self.parts[i] != self.parts[j] for i, j in enumerate(self.partners))
         if self.level == "tokens" and (blended or unlike):
             raise LabelError(
-                "partners that mix tokens must swap the same box with weight 1, so that the swap can be undone; draw "
-                'for each "batch" or "pair", not for each "element"'
+                "partners that mix tokens must swap the same box with weight 1, so that the swap can be undone; use "
+                'mode="batch" or mode="pair", not mode="element"'
             )
 
     @property
     def shares(self) -> torch.Tensor:
-        """The partner's share of each position: float32 [b, 1 + t], by the area that the box covers of it."""
+        """The fraction of each position's area that comes from the partner: float32 [b, 1 + t] in [0, 1]."""
         shares = np.empty((len(self.parts), 1 + self.grid[0] * self.grid[1]), np.float32)
         for row, (box, weight) in zip(shares, self.parts, strict=True):
             row[0] = weight * box.height * box.width
@@ -122,10 +122,10 @@ class Mix:
         return self._mixed(logits.transpose(1, 2).unflatten(2, self.grid)).flatten(2).transpose(1, 2)
 
     def targets(self, targets: TokenTargets, *, class_count: int) -> TokenTargets:
-        """The mixed targets, [b, 1 + t, 2m]: (1 − s) y_i + s y_j, s the partner's share of the position.
+        """The mixed targets, [b, 1 + t, 2m]: (1 − s) y_i + s y_j, s the fraction that comes from the partner.
 
-        With MixToken only the picture as a whole is mixed, because its tokens are restored. In a mixed position, what
-        is outside does not count; where that is more than half of it, the position is outside.
+        With MixToken only the picture as a whole is mixed, because its tokens are restored. At a mixed position, what
+        is outside is left out; if that is more than half of the position, the position is outside.
 
         Args:
             targets: of the pictures before mixing, [b, 1 + t, m].
@@ -176,8 +176,8 @@ class Mix:
         )
 
     def _mixed(self, values: torch.Tensor) -> torch.Tensor:
-        """Values [b, ..., h, w] after each picture has taken its part."""
-        self._check_count(len(values), "pictures")
+        """Values [b, ..., h, w] after each picture has taken its part of its partner."""
+        self._check_count(len(values), "a batch")
         mixed = values.clone()
         alike: dict[Part, list[int]] = {}
         for i, part in enumerate(self.parts):
@@ -187,52 +187,55 @@ class Mix:
                 continue
             own = torch.tensor(members, device=values.device)
             their = torch.tensor([self.partners[i] for i in members], device=values.device)
-            rows = _cells(box.top, box.bottom, values.shape[-2])
-            columns = _cells(box.left, box.right, values.shape[-1])
+            rows = _slice(box.top, box.bottom, values.shape[-2])
+            columns = _slice(box.left, box.right, values.shape[-1])
             taken = values[their, ..., rows, columns]
             if weight < 1:
                 if not values.is_floating_point():
-                    raise LabelError(f"MixUp blends float pixels, not {values.dtype}; normalise them before")
+                    raise LabelError(f"MixUp blends float pixels, not {values.dtype}; normalise them first")
                 taken = torch.lerp(values[own, ..., rows, columns], taken, weight)
             mixed[own, ..., rows, columns] = taken
         return mixed
 
     def _check_count(self, count: int, what: str) -> None:
         if count != len(self.partners):
-            raise LabelError(f"the mix was drawn for {len(self.partners)} pictures, and got {what} of {count}")
+            raise LabelError(
+                f"a mix of {len(self.partners)} pictures was applied to {what} of {count}; draw a mix for each batch, "
+                "with its number of pictures"
+            )
 
     def _check_positions(self, tokens: int, what: str) -> None:
         if tokens != self.grid[0] * self.grid[1]:
             raise LabelError(
-                f"the mix was drawn for {self.grid[0]}x{self.grid[1]} tokens, and got {what} of {tokens}; draw it for "
-                "the model's own token grid"
+                f"a mix of {self.grid[0]}x{self.grid[1]} tokens was applied to {what} of {tokens} tokens; make the "
+                "Mixer with the model's token grid"
             )
 
 
-def _cells(start: float, stop: float, cells: int) -> slice:
-    """The cells of an axis from start to stop, unit coordinates."""
-    edges = [start * cells, stop * cells]
+def _slice(start: float, stop: float, length: int) -> slice:
+    """The pixels or tokens of an axis from start to stop, unit coordinates."""
+    edges = [start * length, stop * length]
     if any(abs(edge - round(edge)) > _ROUNDING for edge in edges):
         raise LabelError(
-            f"the box from {start:g} to {stop:g} does not lie at whole cells of {cells}; draw the mix for pictures or "
-            "tokens of this size"
+            f"a box from {start:g} to {stop:g} of an axis of {length} pixels or tokens cuts one of them in two; draw "
+            "the mix for pictures or tokens of this size"
         )
     return slice(round(edges[0]), round(edges[1]))
 
 
 def _covered(box: Box, grid: tuple[int, int]) -> NDArray[np.float64]:
-    """The fraction of each cell of a grid that the box covers: [h, w] in [0, 1]."""
+    """The fraction of each token of a grid that the box covers: [h, w] in [0, 1]."""
     along = []
-    for start, stop, cells in ((box.top, box.bottom, grid[0]), (box.left, box.right, grid[1])):
-        edges = np.arange(cells + 1)
-        along.append(np.clip(np.minimum(edges[1:], stop * cells) - np.maximum(edges[:-1], start * cells), 0, 1))
+    for start, stop, count in ((box.top, box.bottom, grid[0]), (box.left, box.right, grid[1])):
+        edges = np.arange(count + 1)
+        along.append(np.clip(np.minimum(edges[1:], stop * count) - np.maximum(edges[:-1], start * count), 0, 1))
     return np.outer(*along)
 
 
 def _weighed(
     own: TokenTargets, part: torch.Tensor, other: TokenTargets, other_part: torch.Tensor, class_count: int
 ) -> torch.Tensor:
-    """The probabilities of one target's entries in a mix: a class that the other does not name has its share there."""
+    """The probabilities of one target's entries in a mix, with what the other gives classes that it does not name."""
     named = (own.classes[..., :, None] == other.classes[..., None, :]) & (other.probabilities > 0)[..., None, :]
     unnamed = own.distinct & ~named.any(-1)
     return own.probabilities * part[..., None] + unnamed * (other.share(class_count) * other_part)[..., None]

@@ -1,4 +1,4 @@
-"""How is it drawn which pictures of a batch are mixed? By seed, epoch and index alone: MixUp, CutMix or MixToken."""
+"""Which pictures of a batch are mixed at random, and how? By MixUp, CutMix or MixToken, from seed, epoch and index."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _STREAM = 1  # of random numbers, so that batch n is not mixed by the numbers th
 class Mixer:
     """MixUp and CutMix in turn, or MixToken; draws a `Mix` for each batch.
 
-    It takes the place of `timm.data.Mixup` and of torchvision's `MixUp` and `CutMix`. These change the pixels and the
-    class label, but not the targets of tokens: a pasted token would be taught what it covers. This one has timm's
-    options and changes all three alike, in the training loop:
+    It replaces `timm.data.Mixup` and torchvision's `MixUp` and `CutMix`. These change the pixels and the class label,
+    but not the targets of tokens: a pasted token would be taught what it hides. This one has timm's options and
+    changes all three in the same way, in the training loop:
 
         pixels, targets, label = mixer(pixels, targets, label, epoch=epoch, index=index)
 
@@ -37,7 +37,7 @@ class Mixer:
     grid, class_count: rows and columns of the model's tokens, and C
     mixup:       α of λ ~ Beta(α, α), the weight of a picture against its partner's; 0 for no MixUp
     cutmix:      α of λ; the box has sides of int(side · √(1 − λ)) pixels, is centred on any pixel and clipped at the
-                 edges. Labels are mixed by the area that is left, not by λ; 0 for no CutMix
+                 edges. Labels are mixed by the area of the clipped box, not by λ; 0 for no CutMix
     switch:      the probability of CutMix where both are on
     mixtoken:    α of λ; as CutMix, with a box of whole tokens; 0 for no MixToken. The paper's: mixup=0, cutmix=0,
                  mixtoken=1
@@ -48,7 +48,7 @@ class Mixer:
     seed:        each draw is a pure function of (seed, epoch, index of the batch)
 
     Raises:
-        LabelError: an option out of its range, or options that do not go together.
+        LabelError: an option out of its range, or options that exclude each other.
     """
 
     grid: tuple[int, int]
@@ -115,7 +115,7 @@ class Mixer:
             pixels, targets with twice as many entries, and classes [b, 2] with probabilities [b, 2].
 
         Raises:
-            LabelError: MixToken, which the model does; or another number of pictures in the targets.
+            LabelError: with MixToken, which happens inside the model; or the targets are of another number of pictures.
         """
         if self.mixtoken:
             raise LabelError("MixToken mixes inside the model: draw the mix, and give it to the model too (see Mix)")

@@ -21,7 +21,7 @@ class ConvStem(PatchEmbed):
         in_chans: channels of the pictures.
         embed_dim: width of a token.
         hidden: channels of the three convolutions.
-        strict_img_size: whether pictures must have exactly img_size; else any multiple of the patch will do.
+        strict_img_size: whether pictures must have exactly img_size; otherwise any multiple of the patch is accepted.
 
     Raises:
         ValueError: an odd patch; a size that is not a multiple of the patch; pictures of another size.
@@ -41,7 +41,7 @@ class ConvStem(PatchEmbed):
         strict_img_size: bool = True,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
-        **_: object,  # timm's VisionTransformer tells a stem the form of its output: ours is always a map
+        **_: object,  # timm's VisionTransformer asks a stem for a form of its output: ours is always a map
     ) -> None:
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         super().__init__(
@@ -61,7 +61,7 @@ class ConvStem(PatchEmbed):
     def set_input_size(
         self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
     ) -> None:
-        """Take pictures of another size from now on.
+        """Accept pictures of another size from now on.
 
         Raises:
             ValueError: a size that is not a multiple of the patch; another patch, for which there are no weights.
@@ -91,4 +91,7 @@ class ConvStem(PatchEmbed):
 
     def _check_multiple(self, size: tuple[int, ...]) -> None:
         if any(side % patch for side, patch in zip(size, self.patch_size, strict=True)):
-            raise ValueError(f"{size[0]}x{size[1]} pixels are not whole patches of {self.patch_size[0]}")
+            raise ValueError(
+                f"{size[0]}x{size[1]} pixels cannot be divided into patches of {self.patch_size[0]}; give a size whose "
+                "sides are multiples of that"
+            )

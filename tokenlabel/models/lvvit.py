@@ -1,4 +1,4 @@
-"""What is the student of the paper? A vision transformer with a convolution stem and a second head for its tokens.
+"""Which student does the paper train? A vision transformer with a convolution stem and a second head for its tokens.
 
 LV-ViT (arXiv 2104.10858, section 3): timm's VisionTransformer, with a stem of convolutions, residual branches divided
 by λ, and two linear heads after the last norm: one for the class token, one for every patch token.
@@ -30,7 +30,7 @@ class Divide(nn.Module):
         self.divisor = divisor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of the same shape."""
+        """The same divided by λ."""
         return x / self.divisor
 
     def extra_repr(self) -> str:
@@ -81,7 +81,7 @@ class LVViT(vit.VisionTransformer):
         drop_path_rate: of stochastic depth in the last block; it grows linearly to that.
 
     Raises:
-        ValueError: a size that is no multiple of the patch; an odd patch; another pooling.
+        ValueError: a size that is not a multiple of the patch; an odd patch; another pooling.
     """
 
     cls_token: nn.Parameter
@@ -202,10 +202,10 @@ class LVViT(vit.VisionTransformer):
     def set_input_size(
         self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
     ) -> None:
-        """Take pictures of another size from now on; positions are resampled.
+        """Accept pictures of another size from now on; positions are resampled.
 
         Raises:
-            ValueError: a size that is no multiple of the patch; another patch.
+            ValueError: a size that is not a multiple of the patch; another patch.
         """
         before, positions = self.patch_embed.grid_size, self.pos_embed
         super().set_input_size(img_size, patch_size)
@@ -214,9 +214,9 @@ class LVViT(vit.VisionTransformer):
             self.pos_embed = nn.Parameter(resampled, requires_grad=positions.requires_grad)
 
     def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:
-        """Initialise all weights as in the paper; with needs_reset, also those that PyTorch initialises by itself.
+        """Initialise weights as in the paper; with needs_reset, also those that the paper leaves to PyTorch.
 
-        There is only one mode.
+        `mode` is timm's, and has no effect.
         """
         for module in self.modules():
             if needs_reset and hasattr(module, "reset_parameters"):
@@ -251,7 +251,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _resampled(positions: torch.Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> torch.Tensor:
-    # Without antialias, as PyTorch's interpolate by default: the published larger models were made so.
+    # Without antialias, the default of PyTorch's interpolate: the published larger models were made this way.
     resampled: torch.Tensor = resample_abs_pos_embed(positions, list(new), list(old), antialias=False)
     return resampled
 

@@ -43,7 +43,7 @@ default_cfgs = generate_default_cfgs(
         "lvvit_m.in1k": _cfg("lvvit_m-56M-224-84.0.pth.tar", crop_pct=1.0),
         "lvvit_m.in1k_384": _cfg("lvvit_m-56M-384-85.4.pth.tar", 384, 1.0),
         "lvvit_l.in1k_448": _cfg("lvvit_l-150M-448-86.2.pth.tar", 448, 1.0),
-        "lvvit_l.*": _cfg(crop_pct=1.0),  # the default where none is named; it has no weights
+        "lvvit_l.*": _cfg(crop_pct=1.0),  # the default if none is named; it has no weights
     }
 )
 

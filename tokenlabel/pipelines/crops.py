@@ -1,4 +1,4 @@
-"""How does a picture become a training picture? An augmentation gives its pixels, and the view that they have of it."""
+"""How does a picture become a training picture? An augmentation gives pixels, and where they come from."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ class Crops:
 
 @contextmanager
 def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Within this context torch, numpy and Python draw from a seed of this generator: for transforms that take none.
+    """Seed torch, numpy and Python from this generator within a context: for transforms that take no generator.
 
-    Afterwards the three continue as if nothing had been drawn.
+    Afterwards the three continue as if they had not been used.
 
     Example:
         >>> with seeded(np.random.default_rng(0)):

@@ -1,9 +1,9 @@
-"""How does a label keep to its picture in torchvision's v2 pipelines? As a LabelTensor, which records each move.
+"""How does a label follow its picture through torchvision's v2 pipelines? As a LabelTensor, which records each move.
 
     pipeline = LabeledCompose([v2.RandomResizedCrop(224), RandAugment(), v2.ToImage(), ResolveLabels((14, 14))])
     picture, targets = pipeline(picture, LabelTensor(label, picture))
 
-The steps are torchvision's own, and those of `policies` instead of the few that would leave a label behind.
+The steps are torchvision's own; `policies` replaces the few that would move a picture without its label.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from tokenlabel.targets.token_targets import TokenTargets, token_targets
 class LabelTensor(TVTensor):  # type: ignore[misc]  # torchvision has no types
     """The label of a picture on its way through a pipeline, beside the picture.
 
-    It only records how the picture is moved. `ResolveLabels`, the pipeline's last step, reads the label once, where the
-    picture looks in the end. It is an empty tensor, because torchvision passes on tensors.
+    It only records how the picture is moved. `ResolveLabels`, the pipeline's last step, reads the label once, for what
+    the picture shows at the end. It is an empty tensor, because torchvision passes tensors through its steps.
 
     label:   of one source picture, [h, w, k]
     pixels:  how the picture was made of its source so far, and how large it is
-    picture: the very picture that it goes with, until a `LabeledCompose` takes both; or None
-    watched: whether a `LabeledCompose` makes sure that the label is moved with the picture
+    picture: the picture object that it belongs to, until a `LabeledCompose` takes both; or None
+    watched: whether a `LabeledCompose` checks that the label is moved with the picture
 
     Args:
         label: of one source picture.
         picture: the picture that was labelled, as it goes into the pipeline. A `LabeledCompose` takes no other, so that
-            nothing can have moved it before; torchvision's functions by themselves do not need it.
-        canvas: height and width of the picture, where it is a smaller or larger copy of the one that was labelled.
+            nothing can have moved it before; torchvision's functions do not need it.
+        canvas: height and width of the picture, if it is a smaller or larger copy of the one that was labelled.
 
     Raises:
         LabelError: labels of more than one picture; a label without its picture's size, and no canvas; a picture of
@@ -56,10 +56,10 @@ class LabelTensor(TVTensor):  # type: ignore[misc]  # torchvision has no types
     watched: bool
 
     def __new__(cls, label: LabelMap, picture: Any | None = None, *, canvas: tuple[int, int] | None = None) -> Self:
-        """Start a label on its way."""
+        """Make the LabelTensor of a picture that was not moved yet."""
         if label.status.ndim:
             raise LabelError(
-                f"a LabelTensor goes with one picture, but got labels of the shape {label.status.shape}; index them "
+                f"a LabelTensor belongs to one picture, but got labels of the shape {label.status.shape}; index them "
                 "first: labels[i]"
             )
         height, width = canvas or label.sizes.tolist()
@@ -175,8 +175,8 @@ class ResolveLabels(Transform):  # type: ignore[misc]
             )
         if not all(label.watched for label in labels):
             raise LabelError(
-                "ResolveLabels met a LabelTensor outside of a LabeledCompose: so it is not certain that every "
-                "transform which moves the picture moves its label too; make the pipeline a LabeledCompose([...])"
+                "ResolveLabels found a LabelTensor outside of a LabeledCompose, which would check that every transform "
+                "that moves the picture moves its label too; make the pipeline a LabeledCompose([...])"
             )
         picture_of(flat_inputs, when="at the end of the pipeline")
 
@@ -189,10 +189,10 @@ class ResolveLabels(Transform):  # type: ignore[misc]
 
 
 def picture_of(leaves: Sequence[Any], *, when: str) -> Any | None:
-    """The picture of a sample with label maps, which must all be as large as it; None where there is no label map.
+    """The picture of a sample with label maps, which must all have its size; None if there is no label map.
 
     Raises:
-        LabelError: one is not as large, or there is no picture.
+        LabelError: one has another size, or there is no picture.
     """
     labels = [leaf for leaf in leaves if isinstance(leaf, LabelTensor)]
     if not labels:
@@ -209,9 +209,9 @@ def picture_of(leaves: Sequence[Any], *, when: str) -> Any | None:
                 raise LabelError(
                     f"{when}, the picture has {height}x{width} pixels, but its label map is of one with "
                     f"{label.canvas[0]}x{label.canvas[1]}: something changed the picture alone. Make "
-                    "LabelTensor(label, picture) for the picture as it was labelled, before it is resized or turned by "
-                    "EXIF, or give the canvas of a smaller copy; and give each transform of your own that moves pixels "
-                    "a kernel for LabelTensor"
+                    "LabelTensor(label, picture) for the picture as it was labelled, before it is resized or rotated "
+                    "by EXIF, or give the canvas of a smaller copy; and give each transform of your own that moves "
+                    "pixels a kernel for LabelTensor"
                 )
     return pictures[0]
 
@@ -227,7 +227,7 @@ def _kernel(move: Callable[..., PixelWarp]) -> Callable[..., LabelTensor]:
 
 def _refused(label: LabelTensor, *args: Any, **named: Any) -> NoReturn:
     raise LabelError(
-        "FiveCrop and TenCrop make several pictures of one, but a LabelTensor goes with one picture: crop one at a "
+        "FiveCrop and TenCrop make several pictures of one, but a LabelTensor belongs to one picture: crop one at a "
         "time, with CenterCrop or RandomCrop, each beside its own LabelTensor"
     )
 

@@ -1,7 +1,7 @@
-"""Where do the pixels come from that PIL made of this picture? A `RecordedPicture` records what PIL is asked for.
+"""Where in a picture are the pixels from that PIL makes of it? A `RecordedPicture` records each call that moves pixels.
 
 Its crop, resize, rotate, transpose, transform, copy and convert give recorded pictures again, each with its warp.
-Anything else that PIL, numpy or others make of it is an ordinary picture, of which nothing is known.
+Anything else that PIL, numpy or others make of it is an ordinary picture, without a warp.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RecordedPicture(Image.Image):
     """A picture with its warp, which it passes on to the pictures that PIL makes of it.
 
     It shares its pixels with the picture that it was made from, and is read-only: PIL copies them before it writes in
-    place, and the warp no longer describes the copy.
+    place, and the copy has no warp.
 
     Args:
         picture: any PIL picture.
@@ -38,7 +38,7 @@ class RecordedPicture(Image.Image):
 
     @property
     def warp(self) -> Warp | None:
-        """Where its points are in the source picture; None once it was written to."""
+        """Where its points are in the source picture; None after pixels were written to it."""
         return self._warp if self.im is self.picture.im else None
 
     def crop(self, box: tuple[float, float, float, float] | None = None) -> Image.Image:
@@ -85,7 +85,7 @@ class RecordedPicture(Image.Image):
 
     def frombytes(self, *args: Any, **named: Any) -> None:
         """Write other pixels to it."""
-        self._copy()  # PIL does not do that here
+        self._copy()  # PIL's frombytes does not copy first
         super().frombytes(*args, **named)
 
     def _plain(self) -> Image.Image:

@@ -1,6 +1,6 @@
-"""Which of torchvision's transforms leave a label behind? The policies; ours carry it along, and a Compose checks it.
+"""Which torchvision transforms move a picture without its label? Its policies. Ours move both, and a Compose checks it.
 
-torchvision's RandAugment and the other policies move only the picture, and silently pass on the rest of the sample.
+torchvision's RandAugment and the other policies move only the picture, and silently leave the rest of the sample alone.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ _LEFT_BEHIND: dict[type, str] = {
     v2.RandAugment: "moves the picture and not its label; use tokenlabel.RandAugment",
     v2.TrivialAugmentWide: "moves the picture and not its label; use tokenlabel.TrivialAugmentWide",
     v2.AutoAugment: "moves the picture and not its label; use tokenlabel.AutoAugment",
-    v2.AugMix: "blends copies of the picture that were moved differently, so that a pixel shows several points of it; "
-    "use tokenlabel.RandAugment or tokenlabel.TrivialAugmentWide",
-    v2.FiveCrop: "makes five pictures of one, but a label map goes with one; use CenterCrop or RandomCrop",
-    v2.TenCrop: "makes ten pictures of one, but a label map goes with one; use CenterCrop or RandomCrop",
+    v2.AugMix: "blends copies of the picture that were moved differently, so that one pixel shows several of its "
+    "points; use tokenlabel.RandAugment or tokenlabel.TrivialAugmentWide",
+    v2.FiveCrop: "makes five pictures of one, but a label map belongs to one; use CenterCrop or RandomCrop",
+    v2.TenCrop: "makes ten pictures of one, but a label map belongs to one; use CenterCrop or RandomCrop",
     v2.LinearTransformation: "mixes all pixels of the picture, so that no pixel shows one point; leave it out",
 }
 
@@ -93,8 +93,8 @@ _CONTAINERS = (
 class LabeledCompose(v2.Compose):  # type: ignore[misc]
     """torchvision's Compose for samples with label maps: no transform in it silently leaves a label behind.
 
-    It takes a picture and the `LabelTensor(label, picture)` that was made for this very picture, so that it notices
-    whatever moved the picture before. Before the first transform and after each, both must be equally large.
+    It takes a picture and the `LabelTensor(label, picture)` that was made for this picture object, so that it notices
+    if another step has moved the picture before. Before the first transform and after each, both must have one size.
 
     Args:
         transforms: the steps: torchvision's, this package's, and your own if they move no pixel or have a
@@ -102,7 +102,7 @@ class LabeledCompose(v2.Compose):  # type: ignore[misc]
 
     Raises:
         LabelError: a step, or a step of a step, that would leave a label behind; of a sample: a label map that was
-            made for another picture, or is not as large as its picture.
+            made for another picture, or has another size than its picture.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
@@ -130,10 +130,11 @@ def _refuse_other_picture(sample: Any) -> None:
     for label in leaves:
         if isinstance(label, LabelTensor) and not (label.watched or picture is label.picture):
             raise LabelError(
-                "a label map must have been made for the very picture that it comes with, LabelTensor(label, picture), "
-                "the first of the sample, "
+                "a LabelTensor must be made for the picture beside it, LabelTensor(label, picture), the first of the "
+                "sample, "
                 f"but this one {'was made for another' if label.picture is not None else 'names none'}: a step before "
-                "this LabeledCompose may have moved the picture and left the label behind. Put all steps into it"
+                "this LabeledCompose may have moved the picture without its label. Put all steps into the "
+                "LabeledCompose"
             )
 
 

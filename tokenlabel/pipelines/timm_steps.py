@@ -1,4 +1,4 @@
-"""Which of timm's steps move pixels, and how is each run? Imported only for pipelines that have a step of timm's."""
+"""Which of timm's steps move pixels, and how is each run? Imported only for pipelines with a step of timm's."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Each = Callable[[Iterable[Any]], list[Any]]
 
 
 def watched(step: Any, each: Each) -> Step | None:
-    """A step of timm's over `Shown` instead of pictures; None where nothing is known of it.
+    """A step of timm's over `Shown` instead of pictures; None for a step that is not known.
 
     Args:
         step: of a pipeline.
-        each: makes the same of all steps inside it.
+        each: does the same for all steps inside it.
     """
     kind, known = type(step), None
     if kind is auto_augment.AugmentOp and step.aug_fn in _STILL_OPS:
@@ -45,7 +45,7 @@ def watched(step: Any, each: Each) -> Step | None:
 
 
 def _run_erased(step: Any, given: Shown) -> Shown:
-    """Run timm's random erasing, which does not tell where it erases, on a canvas that records where it paints."""
+    """Run timm's random erasing, which does not return where it erases, on a canvas that records where it paints."""
     if not isinstance(given.pixels, torch.Tensor):
         raise LabelError(f"{step!r} was given {described(given.pixels)}, but it erases tensors: put it after ToTensor")
     canvas = _Canvas(given.pixels)
@@ -54,7 +54,7 @@ def _run_erased(step: Any, given: Shown) -> Shown:
 
 
 class _Canvas:
-    """A tensor [channels, H, W], as far as timm's random erasing makes use of it."""
+    """A tensor [channels, H, W], with only those members that timm's random erasing uses."""
 
     def __init__(self, pixels: torch.Tensor) -> None:
         self.pixels, self.dtype, self.size = pixels, pixels.dtype, pixels.size
@@ -66,7 +66,7 @@ class _Canvas:
         self.holes.append((rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start))
 
 
-# Which steps move no pixel and which pad is known of these very types: what a subclass does is not known.
+# Steps of exactly these types are known to move no pixel, or to pad; a subclass may do something else.
 _STILL_OPS = {
     *(auto_augment.auto_contrast, auto_augment.brightness, auto_augment.color, auto_augment.contrast),
     *(auto_augment.desaturate, auto_augment.equalize, auto_augment.gaussian_blur, auto_augment.gaussian_blur_rand),

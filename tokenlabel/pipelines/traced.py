@@ -1,4 +1,4 @@
-"""How does a pipeline of timm's or torchvision's make training pictures? `Traced` runs it as it is, and watches.
+"""How are pixels of a timm or torchvision pipeline traced to their source? `Traced` runs it and watches each step.
 
 traced = Traced(timm.data.create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1"))
 traced = Traced([v2.RandomResizedCrop(224), RandAugment(), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
@@ -28,34 +28,34 @@ from tokenlabel.pipelines.watched_step import Step, described
 class Traced:
     """A pipeline of timm's or torchvision's, v1 or v2, that also says where each point of its result comes from.
 
-    Calling it with a PIL picture gives (pixels, warp): the tensor [channels, H, W] that the pipeline itself would have
-    given with the same state of the generators of `random`, numpy and torch, to the bit, and the `Warp` from it to the
-    picture. What was erased, and what was padded, even with the picture's own reflection, shows nothing of it.
+    Calling it with a PIL picture gives (pixels, warp): bit for bit the tensor [channels, H, W] that the pipeline itself
+    would have given with the same state of the generators of `random`, numpy and torch, and the `Warp` from it to the
+    picture. What was erased or padded, even with a reflection of the picture, counts as showing nothing of it.
 
     The types of the steps decide how it is traced:
 
-    - **timm, torchvision v1**: each step is watched, and must move pixels by PIL's own methods or in a way that is
-      known of it. Give all settings to `timm.data.create_transform`, random erasing (`re_prob`) too, and none of them
+    - **timm, torchvision v1**: each step is watched, and must be of a known type or move pixels by PIL's own
+      methods. Give all settings to `timm.data.create_transform`, random erasing (`re_prob`) too, and none of them
       to `timm.data.create_loader`. That sets `dataset.transform` to a pipeline of its own, which is not traced, and
       with its prefetcher it erases on the device, after the targets were made. So `create_transform(…, re_prob=0.25)`
       goes with `create_loader(…, re_prob=0, use_prefetcher=False)`. Without erasing the prefetcher may stay:
       `create_transform(…, use_prefetcher=True)` gives the uint8 that it expects.
     - **torchvision v2**, with this package's policies in place of torchvision's: as `LabeledCompose` takes them. A step
-      of your own must leave pixels where they are; only a change of size is noticed.
+      of your own must not move pixels; only a change of size is noticed.
 
     Args:
         transform: what `create_transform` gives, `separate=True` included; a `Compose` of torchvision's, v1 or v2; or
             the list of its steps.
-        still: steps of a timm or v1 pipeline, the very objects, of which you know that they move and hide no pixel: a
-            change of colour of your own.
+        still: step objects of a timm or v1 pipeline that, as you know, move and hide no pixel: for example your own
+            change of colour.
 
     Raises:
         LabelError: steps of v1 and v2 in one pipeline; a step that cannot be traced: at construction where its type
-            says so already, else on the first picture of which the trace is lost.
+            shows it, otherwise on the first picture whose trace is lost.
     """
 
     def __init__(self, transform: Step | Sequence[Callable[..., Any]], *, still: Sequence[Step] = ()) -> None:
-        # A list and a Compose, which runs a list, say nothing of the kind by themselves.
+        # Neither a list nor a Compose, which runs a list, says whether it is of v1 or v2: its steps do.
         given: Any = transform
         given = given.transforms if type(given) in (v1.Compose, v2.Compose) else given
         steps = [*given] if isinstance(given, list | tuple) else [given]
@@ -64,7 +64,7 @@ class Traced:
         if of_v2 is not None and of_v1 is not None:
             raise LabelError(
                 f"a pipeline with {of_v2}, of torchvision.transforms.v2, and {of_v1}, of timm or torchvision's v1, "
-                "cannot be traced: v2 carries the label along, and v1 does not. Take all steps from one of the two"
+                "cannot be traced: v2 moves labels with pictures, and v1 does not. Take all steps from one of the two"
             )
         if of_v2 is not None and still:
             raise LabelError(
@@ -77,7 +77,7 @@ class Traced:
     def __call__(self, picture: Image.Image, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, Warp]:
         """The training picture, and where it comes from.
 
-        All randomness comes from the generator, as `LabeledImages` wants it, where one is given.
+        All randomness comes from the generator if one is given, as by `LabeledImages`.
 
         Raises:
             LabelError: not a PIL picture; the trace is lost; the pipeline does not end with a tensor.
@@ -104,6 +104,6 @@ def _is_v2(step: object) -> bool:
 
 
 def _first(steps: Sequence[object], belongs: Callable[[object], bool]) -> str | None:
-    """The name of the first step, or step of a step, that belongs; None where there is none."""
+    """The name of the first step, or step of a step, that belongs; None if none does."""
     every = (inner for step in steps for inner in steps_of(step))
     return next((type(step).__name__ for step in every if belongs(step)), None)

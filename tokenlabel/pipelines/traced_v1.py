@@ -51,7 +51,7 @@ def _is_timms(step: object) -> bool:
     return any(kind.__module__.partition(".")[0] == "timm" for kind in type(step).__mro__)
 
 
-# Which steps move no pixel and which pad is known of these very types: what a subclass does is not known.
+# Steps of exactly these types are known to move no pixel, or to pad; a subclass may do something else.
 _STILL = {
     *(transforms.ColorJitter, transforms.GaussianBlur, transforms.Grayscale, transforms.RandomGrayscale),
     *(transforms.RandomAdjustSharpness, transforms.RandomAutocontrast, transforms.RandomEqualize),
@@ -95,7 +95,7 @@ def _watched(step: Any, still: Sequence[Step]) -> Any:
         return kind(each(step.transforms), p=step.p)
     refused = _REFUSED
     if _is_timms(step):
-        from tokenlabel.pipelines import timm_steps  # not above: torchvision's pipelines do without timm
+        from tokenlabel.pipelines import timm_steps  # here, because torchvision's pipelines need no timm
 
         if (known := timm_steps.watched(step, each)) is not None:
             return known

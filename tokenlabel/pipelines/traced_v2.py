@@ -1,4 +1,4 @@
-"""How is a pipeline of torchvision's v2 traced? A label goes with the picture, and records each move."""
+"""How is a pipeline of torchvision's v2 traced? A label passes through it with the picture, and records each move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokenlabel.geometry.warp import Warp
 from tokenlabel.pipelines.label_tensor import LabelTensor
 from tokenlabel.pipelines.policies import LabeledCompose
 
-_ANY = LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)  # only its geometry is asked for
+_ANY = LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)  # only its geometry is used
 
 
 class V2Pipeline:

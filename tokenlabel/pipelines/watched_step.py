@@ -1,10 +1,10 @@
-"""How is one step of a pipeline run so that it is known which pixels it moves and hides?
+"""How is one step of a pipeline run, and found out which pixels it moves and hides?
 
 Each step is handed a `RecordedPicture`, and must move its pixels in one of these ways:
 
     through PIL's crop, resize, rotate, transpose, transform, copy or convert    run_recorded: as PIL was asked
-    not at all, which is known of it: colours, ToTensor, Normalize               run_still: pixels stay
-    by padding, bending or erasing, which is known of it                         run_padded, run_bent, run_erased
+    not at all, by its known type: colours, ToTensor, Normalize                  run_still: pixels stay
+    by padding, bending or erasing, by its known type                            run_padded, run_bent, run_erased
     in any other way                                                             an error
 """
 
@@ -56,15 +56,15 @@ class Shown:
         """The picture for this step to move, watched."""
         if isinstance(self.pixels, torch.Tensor):
             raise LabelError(
-                f"{step!r} was given a tensor, of which only bending, erasing and what moves no pixel can be traced: "
-                "put the step before ToTensor; or, if it moves and hides no pixel, say so: "
+                f"{step!r} was given a tensor, and on tensors only elastic transforms, erasing and steps that move no "
+                "pixel can be traced: put the step before ToTensor; or, if it moves and hides no pixel, say so: "
                 "Traced(transform, still=[step])"
             )
         return RecordedPicture(self.pixels, self.warp)
 
 
 def run_recorded(step: Step, given: Shown) -> Shown:
-    """Run a step of which nothing is known."""
+    """Run a step of an unknown type."""
     result = step(given.recorded(step))
     if not isinstance(result, RecordedPicture) or result.warp is None:
         raise LabelError(
@@ -84,8 +84,8 @@ def run_still(step: Step, given: Shown) -> Shown:
     shown = Shown(result, given.warp)
     if shown.size != given.size:
         raise LabelError(
-            f"{step!r} is said to move no pixel, but of {given.size[0]}x{given.size[1]} pixels it made "
-            f"{shown.size[0]}x{shown.size[1]}; leave it out of still=[...]"
+            f"{step!r} was run as a step that moves no pixel, but gave {shown.size[0]}x{shown.size[1]} pixels for "
+            f"{given.size[0]}x{given.size[1]}; remove it from still=[...]"
         )
     return shown
 
@@ -96,7 +96,7 @@ def run_padded(step: Any, given: Shown) -> Shown:
     result = spy(given.recorded(step))
     if isinstance(result, RecordedPicture) and result.warp is not None:
         return Shown(result.picture, result.warp)
-    # PIL was not asked for the padding. So let the step cut the same window out of a picture of numbers, padded with 0.
+    # The padding was not made by PIL: let the step cut the same window out of a picture of numbers, padded with 0.
     spy.fill, spy.padding_mode = 0, "constant"
     spy.get_params = lambda *args: drawn[-1]
     rows, columns = given.size
@@ -108,7 +108,10 @@ def run_padded(step: Any, given: Shown) -> Shown:
     corners = np.stack(np.divmod(found[found > 0] - 1, columns), 1) - at
     top, left = corners[0].tolist()
     if (corners != (top, left)).any() or found.shape != Shown(result, given.warp).size:
-        raise LabelError(f"{step!r} does more than to cut out and pad, as it was known to, and cannot be traced")
+        raise LabelError(
+            f"{step!r} cannot be traced: steps of its type crop and pad, but what it gave is not one window of the "
+            "picture; move pixels with PIL's methods, in a step of your own"
+        )
     return Shown(result, given.in_pixels.crop(top, left, *found.shape).warp)
 
 
@@ -137,7 +140,7 @@ def with_holes(given: Shown, holes: Iterable[tuple[int, int, int, int]]) -> Warp
 
 
 def _spy(step: Any) -> tuple[Any, list[Any]]:
-    """The same step, and a list of the random numbers that it draws when it is run."""
+    """The same step, and a list that receives the random parameters of each run."""
     spy, drawn = copy.copy(step), []
 
     def get_params(*args: Any, **named: Any) -> Any:

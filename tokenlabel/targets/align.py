@@ -1,15 +1,16 @@
 """What does a label map say of each token of a training picture? ROI-align, without a dense [classes, h, w] map.
 
 A token sees a rectangle of the source picture. Its scores are the label map's bilinear interpolation, averaged over a
-regular grid of points in that rectangle: per axis as many points as the rectangle is cells long, rounded up. That is
-`torchvision.ops.roi_align(aligned=True, sampling_ratio=-1)`. Because points form a grid, rows and columns separate:
+regular grid of points in that rectangle: per axis as many points as the rectangle is cells long, rounded up; a cell is
+the rectangle of one location of the label map. That is `torchvision.ops.roi_align(aligned=True, sampling_ratio=-1)`.
+Because points form a grid, rows and columns separate:
 
     scores [tokens_y, tokens_x, p] = W_y [tokens_y, h] · map [h, w, p] · W_x [tokens_x, w]ᵀ
 
-with p the classes that occur in this one picture: some dozens, whatever the number of all classes.
+with p the classes that occur in this one picture: a few dozen, however many classes there are in all.
 
 A token of a picture that was rotated or bent does not see a rectangle, and one that was padded or erased in part sees
-less than its rectangle. Such tokens are read at the points of a regular grid, wherever each point is in the source.
+less than its rectangle. Such tokens are read at the points of a regular grid, each wherever it lies in the source.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tokenlabel.geometry.warp import Warp
 # that begin at the first pixel (annotate/model/dense.py) end half a cell before the picture does.
 BEYOND = 0.5
 _LEAST_POINTS, _MOST_POINTS = 4, 32  # along each side of a token that is not a rectangle in its source
-# Cell lengths are sums of rounded numbers; 3.0000000001 cells are 3.
+# Lengths in cells are sums of rounded numbers: 3.0000000001 counts as 3.
 ROUNDING = 1e-6
 
 
@@ -39,8 +40,8 @@ class TokenScores:
 
     classes: [p], ids, ascending
     scores:  float32 [tokens_y, tokens_x, p]; what they leave out of 1 is the remainder
-    outside: bool [tokens_y, tokens_x], tokens that for the most part look where the label map does not reach, or at
-             nothing of the picture: their scores are 0
+    outside: bool [tokens_y, tokens_x], tokens of which more than half lies beyond the label map or shows nothing of the
+             picture: their scores are 0
     """
 
     classes: NDArray[np.unsignedinteger]
@@ -64,7 +65,7 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
         LabelError: the picture has no label, or its scores are logits.
 
     Example:
-        >>> classes = np.uint16([[[3], [7]]])  # a grid of 1x2 cells, k = 1: class 3 left, class 7 right
+        >>> classes = np.uint16([[[3], [7]]])  # a grid of 1x2 locations, k = 1: class 3 left, class 7 right
         >>> scores, box = np.float32([[[1.0], [1.0]]]), np.float32([0, 0, 1, 1])
         >>> label = LabelMap(classes, scores, box, np.uint32([48, 64]), np.array(Status.LABELLED, np.uint8))
         >>> found = align(label, View(Box(0, 0, 1, 0.5)), (1, 1))  # a crop: the left half
@@ -107,11 +108,11 @@ def check_labelled(labels: LabelMap) -> None:
     if labels.kind != "probability":
         raise LabelError(
             "the label's scores are logits, as another tool wrote them, and do not say how probable the other classes "
-            "are; only tokenlabel.Paper trains on logits"
+            "are; train on them with the rule tokenlabel.Paper"
         )
     if (labels.status != Status.LABELLED).any():
         worst = int(labels.status[labels.status != Status.LABELLED].max())
-        raise LabelError(f"the picture has no label: its status is {Status(worst).word}")
+        raise LabelError(f"the picture has no label: its status is {Status(worst).word}; leave it out")
     check_boxes(labels)
 
 
@@ -123,7 +124,8 @@ def check_boxes(labels: LabelMap) -> None:
     """
     if not covers_something(labels.boxes).all():
         raise LabelError(
-            "a label does not say which part of its picture it covers; `annotate verify --deep` tells more"
+            "a label does not say which part of its picture it covers; run `annotate verify --deep` on its store to "
+            "see what is damaged"
         )
 
 
@@ -138,17 +140,17 @@ def covers_something(boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
 def axis_weights(
     start: float, stop: float, *, cells: int, tokens: int, reach: tuple[float, float] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """The weight of each cell of an axis for each token along it, and the fraction of each token that has cells.
+    """The weight of each cell of an axis for each token along it, and the fraction of each token that lies on the axis.
 
     Args:
         start, stop: the interval that all tokens cover together, in cells; the axis runs from 0 to `cells`.
         cells, tokens: their numbers.
-        reach: where the picture begins and ends, in cells; the axis' own ends by default.
+        reach: where the picture begins and ends, in cells; by default the ends of the axis.
 
     Returns:
-        weights float32 [tokens, cells], each row summing to 1, and cover float64 [tokens] in [0, 1]. Weights
-        and cover count the part of a token that is inside the axis; with `reach`, that is inside the picture and at
-        most BEYOND from the axis.
+        weights float32 [tokens, cells], each row summing to 1, and cover float64 [tokens] in [0, 1]. Both are of
+        the part of a token inside the axis; with `reach`, of the part inside the picture and at most BEYOND from the
+        axis.
     """
     least, most = (0, cells) if reach is None else (max(-BEYOND, reach[0]), min(cells + BEYOND, reach[1]))
     length = (stop - start) / tokens
@@ -182,12 +184,12 @@ def _palette(label: LabelMap) -> tuple[NDArray[np.unsignedinteger], NDArray[np.f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """The points at which tokens are read, where a picture is more than a crop: each token has its own grid of points.
+    """The points at which tokens are read if a picture was not only cropped: each token has its own grid of points.
 
     cells:  float64 [tokens_y · down, tokens_x · across, 2], each point in cells of the label grid, (y, x)
     seen:   bool, whether each point shows something of the picture
-    inside: bool, and whether the label map reaches it
-    down, across: points of a token along each side: about one for each cell that the longest of them passes through
+    inside: bool, whether in addition the label map reaches it
+    down, across: points of a token along each side: about as many as the longest side of a token is cells long
     """
 
     cells: NDArray[np.float64]

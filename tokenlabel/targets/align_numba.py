@@ -1,7 +1,7 @@
 """How is a batch of crops aligned in microseconds? One compiled loop from label cells to the likeliest classes.
 
-It gives what `align` gives (tests hold the two equal). A token of a crop sees few cells, so that its scores are few
-sums, and no map of all classes, nor of the picture's classes, is ever made.
+It gives what `align` gives, as tests check. A token of a crop sees few cells: its scores are sums over these, without a
+dense map of all classes or of the picture's classes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tokenlabel.geometry.warp import Warp
 from tokenlabel.targets.align import BEYOND, ROUNDING, Points
 from tokenlabel.targets.sparse import SparseTargets
 
-_MOST = 2**16  # classes: up to so many, one number is kept for each possible class id
+_MOST = 2**16  # up to so many classes, one number is kept for each possible class id
 _NO_LOGIT = 1e300
 
 
@@ -39,8 +39,8 @@ def published_targets(
     """The same for logits, as the published method reads them: see `tokenlabel.targets.paper`.
 
     Points are those of `torchvision.ops.roi_align`: of the whole token; up to half a cell beyond the map they have the
-    value at its edge, and further out 0. Then a softmax over all classes; a class that a token does not meet has logit
-    0.
+    value at its edge, and further out 0. Then a softmax over all classes; a class that none of a token's cells names
+    has logit 0.
     """
     return _targets(labels, views, tokens, keep, softmax_over=class_count)
 
@@ -86,7 +86,7 @@ def warped_targets(label: LabelMap, warp: Warp, tokens: tuple[int, int], keep: i
 
 
 def _known(labels: LabelMap, unmet: float) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float64]]:
-    """The classes, and a mass for each that may occur: `unmet`; for "no class" another, so that it is never met."""
+    """The classes, and a mass for each that may occur: `unmet`; for "no class" another, so that it is never counted."""
     known, nothing = labels.classes, no_class(labels.classes.dtype)
     if nothing >= _MOST:
         beyond = int(known[known != nothing].max(initial=0)) + 1
@@ -174,7 +174,7 @@ def _read(labels, scores, cells, inside, down, across, mass, classes, probabilit
 
 @njit(cache=True, nogil=True, inline="always")
 def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-untyped-def]
-    """What `align.axis_weights` gives, in position, and the first and last cell of each token."""
+    """Fill weights and cover as `align.axis_weights` does, and ends with the first and last cell of each token."""
     tokens, cells = weights.shape
     length = (stop - start) / tokens
     samples = max(1, int(np.ceil(length - ROUNDING)))
@@ -204,7 +204,7 @@ def _add(weights, token, at, samples):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, inline="always")
 def _published_axis(start, stop, weights, ends, cover):  # type: ignore[no-untyped-def]
-    """The same as roi_align does it; every token counts, whatever it sees."""
+    """The same as roi_align does it: no token is outside, whatever it sees."""
     tokens, cells = weights.shape
     length = (stop - start) / tokens
     samples = max(1, int(np.ceil(length - ROUNDING)))
@@ -237,7 +237,7 @@ def _softmax(mass, met, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _likeliest(mass, met, unmet, classes, probabilities):  # type: ignore[no-untyped-def]
-    """The classes with the largest masses among those met, in the order of meeting; all masses become `unmet`."""
+    """The classes with the largest masses among those met, in the order of `met`; all masses become `unmet`."""
     keep, kept, worst = len(classes), 0, 0
     for known in met:
         value = np.float32(mass[known])

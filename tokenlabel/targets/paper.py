@@ -1,9 +1,9 @@
 """What targets does the published method make of the same labels? Dense ones, with a switch for each of its errors.
 
-The reference code of Token Labeling (arXiv 2104.10858) keeps the top-k logits of each cell of a square map, and makes
-of them, in this order:
+The reference code of Token Labeling (arXiv 2104.10858) keeps the top-k logits of each location of a square map, and
+makes of them, in this order:
 
-    a map [C, h, w] of the logits, 0 for all other classes      0 is a logit: C − k phantom classes take part
+    a map [C, h, w] of the logits, 0 for all other classes      0 is a logit: C − k absent classes take part
     roi_align of the crop to the tokens, and to 1x1             logits are averaged, not probabilities
     softmax over the classes
     (1 − s + s / C) y + s / C                                   the sum is 1 + s / C
@@ -46,12 +46,12 @@ Geometry = Literal["box", "center"]
 class Paper:
     """The published method as a rule for `LabeledImages`; see `paper_targets` for what each switch does.
 
-    Its targets are sparse. A softmax gives all classes that a token does not meet one and the same probability, and so
-    does the remainder of `TokenTargets`: they are those of `paper_targets` without smoothing, wherever `keep` holds all
-    classes that a token meets. Smooth them with `TokenTargets.smoothed`, which keeps the sum at 1.
+    Its targets are sparse. A softmax gives all classes that a token does not see the same probability, and so does the
+    remainder of `TokenTargets`: they are those of `paper_targets` without smoothing, wherever `keep` is enough for all
+    classes that a token sees. Smooth them with `TokenTargets.smoothed`, which keeps the sum at 1.
     """
 
-    default_keep: ClassVar[int] = 64  # five logits a cell: a token seldom meets as many classes
+    default_keep: ClassVar[int] = 64  # five logits a location: a token seldom sees as many classes
     reads_logits: ClassVar[bool] = True
 
     axes: Axes = "right"
@@ -61,7 +61,7 @@ class Paper:
         """Check the switches.
 
         Raises:
-            LabelError: an unknown word.
+            LabelError: an unknown value.
         """
         if self.axes not in ("right", "swapped") or self.geometry not in ("box", "center"):
             raise LabelError(
@@ -123,8 +123,8 @@ def paper_targets(
 ) -> torch.Tensor:
     """The published method's targets of training pictures that were cut from labelled source pictures.
 
-    Where a crop reaches beyond the map, the outermost cells go on for half a cell, and all logits are 0 beyond that; no
-    token is marked as outside.
+    Where a crop reaches beyond the map, the outermost cells are extended by half a cell, and all logits are 0 beyond
+    that; no token is marked as outside.
 
     Args:
         labels: of b source pictures, [b, h, w, k]; probabilities become logits by `logits_of`.
@@ -132,17 +132,17 @@ def paper_targets(
         tokens: rows and columns of tokens of the model.
         class_count: C.
         smoothing: s.
-        axes: "swapped" reads the crop's top and bottom as its left and right, and the other way round.
-        geometry: "box" knows which part of the picture the map covers. "center" takes that part for the whole picture;
-            for a map of the whole picture (within the half cell of networks whose grid begins at the first pixel),
-            it takes the square in the picture's centre.
+        axes: "swapped" reads the crop's top and bottom as its left and right, and vice versa.
+        geometry: "box" uses the part of the picture that the map covers. "center" takes that part for the whole
+            picture; for a map of the whole picture (within the half cell of networks whose grid begins at the first
+            pixel), it takes the square in the picture's centre.
 
     Returns:
         float32 [b, 1 + t, C]: position 0 is the picture as a whole, then its tokens, row by row. Each sums to
         1 + s / C.
 
     Raises:
-        LabelError: a picture has no label, or its size is unknown where that is needed; a view that rotates or bends; a
+        LabelError: a picture has no label, or its size is needed and unknown; a view that rotates or bends; a
             class number of C or more.
     """
     labels = _as_logits(labels, views, class_count)
@@ -209,14 +209,16 @@ def paper_loss(
 def _as_logits(labels: LabelMap, views: Sequence[View | Warp], class_count: int) -> LabelMap:
     """The labels that go with these views, as logits."""
     if len(labels) != len(views):
-        raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
+        raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; give one for each")
     if (unlabelled := np.flatnonzero(labels.status != Status.LABELLED)).size:
         word = Status(int(labels.status[unlabelled[0]])).word
-        raise LabelError(f"picture {unlabelled[0]} has no label: its status is {word}")
+        raise LabelError(f"picture {unlabelled[0]} has no label: its status is {word}; leave it out")
     check_boxes(labels)
     named = labels.classes[labels.classes != no_class(labels.classes.dtype)]
     if named.max(initial=0) >= class_count:
-        raise LabelError(f"the labels name class {named.max()}, but class_count is {class_count}")
+        raise LabelError(
+            f"the labels name class {named.max()}, but class_count is {class_count}; give the class count of the store"
+        )
     return logits_of(labels, class_count=class_count) if labels.kind == "probability" else labels
 
 
@@ -239,7 +241,7 @@ def _pooled(
 
 
 def _dense(label: LabelMap, class_count: int) -> torch.Tensor:
-    """The logits of one picture as a map of all classes, float32 [C, h, w], 0 where a cell does not name the class."""
+    """The logits of one picture as a map of all classes, float32 [C, h, w], 0 where a location lacks the class."""
     classes: NDArray[np.int64] = label.classes.astype(np.int64)
     named = classes != no_class(label.classes.dtype)
     index = torch.from_numpy(np.where(named, classes, class_count)).permute(2, 0, 1)
@@ -270,6 +272,7 @@ def _crop(view: View | Warp) -> View:
     plain = view if isinstance(view, View) else view.view
     if plain is None or plain.flipped:
         raise LabelError(
-            "the published method only crops and mirrors; this picture was also rotated, bent, padded or erased"
+            "the published method only crops and mirrors; this picture was also rotated, bent, padded or erased. Leave "
+            "out such transforms, or train with rule=BLENDED"
         )
     return plain

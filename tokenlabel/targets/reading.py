@@ -1,7 +1,7 @@
-"""How are the targets of a batch read from its label maps? By a compiled loop where numba is installed, else by numpy.
+"""How do the label maps of a batch become its targets? By a compiled loop if numba is installed, otherwise by numpy.
 
-`align` says what a token's scores are; this file finds the likeliest of them for all tokens of many pictures. The
-compiled loop (`pip install 'tokenlabel[fast]'`) is align_numba.py; tests hold the two ways equal.
+`align` says what a token's scores are; this file finds the largest of them for all tokens of many pictures. The
+compiled loop (`pip install 'tokenlabel[fast]'`) is align_numba.py; tests check that both give the same.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def sparse_targets(
         labels: of b source pictures, [b, h, w, k].
         views: how each training picture was made of its source.
         tokens: rows and columns of tokens of the model.
-        keep: classes kept at each position, the likeliest; the probability of the others joins the remainder.
+        keep: number of classes kept at each position; the probability of all less probable ones joins the remainder.
 
     Raises:
         LabelError: a picture has no label, its scores are logits, or `tokens` is not (rows, columns).
@@ -46,7 +46,7 @@ def sparse_targets(
     """
     check_grid(tokens, keep)
     if len(labels) != len(views):
-        raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; each needs one")
+        raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; give one for each")
     check_labelled(labels)
     return (_by_kernel if COMPILED else _by_numpy)(labels, views, tokens, keep)
 
@@ -59,14 +59,14 @@ def from_boxes(
     tokens: tuple[int, int],
     keep: int = 8,
 ) -> SparseTargets:
-    """The targets of crops that a loader of another kind has made: DALI, ffcv, grain, tf.data. Needs no torch.
+    """The targets of crops that another loader has made: DALI, ffcv, grain, tf.data. Needs no torch.
 
     Args:
         labels: of b source pictures, [b, h, w, k].
-        boxes: float [b, 4], top, left, bottom, right of each crop in unit image coordinates of its source picture.
-        flips: bool [b], which of them were then mirrored left to right; none by default.
+        boxes: float [b, 4], top, left, bottom, right of each crop in unit coordinates of its source picture.
+        flips: bool [b], which crops were then mirrored left to right; by default none.
         tokens: rows and columns of tokens of the model.
-        keep: classes kept at each position.
+        keep: number of classes kept at each position.
 
     Raises:
         LabelError: as `sparse_targets` does, and where a box reaches out of its picture or has no area.
@@ -81,7 +81,9 @@ def from_boxes(
     """
     edges = np.asarray(boxes, np.float64)
     if edges.shape != (len(labels), 4):
-        raise LabelError(f"boxes must be [{len(labels)}, 4]: top, left, bottom, right for each; not {edges.shape}")
+        raise LabelError(
+            f"boxes must be [{len(labels)}, 4], top, left, bottom and right for each picture, not {list(edges.shape)}"
+        )
     wrong = ~((edges >= -1e-6) & (edges <= 1 + 1e-6)).all(1) | (edges[:, 2:] <= edges[:, :2]).any(1)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
@@ -97,9 +99,9 @@ def from_boxes(
 
 
 def _by_kernel(labels: LabelMap, views: Sequence[View | Warp], tokens: tuple[int, int], keep: int) -> SparseTargets:
-    from tokenlabel.targets import align_numba as kernel  # not above: numba may be absent, and takes half a second
+    from tokenlabel.targets import align_numba as kernel  # here, because numba may be absent, and takes half a second
 
-    # Each picture by itself decides how it is read: its targets are the same to the bit in every batch.
+    # How a picture is read depends on it alone, so that its targets are bit for bit the same in every batch.
     crops = {n: crop for n, view in enumerate(views) if (crop := view if isinstance(view, View) else view.view)}
     if len(crops) == len(views):
         return kernel.cropped_targets(labels, [*crops.values()], tokens, keep)
@@ -130,7 +132,7 @@ def _by_numpy(labels: LabelMap, views: Sequence[View | Warp], tokens: tuple[int,
 
 
 def _likeliest(scores: TokenScores, keep: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float32]]:
-    """Classes and probabilities [positions, at most keep], likeliest first; no class where there is no probability."""
+    """Classes and probabilities [positions, at most keep], most probable first; class 0 where the probability is 0."""
     flat = scores.scores.reshape(-1, len(scores.classes))
     order = np.argsort(-flat, axis=1, kind="stable")[:, :keep]
     probabilities = np.take_along_axis(flat, order, axis=1)

@@ -14,11 +14,11 @@ from tokenlabel.targets.token_targets import TokenTargets, token_targets
 
 @runtime_checkable
 class Rule(Protocol):
-    """Makes the targets of a batch: what `LabeledImages(…, rule=…)` asks for. `BLENDED` and `Paper` are rules."""
+    """Makes the targets of a batch, for `LabeledImages(…, rule=…)`. `BLENDED` and `Paper` are rules."""
 
     @property
     def default_keep(self) -> int:
-        """Classes kept at each position where `LabeledImages` is not told how many."""
+        """The number of classes kept at each position if `LabeledImages` is given no `keep`."""
 
     @property
     def reads_logits(self) -> bool:
@@ -34,14 +34,14 @@ class Rule(Protocol):
             views: how each training picture was made of its source.
             tokens: rows and columns of tokens of the model.
             class_count: of the store.
-            keep: classes kept at each position.
+            keep: number of classes kept at each position.
         """
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Blended:
-    """Averages probabilities over what a token sees; what the kept classes leave is its remainder: `token_targets`."""
+    """Averages probabilities over what a token sees; classes that are not kept make its remainder: `token_targets`."""
 
     default_keep: ClassVar[int] = 8
     reads_logits: ClassVar[bool] = False

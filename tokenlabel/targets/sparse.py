@@ -17,7 +17,8 @@ class SparseTargets(NamedTuple):
 
     classes:       int32 [b, 1 + t, m], in no order that matters
     probabilities: float32 [b, 1 + t, m], 0 where a position has fewer than m classes
-    outside:       bool [b, 1 + t], positions that look where the label map does not reach, or at nothing of the picture
+    outside:       bool [b, 1 + t], positions of which more than half lies beyond the label map or shows nothing of the
+                   picture
     """
 
     classes: NDArray[np.int32]
@@ -45,6 +46,6 @@ def check_grid(tokens: Any, keep: Any) -> None:
     whole = (isinstance(each, int | np.integer) and not isinstance(each, bool) for each in (*sides, keep))
     if len(sides) != 2 or not all(whole) or min(*sides, keep) < 1:
         raise LabelError(
-            f"tokens must be (rows, columns) and keep a number of classes, whole and at least 1, not {tokens!r} and "
-            f"{keep!r}"
+            f"tokens must be (rows, columns) and keep a number of classes, all integers of at least 1, not {tokens!r} "
+            f"and {keep!r}"
         )

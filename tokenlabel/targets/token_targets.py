@@ -25,7 +25,7 @@ class TokenTargets:
 
     classes:       int32 [b, 1 + t, m], in no order that matters; after mixing a class may be named more than once
     probabilities: float32 [b, 1 + t, m]; 0 marks an entry that names nothing
-    outside:       bool [b, 1 + t], positions that look where the label map does not reach; the loss leaves them out
+    outside:       bool [b, 1 + t], positions that lie for the most part beyond the label map; the loss leaves them out
 
     For a single picture, all three lack the leading axis.
 
@@ -72,10 +72,10 @@ class TokenTargets:
 
         Args:
             class_count: C.
-            distinct: `distinct` of these targets, where the caller has it already.
+            distinct: `distinct` of these targets, if the caller has it already.
 
         Raises:
-            LabelError: the targets name a class number of C or more; not checked on a GPU, where the check would wait.
+            LabelError: the targets name a class number of C or more; not checked on a GPU, which would have to wait.
         """
         self._refuse_beyond(class_count)
         others = class_count - (self.distinct if distinct is None else distinct).sum(-1)
@@ -108,18 +108,18 @@ class TokenTargets:
         named = (summed / largest[..., None]) ** (1 / temperature)
         other = torch.where(share > 0, (share / largest) ** (1 / temperature), 0)
         total = named.sum(-1) + (class_count - first.sum(-1)) * other
-        # A class stays named, however small its probability: it takes no part in the remainder.
+        # A class stays named, however small its probability: it must not join the remainder.
         left = (named / total[..., None]).clamp(min=torch.finfo(named.dtype).tiny)
         return TokenTargets(self.classes, torch.where(first, left, 0), self.outside)
 
     def smoothed(self, smoothing: float, *, class_count: int) -> TokenTargets:
-        """Label smoothing that sums to 1: (1 − s) y_c + s / C. The share of other classes joins the remainder.
+        """Label smoothing that sums to 1: (1 − s) y_c + s / C. What classes not named receive joins the remainder.
 
         Raises:
             LabelError: the smoothing is not in [0, 1].
         """
         if not 0 <= smoothing <= 1:
-            raise LabelError(f"smoothing is the part that all classes share, in [0, 1], not {smoothing}")
+            raise LabelError(f"smoothing must be a fraction in [0, 1], not {smoothing}; 0 changes nothing")
         self._refuse_beyond(class_count)
         even = self.distinct * (smoothing / class_count)
         return TokenTargets(self.classes, (1 - smoothing) * self.probabilities + even, self.outside)
@@ -136,14 +136,15 @@ class TokenTargets:
             token_weight: its weight in each token. Positions outside stay outside.
 
         Raises:
-            LabelError: a weight is not in [0, 1]; there is not one class number a picture, or one is out of range.
+            LabelError: a weight is not in [0, 1]; the number of class numbers is not that of pictures, or one is out of
+                range.
         """
         if not (0 <= image_weight <= 1 and 0 <= token_weight <= 1):
             raise LabelError(f"the annotator's weights must be in [0, 1], not {image_weight} and {token_weight}")
         label = self._checked(label, class_count)
         weight = torch.full_like(self.probabilities[..., 0], token_weight)
         weight[..., 0] = image_weight
-        # Where the class was not named, it had its share of the remainder.
+        # A class that was not named had the probability of each class that is not named.
         before = torch.where(self._names(label).any(-1), 0, self.share(class_count))
         truth = torch.where(weight < 1, weight * before + (1 - weight), 0)
         named = label[..., None].expand_as(truth).to(self.classes.dtype)
@@ -158,7 +159,7 @@ class TokenTargets:
 
         Args:
             label: int64 [b], class numbers.
-            threshold: a probability. 0 leaves all tokens in.
+            threshold: a probability. 0 keeps all tokens.
             class_count: C.
         """
         doubtful = self.probability_of(label, class_count=class_count) < threshold
@@ -166,11 +167,11 @@ class TokenTargets:
         return TokenTargets(self.classes, self.probabilities, self.outside | doubtful)
 
     def filled(self, label: torch.Tensor | None = None) -> TokenTargets:
-        """Positions outside are taught what the picture is; the loss would leave them out.
+        """The same, with a target for positions outside, which the loss would leave out: that of the whole picture.
 
         Args:
             label: int64 [b], the class of each picture. Without it, tokens outside get the target of position 0, and
-                stay outside where that is outside itself.
+                stay outside if that is outside itself.
         """
         if label is None:
             classes, probabilities, gone = (
@@ -249,7 +250,7 @@ class TokenTargets:
         pictures = self.outside.shape[:-1]
         if label.shape != pictures or label.is_floating_point():
             raise LabelError(
-                f"the targets of {list(pictures)} pictures need as many class numbers, int64, not {label.dtype} "
+                f"the targets of {list(pictures)} pictures need one class number for each, int64, not {label.dtype} "
                 f"{list(label.shape)}"
             )
         # On a GPU this check would wait for all work before it.
@@ -270,7 +271,7 @@ def token_targets(
         labels: of b source pictures, [b, h, w, k].
         views: how each training picture was made of its source.
         tokens: rows and columns of tokens of the model.
-        keep: classes kept at each position, the likeliest; the probability of the others joins the remainder.
+        keep: number of classes kept at each position; the probability of all less probable ones joins the remainder.
 
     Raises:
         LabelError: a picture has no label, its scores are logits, or `tokens` is not (rows, columns).

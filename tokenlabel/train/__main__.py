@@ -17,7 +17,7 @@ from tokenlabel.train.trainer import Trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, or evaluate, as the command line says. What a user can mend ends the program with a line that says how."""
+    """Train, or evaluate, as the command line says. Errors that a user can repair end it with a line that says how."""
     settings, only_evaluate = TrainSettings.from_arguments(arguments)
     if settings.device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: there is no GPU that torch can use; leave out --device cuda to train on the CPU")

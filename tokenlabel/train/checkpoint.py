@@ -1,6 +1,6 @@
-"""How does a training rest on disk? As checkpoints, each written whole or not at all.
+"""How is a training stored? As checkpoints, each written atomically.
 
-A checkpoint holds tensors and plain values; nothing else that a file may hold is run when it is read.
+A checkpoint holds tensors and plain values. Reading a file runs no code that it may hold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
 
 
 def write_checkpoint(folder: Path, names: Iterable[str], state: dict[str, Any]) -> None:
-    """Write a training's state to files of these names: each is at any time there whole, the old one or the new one."""
+    """Write a training's state to files of these names; each is complete at any time, the old one or the new one."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     for name in names:
@@ -39,7 +39,7 @@ def write_log(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a training that was killed while it wrote has left."""
+    """Remove unfinished files that a training left when it was killed while writing."""
     for name in (LAST, BEST, LOG):
         remove_leftovers(folder / name)
 
@@ -48,16 +48,16 @@ def read_checkpoint(file: Path | str, device: torch.device | str) -> dict[str, A
     """A training's state, its tensors on this device.
 
     Raises:
-        LabelError: there is no such file, or it is not a whole checkpoint.
+        LabelError: the file does not exist, or is not a complete checkpoint.
     """
     return _read(file, lambda path: torch.load(path, map_location=device, weights_only=True))
 
 
 def load_weights(model: nn.Module, file: Path | str) -> None:
-    """Load the average of the weights in a checkpoint, or the weights where it has no average.
+    """Load the average of the weights in a checkpoint, or the weights if it has no average.
 
     Raises:
-        LabelError: there is no such file, it is not a whole checkpoint, or its weights are of another model.
+        LabelError: the file does not exist, it is not a complete checkpoint, or its weights are of another model.
     """
     state = _read(file, lambda path: load_state_dict(path, weights_only=True))
     try:
@@ -68,8 +68,11 @@ def load_weights(model: nn.Module, file: Path | str) -> None:
 
 def _read(file: Path | str, read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     if not Path(file).is_file():
-        raise LabelError(f"there are no weights at {file}")
+        raise LabelError(f"there are no weights at {file}; give a checkpoint, or a file of weights")
     try:
         return read(str(file))
     except Exception as error:
-        raise LabelError(f"{file} cannot be read as a checkpoint ({type(error).__name__}); is it whole?") from error
+        raise LabelError(
+            f"{file} cannot be read as a checkpoint ({type(error).__name__}): it is incomplete, or another kind of "
+            "file; give a complete checkpoint"
+        ) from error

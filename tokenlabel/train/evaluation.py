@@ -1,4 +1,4 @@
-"""Of how many pictures does a model name the class? All processes share the work."""
+"""How accurate is a model? The fraction of pictures whose class it names, counted by all processes together."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Accuracy(NamedTuple):
 def evaluator(
     settings: TrainSettings, group: ProcessGroup, classes: Sequence[str] | None
 ) -> Callable[[nn.Module], Accuracy] | None:
-    """A function that gives a model's accuracy on the pictures of `val`; None where `val` is empty.
+    """A function that gives a model's accuracy on the pictures of `val`; None if `val` is empty.
 
     Args:
         settings: of the training.
         group: the processes that share the work.
-        classes: of the training pictures; None where they are unknown.
+        classes: of the training pictures; None if they are unknown.
 
     Raises:
         LabelError: the pictures of `val` have other classes.
@@ -52,7 +52,7 @@ def _evaluator(
     if classes is not None and images.classes != list(classes):
         raise LabelError(
             f"{settings.val} has {len(images.classes)} class folders, and the training pictures have {len(classes)}; "
-            "they must be the same, or a class number would not mean the same in both"
+            "give a folder with the same class folders, so that a class number means the same in both"
         )
     own = Subset(images, range(group.rank, len(images), group.processes))
     loader = DataLoader(own, settings.batch_size, num_workers=settings.workers)
@@ -76,7 +76,7 @@ def evaluate_once(settings: TrainSettings, group: ProcessGroup) -> None:
     """Print the accuracy of what was trained, or of the initial weights.
 
     Raises:
-        LabelError: `val` is empty or has other classes; there are no such weights.
+        LabelError: `val` is empty or has other classes; the weights do not exist.
     """
     if not settings.val:
         raise LabelError("nothing to evaluate on: give --val, a folder of class folders")

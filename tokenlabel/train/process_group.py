@@ -25,7 +25,7 @@ class ProcessGroup:
 
     @classmethod
     def here(cls, device: str) -> ProcessGroup:
-        """As the environment of torchrun or Slurm says; else this process alone."""
+        """As the environment of torchrun or Slurm says; without them, this process alone."""
         given = SimpleNamespace(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return cls(utils.init_distributed_device(given), given.rank, given.world_size)
 

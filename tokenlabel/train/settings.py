@@ -1,4 +1,4 @@
-"""What is a student trained with? Settings, from their defaults, a TOML file and the command line, in this order.
+"""Which settings does a training use? Those of the command line; else those of a TOML file; else their defaults.
 
 The defaults are those of LV-ViT-S at 224 pixels (arXiv 2104.10858); each file in tokenlabel/configs/ has the settings
 that differ for another model or size.
@@ -33,45 +33,45 @@ def _option(default: Any, text: str) -> Any:
 class TrainSettings:
     """The settings of a training. Each is an option of `python -m tokenlabel.train`, and a key of its files."""
 
-    data: str = _option("", "folder of class folders of training pictures, as it was labelled")
-    labels: str = _option("", "its label store")
-    val: str = _option("", "folder of class folders to evaluate on; no evaluation without it")
-    output: str = _option("", "folder of checkpoints and log.csv; a training that is found there continues")
+    data: str = _option("", "folder of training pictures, with a folder for each class, as it was labelled")
+    labels: str = _option("", "label store of the training pictures")
+    val: str = _option("", "folder of pictures to evaluate on, with a folder for each class; empty for no evaluation")
+    output: str = _option("", "folder for checkpoints and log.csv; a training that is found there is resumed")
 
     model: str = _option("lvvit_s", "timm's name of an LV-ViT")
     img_size: int = _option(224, "height and width of the input, pixels")
     initial: str = _option("", "file of weights to start from; positions are resampled to the input size")
-    drop_path: float = _option(0.1, "stochastic depth of the last block")
+    drop_path: float = _option(0.1, "probability that stochastic depth skips the last block")
     grad_checkpointing: bool = _option(False, "recompute blocks in the backward pass, to save memory")
 
     epochs: int = _option(300, "passes over the pictures while the learning rate falls")
-    cooldown_epochs: int = _option(10, "passes after them")
+    cooldown_epochs: int = _option(10, "passes after these, at the lowest learning rate")
     batch_size: int = _option(128, "pictures of each process at each step")
-    lr: float = _option(1.6e-3, "learning rate for lr_batch pictures a step in all; scaled to the real number")
-    lr_batch: int = _option(1024, "pictures a step, over all processes, that the learning rates are given for")
-    min_lr: float = _option(1e-5, "learning rate at the end, scaled likewise")
-    warmup_lr: float = _option(1e-6, "learning rate at the beginning, scaled likewise")
+    lr: float = _option(1.6e-3, "highest learning rate, for lr_batch pictures a step; scaled to the real number")
+    lr_batch: int = _option(1024, "pictures a step, over all processes, for which the learning rates are given")
+    min_lr: float = _option(1e-5, "learning rate at the end, scaled in the same way")
+    warmup_lr: float = _option(1e-6, "learning rate at the beginning, scaled in the same way")
     warmup_epochs: int = _option(5, "passes while the learning rate rises")
-    weight_decay: float = _option(0.05, "of AdamW; not applied to biases, norms, positions and class token")
+    weight_decay: float = _option(0.05, "weight decay of AdamW; not for biases, norms, positions and class token")
     clip_grad: float = _option(0.0, "largest norm of the gradient; 0 for no limit")
-    ema_decay: float = _option(0.99992, "of the weights' moving average; 0 for none")
-    amp: str = _option("bfloat16", "type of autocast: bfloat16 or float32")
+    ema_decay: float = _option(0.99992, "decay of the weights' moving average; 0 for no average")
+    amp: str = _option("bfloat16", "number type of autocast: bfloat16 or float32")
 
-    picture: str = _option("annotator", "what a whole crop is taught: the annotator's label, or its class")
+    picture: str = _option("annotator", "target of a whole crop: annotator for the annotator's label, or class")
     token_weight: float = _option(0.5, "weight of the tokens in the loss, the paper's beta")
-    smoothing: float = _option(0.1, "label smoothing")
-    mixtoken: bool = _option(True, "swap tokens between pictures of a batch")
+    smoothing: float = _option(0.1, "label smoothing, a fraction")
+    mixtoken: bool = _option(True, "swap tokens between pictures of a batch (MixToken)")
 
     scale_min: float = _option(0.08, "smallest area of a crop, as a fraction of the picture's")
     hflip: float = _option(0.5, "probability of mirroring")
-    # timm 1.0.31's "inc1" without "mmax9" asks for more than the whole range of some changes, and fails now and then.
+    # In timm 1.0.31, "inc1" without "mmax9" asks for more than the whole range of some changes, and sometimes fails.
     auto_augment: str = _option("rand-m9-mstd0.5-mmax9-inc1", "timm's name of a policy; empty for none")
-    reprob: float = _option(0.25, "probability of erasing")
+    reprob: float = _option(0.25, "probability of random erasing")
     crop_pct: float = _option(0.9, "side of the centre crop that evaluation uses, as a fraction of the picture's")
 
     seed: int = _option(0, "random seed")
     workers: int = _option(8, "processes that read pictures, for each process that trains")
-    device: str = _option("", "cuda or cpu; by default the GPU where there is one")
+    device: str = _option("", "cuda or cpu; empty for the GPU if there is one, otherwise the CPU")
 
     def __post_init__(self) -> None:
         """Check the range of each setting.
@@ -88,33 +88,33 @@ class TrainSettings:
                 if not least <= getattr(self, name) <= most:
                     raise ValueError(f"{name} must be from {least:g} to {most:g}, not {getattr(self, name)}")
         if self.img_size % 16:
-            raise ValueError(f"img_size must be whole patches of 16 pixels, not {self.img_size}")
+            raise ValueError(f"img_size must be a multiple of 16 pixels, the side of a patch, not {self.img_size}")
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str] | None = None) -> tuple[Self, bool]:
-        """The settings of a command line, and whether it only asks for an evaluation. Wrong settings end the program.
+        """The settings of a command line, and whether only to evaluate. Wrong settings end the program.
 
         Args:
             arguments: words; those of this process by default.
         """
         parser = argparse.ArgumentParser(
             prog="python -m tokenlabel.train",
-            description="Train an LV-ViT on a folder of pictures and the labels that `annotate run` wrote of it. "
-            "Run it by torchrun for several GPUs.",
+            description="Train an LV-ViT on a folder of pictures and the labels that `annotate run` wrote for it. "
+            "For several GPUs, start it with torchrun.",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         files = resources.files("tokenlabel.configs").iterdir()
         shipped = sorted(file.name for file in files if file.name.endswith(".toml"))
-        parser.add_argument("--config", help=f"TOML file of settings, or one that is shipped: {', '.join(shipped)}")
+        parser.add_argument("--config", help=f"TOML file of settings; these come with tokenlabel: {', '.join(shipped)}")
         parser.add_argument(
-            "--evaluate", action="store_true", help="only evaluate: the training in --output, or the weights --initial"
+            "--evaluate", action="store_true", help="do not train; evaluate the last.pt in --output, or --initial"
         )
         for setting in fields(cls):
             action: dict[str, Any] = {"type": type(setting.default)}
             if isinstance(setting.default, bool):
                 action = {"action": argparse.BooleanOptionalAction}
             name = "--" + setting.name.replace("_", "-")
-            # An option that was not given is absent: a file's setting then counts, not the default.
+            # An option that was not given is absent: then a file's setting is used, not the default.
             parser.add_argument(name, help=setting.metadata["text"], default=argparse.SUPPRESS, **action)
         given = vars(parser.parse_args(arguments))
         config, evaluate = given.pop("config"), given.pop("evaluate")
@@ -130,14 +130,17 @@ class TrainSettings:
         try:
             values = tomllib.loads(path.read_text())
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise ValueError(f"there is no settings file {config!r}, here or among those that are shipped") from None
+            raise ValueError(
+                f"there is no settings file {config!r}, here or among those of tokenlabel; --help lists them"
+            ) from None
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{config} is not valid TOML: {error}") from error
         types = {setting.name: type(setting.default) for setting in fields(cls)}
         for name, value in values.items():
             if name not in types:
                 near = difflib.get_close_matches(name, types, 1)
-                raise ValueError(f"{config} has {name!r}, which is no setting" + (f"; {near[0]!r} is" if near else ""))
+                advice = f"did you mean {near[0]!r}?" if near else "--help lists all settings"
+                raise ValueError(f"{config} has {name!r}, which is not a setting; {advice}")
             if types[name] is float and type(value) is int:
                 values[name] = float(value)
             elif type(value) is not types[name]:
@@ -151,7 +154,7 @@ class TrainSettings:
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """A phrase for each setting that decides what is learnt and differs from another training's `asdict`."""
-        locations = (
+        unrelated = (
             "data",
             "labels",
             "val",
@@ -159,10 +162,10 @@ class TrainSettings:
             "initial",
             "workers",
             "device",
-        )  # where things are, and not what is learnt
+        )  # where files are and what does the work: it does not change what is learnt
         mine = asdict(self)
         return [
             f"{name} {other[name]!r}, not {mine[name]!r}"
             for name in mine
-            if name not in locations and name in other and other[name] != mine[name]
+            if name not in unrelated and name in other and other[name] != mine[name]
         ]

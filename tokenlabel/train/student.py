@@ -18,15 +18,17 @@ def student(settings: TrainSettings, classes: int) -> LVViT:
         LabelError: it is not an LV-ViT, or the weights are of another model.
     """
     if not timm.is_model(settings.model):
-        raise LabelError(f"timm knows no {settings.model!r}; there are {', '.join(timm.list_models('lvvit*'))}")
+        raise LabelError(
+            f"timm has no model {settings.model!r}; give one of {', '.join(timm.list_models('lvvit*'))} as --model"
+        )
     torch.manual_seed(settings.seed)
     model = timm.create_model(
         settings.model, num_classes=classes, img_size=settings.img_size, drop_path_rate=settings.drop_path
     )
     if not isinstance(model, LVViT):
         raise LabelError(
-            f"{settings.model} does not answer for its tokens as an LV-ViT does; docs/trainers.md shows how any other "
-            "network is trained, with timm's own loop"
+            f"{settings.model} gives no logits for its tokens as an LV-ViT does; docs/trainers.md shows how to train "
+            "any other network, with timm's own loop"
         )
     model.set_grad_checkpointing(settings.grad_checkpointing)
     if settings.initial:

@@ -57,7 +57,7 @@ class Trainer:
         group: the processes that train together.
 
     Raises:
-        LabelError: settings, pictures and labels that do not go together, or an output folder of other settings.
+        LabelError: settings, pictures and labels do not fit each other, or the output folder has other settings.
     """
 
     def __init__(self, settings: TrainSettings, group: ProcessGroup) -> None:
@@ -79,7 +79,7 @@ class Trainer:
             class_count=self.classes,
             seed=settings.seed,
         )
-        # Every process has equally many pictures a step: the rest of an epoch is left out.
+        # Every process gets the same number of pictures at each step: the last few of an epoch are left out.
         self.sampler: DistributedSampler[Any] = DistributedSampler(
             self.data, group.processes, group.rank, seed=settings.seed, drop_last=True
         )
@@ -92,11 +92,12 @@ class Trainer:
             pin_memory=group.device.type == "cuda",
             drop_last=True,
             persistent_workers=settings.workers > 0,
-            generator=torch.Generator(),  # without its own, it would sometimes draw from torch's
+            generator=torch.Generator(),  # otherwise it would sometimes use torch's own
         )
         if not len(self.loader):
             raise LabelError(
-                f"{len(self.images)} pictures give {group.processes} processes no batch of {settings.batch_size} each"
+                f"{len(self.images)} pictures are too few for {group.processes} processes with {settings.batch_size} "
+                "at each step; give a lower --batch-size"
             )
         mixed, seed = float(settings.mixtoken), settings.seed * group.processes + group.rank
         self.mixer = Mixer(grid, self.classes, mixup=0, cutmix=0, mixtoken=1.0, probability=mixed, seed=seed)
@@ -118,7 +119,7 @@ class Trainer:
             of_device = [group.device.index] if group.device.type == "cuda" else None
             self.wrapped = DistributedDataParallel(self.model, device_ids=of_device)
         self.epoch, self.log = 0, list[dict[str, Any]]()
-        # Says whether pictures and labels are the same, whatever the folders are called.
+        # Shows whether pictures and labels are the same, even if folders were renamed.
         recipe = json.dumps(self.store.schema.to_json()["recipe"], sort_keys=True)
         self.data_fingerprint = hashlib.sha256("\n".join([recipe, *folder_keys(self.images)]).encode()).hexdigest()
         if last.exists():
@@ -128,7 +129,7 @@ class Trainer:
         """All epochs that are left; each is saved when it ends.
 
         Args:
-            evaluate: gives the accuracy of a model; None where there is nothing to evaluate on.
+            evaluate: gives the accuracy of a model; None if there is nothing to evaluate on.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -153,14 +154,14 @@ class Trainer:
             if self.group.rank == 0:
                 self._save(line)
         if self.group.rank == 0:
-            tqdm.write(f"{self.output} has all its {self.epochs} epochs")
+            tqdm.write(f"{self.output}: all {self.epochs} epochs are done")
 
     def _train_one_epoch(self) -> float:
         """One pass over the pictures; the mean of its losses."""
         settings, group, device = self.settings, self.group, self.group.device
         self.data.set_epoch(self.epoch)
         self.sampler.set_epoch(self.epoch)
-        # Stochastic depth draws from torch's own generator: seeded for each epoch, its state need not be saved.
+        # Stochastic depth uses torch's own generator: seeded for each epoch, its state need not be saved.
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, self.epoch, group.rank]).generate_state(1)[0]))
         self.model.train()
         total = torch.zeros((), device=device, dtype=torch.float64)
@@ -197,7 +198,7 @@ class Trainer:
                             f"the loss is {shown} at step {index} of epoch {self.epoch}; try a lower --lr or "
                             "--clip-grad 1, in another --output"
                             + (
-                                f", and --initial {self.output}/last.pt to begin with what was learnt"
+                                f", and --initial {self.output}/last.pt to start from what was learnt"
                                 if self.log
                                 else ""
                             )
@@ -225,7 +226,7 @@ class Trainer:
         tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
 
     def _resume(self, last: Path) -> None:
-        """Continue a training where it was left."""
+        """Continue a training after its last complete epoch."""
         state = read_checkpoint(last, self.group.device)
         differences = self.settings.differences(state["settings"])
         if state["processes"] != self.group.processes:
@@ -234,7 +235,7 @@ class Trainer:
             differences.append("other pictures or other labels")
         if differences:
             raise LabelError(
-                f"{self.output} has a training with {'; '.join(differences)}. Go on with the same settings, or give "
+                f"{self.output} has a training with {'; '.join(differences)}. Resume with the same settings, or give "
                 "another --output"
             )
         self.model.load_state_dict(state["state_dict"])
@@ -268,9 +269,12 @@ def _augmentation(settings: TrainSettings) -> Any:
             re_mode="pixel",
         )
     except (AssertionError, ValueError, KeyError) as error:
-        raise LabelError(f"timm cannot make augmentations of auto_augment {settings.auto_augment!r}") from error
+        raise LabelError(
+            f"timm cannot make augmentations of auto_augment {settings.auto_augment!r}; give the name of one of its "
+            "policies, such as rand-m9-mstd0.5-mmax9-inc1, or an empty one"
+        ) from error
 
 
 def _accuracy(line: dict[str, Any]) -> float:
-    """Top-1 accuracy of the weights that a checkpoint gives: of their average where there is one."""
+    """Top-1 accuracy of the weights that a checkpoint gives: of their average if there is one."""
     return line.get("average_top1", line.get("top1", 0.0))

@@ -1,4 +1,4 @@
-"""Who can see what Ray does, and is the user told why a worker cannot start?"""
+"""Who can see what Ray does, and does the user see why a worker cannot start?"""
 
 from __future__ import annotations
 
@@ -110,15 +110,15 @@ def test_workers_that_no_machine_has_room_for_are_waited_for_and_it_is_said(
 
     monkeypatch.setattr("annotate.cluster.ray_workers._PATIENCE", 1.0)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    address, told = str(tmp_path / "labels.zarr"), []
+    address, said = str(tmp_path / "labels.zarr"), []
     try:
         cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
 
         def say(sentence: str) -> None:
-            told.append(sentence)
-            if len(told) == 1:
+            said.append(sentence)
+            if len(said) == 1:
                 cluster.add_node(num_cpus=2)
 
         workers = RayWorkers(cpus_per_worker=2, address=cluster.address)
@@ -127,4 +127,4 @@ def test_workers_that_no_machine_has_room_for_are_waited_for_and_it_is_said(
         ray.shutdown()
         cluster.shutdown()
     assert all(outcome.record for outcome in outcomes)
-    assert told[0].startswith("no worker is ready yet: each asks for 2 CPUs and 0 GPUs, and the machines have 1 CPUs")
+    assert said[0].startswith("no worker is ready yet: each asks for 2 CPUs and 0 GPUs, and the machines have 1 CPUs")

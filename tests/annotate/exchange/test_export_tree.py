@@ -62,7 +62,7 @@ def test_the_published_recipe_makes_the_stored_probabilities_of_the_file(
     stored = store.read(range(4))
     nothing = stored.classes == no_class(stored.classes.dtype)
     assert nothing.any() or k == 1, "there are ranks without a class, or this is no test of them"
-    # A logit below 32 is off by 2^-7 at most, and a probability by twice that part of it.
+    # A logit below 32 is off by 2^-7 at most, and a probability by twice that fraction of it.
     for row in range(4):
         recipe = published_recipe(torch.load(tmp_path / f"tree/{row}.pt"), class_count).permute(1, 2, 0).numpy()
         ids = np.where(nothing[row], 0, stored.classes[row]).astype(np.int64)
@@ -150,15 +150,15 @@ def test_more_classes_than_float16_can_number_are_not_exported(tmp_path: Path) -
 def test_pictures_without_a_label_are_listed_and_not_written(one_wrong: Collection) -> None:
     one_wrong.bring_in()
     (one_wrong.store / "shards/record/c/2").unlink()
-    told: list[Progress] = []
-    exported = export_tree(open_store(one_wrong.store), one_wrong.root / "out", report=told.append)
+    reported: list[Progress] = []
+    exported = export_tree(open_store(one_wrong.store), one_wrong.root / "out", report=reported.append)
     assert exported.failures == (
         ("cat/c.jpg", "missing", "there is no label file cat/c.pt"),
         ("cat/e.jpg", "pending", "its shard is not labelled yet"),
     )
     assert (exported.written, exported.pictures, exported.complete) == (3, 5, False)
     assert sorted(path.name for path in (one_wrong.root / "out").rglob("*.*")) == ["a.pt", "b.pt", "d.pt"]
-    assert [(progress.done, progress.total, progress.failed) for progress in told] == [
+    assert [(progress.done, progress.total, progress.failed) for progress in reported] == [
         (0, 5, 0),
         (2, 5, 0),
         (4, 5, 1),

@@ -141,16 +141,16 @@ def test_running_again_does_nothing_and_after_a_lost_record_only_that_shard(one_
     again = one_wrong.bring_in(rows_per_shard=None)
     assert (again.imported_now, again.labelled, again.failures) == (0, 4, first.failures)
     (one_wrong.store / "shards/record/c/0").unlink()
-    for name in "de":  # of other shards: they are not asked for again
+    for name in "de":  # of other shards: they are not read again
         (one_wrong.tree / f"cat/{name}.pt").unlink()
     assert one_wrong.bring_in().imported_now == 2
     assert contents(one_wrong.store) == before
 
 
-def test_progress_is_told_from_nothing_to_all(one_wrong: Collection) -> None:
-    told: list[Progress] = []
-    one_wrong.bring_in(report=told.append)
-    assert [(progress.done, progress.total, progress.failed) for progress in told] == [
+def test_progress_is_reported_from_nothing_to_all(one_wrong: Collection) -> None:
+    reported: list[Progress] = []
+    one_wrong.bring_in(report=reported.append)
+    assert [(progress.done, progress.total, progress.failed) for progress in reported] == [
         (0, 5, 0),
         (2, 5, 0),
         (4, 5, 1),
@@ -231,7 +231,7 @@ def test_an_unknown_layout_or_geometry_is_refused(collection: Collection) -> Non
             collection.bring_in(**options)
 
 
-def test_the_summary_speaks_to_people_and_programs(one_wrong: Collection) -> None:
+def test_the_summary_is_for_people_and_programs(one_wrong: Collection) -> None:
     summary = one_wrong.bring_in()
     text = summary.describe()
     assert text.startswith("imported 4 labels in ")

@@ -1,4 +1,4 @@
-"""Is a file that is no label named, and does nothing in it do harm?"""
+"""Is a file that is not a label named, and does nothing in it do harm?"""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _with(label: torch.Tensor, place: tuple[int, ...], value: float) -> torch.Te
         (_with(a_label(), (1, slice(0, 2), 1, 2), 7), "holds the class id 7 twice at one location"),
     ],
 )
-def test_what_is_no_label_is_a_row_with_a_reason(one_wrong: Collection, label: object, reason: str) -> None:
+def test_what_is_not_a_label_is_a_row_with_a_reason(one_wrong: Collection, label: object, reason: str) -> None:
     save(label, wrong(one_wrong))
     status, found = one_wrong.failure()
     assert status == "undecodable"
@@ -201,7 +201,7 @@ def test_a_folder_that_is_a_link_within_the_tree_is_followed(collection: Collect
     assert collection.bring_in().complete
 
 
-def test_pipes_and_folders_are_no_label_files(one_wrong: Collection) -> None:
+def test_pipes_and_folders_are_not_label_files(one_wrong: Collection) -> None:
     (one_wrong.tree / "cat/a.pt").unlink()
     os.mkfifo(one_wrong.tree / "cat/a.pt")
     wrong(one_wrong).mkdir()

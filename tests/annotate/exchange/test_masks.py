@@ -53,9 +53,9 @@ def test_masks_are_palette_pngs_with_a_legend_and_named_by_row(labels: LabelMap,
 
 
 def test_progress_is_reported_after_each_shard(store: LabelStore, tmp_path: Path) -> None:
-    told: list[Progress] = []
-    export_masks(store, tmp_path / "out", "coco", report=told.append)
-    assert told == [Progress(4, 10, 0), Progress(8, 10, 0), Progress(10, 10, 0)]
+    reported: list[Progress] = []
+    export_masks(store, tmp_path / "out", "coco", report=reported.append)
+    assert reported == [Progress(4, 10, 0), Progress(8, 10, 0), Progress(10, 10, 0)]
 
 
 def test_more_classes_than_a_mask_can_have_are_refused(tmp_path: Path) -> None:

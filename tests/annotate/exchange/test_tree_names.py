@@ -80,7 +80,7 @@ def test_pictures_that_share_a_label_file_get_none_and_name_each_other(
     )
 
 
-def test_a_cut_name_is_no_guess_between_a_picture_with_a_label_and_one_without(collection: Collection) -> None:
+def test_a_cut_name_is_not_a_guess_between_a_picture_with_a_label_and_one_without(collection: Collection) -> None:
     """tom.v1 has its own label, but by the cut naming tom.pt may be its as well as that of tom.v2."""
     collection.labelled("cat/tom.v1.jpg")
     collection.picture("cat/tom.v2.jpg")
@@ -99,7 +99,7 @@ def test_a_file_that_many_share_names_a_few_of_them(collection: Collection) -> N
     assert "big.cat/1.jpg, big.cat/2.jpg, big.cat/3.jpg and others;" in reason
 
 
-def test_both_names_that_were_tried_are_told(collection: Collection) -> None:
+def test_both_names_that_were_tried_are_reported(collection: Collection) -> None:
     collection.labelled("a.jpg")
     collection.picture("cat/tom.v1.jpg")
     assert collection.failure() == ("missing", "there is no label file cat/tom.pt or cat/tom.v1.pt")
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_import(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scandir(folder: str):
-        if folder == str(collection.tree / "dog"):  # root may list every folder, so that modes are no test
+        if folder == str(collection.tree / "dog"):  # root may list every folder, so that file modes cannot test it
             raise PermissionError(13, "Permission denied", folder)
         return real(folder)
 

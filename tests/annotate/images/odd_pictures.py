@@ -24,7 +24,7 @@ GREY = np.asarray(Image.fromarray(SCENE).convert("L"))
 
 @dataclass(frozen=True)
 class OddPicture:
-    """A file, what becomes of it, and what it shows: uint8 [H, W, 3], give or take a mean error in grey levels."""
+    """A file, what becomes of it, and what it shows: uint8 [H, W, 3], up to a mean error in grey levels."""
 
     data: bytes
     status: Status = Status.LABELLED

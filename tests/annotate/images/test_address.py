@@ -49,7 +49,7 @@ def test_what_holds_no_pictures_is_refused_by_name(
     ("package", "kind", "extra"),
     [("h5py", "hdf5", "hdf5"), ("datasets", "saved", "images"), ("pyarrow", "train", "images")],
 )
-def test_a_package_that_is_missing_is_named_with_its_cure(tmp_path: Path, package: str, kind: str, extra: str) -> None:
+def test_a_missing_package_is_named_with_its_installation(tmp_path: Path, package: str, kind: str, extra: str) -> None:
     address = KINDS[kind](tmp_path / kind)
     program = (
         "import sys; sys.modules[sys.argv[1]] = None\nfrom annotate.images import open_images; open_images(sys.argv[2])"

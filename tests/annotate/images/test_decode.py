@@ -1,4 +1,4 @@
-"""Does every kind of file become the right picture, or a named failure, whatever is installed?"""
+"""Does every kind of file become the right picture, or a named failure, with any packages installed?"""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_each_odd_picture_is_what_it_shows_or_a_named_failure(name: str) -> None
 
 def test_the_page_says_what_becomes_of_each() -> None:
     page = (Path(__file__).parents[3] / "docs/pictures.md").read_text()
-    told = dict(re.findall(r"^\| (.+?) \| .+ \| (\w+) \|$", page, re.MULTILINE))
-    assert told.pop("file") == "status"  # the head of the table
-    assert told == {name: odd.status.word for name, odd in ODD_PICTURES.items()}
+    stated = dict(re.findall(r"^\| (.+?) \| .+ \| (\w+) \|$", page, re.MULTILINE))
+    assert stated.pop("file") == "status"  # the head of the table
+    assert stated == {name: odd.status.word for name, odd in ODD_PICTURES.items()}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_pixels_pass_as_they_are_and_grey_is_repeated() -> None:
     ],
     ids=lambda array: f"{array.dtype}{list(array.shape)}",
 )
-def test_other_arrays_are_no_pictures(array: np.ndarray) -> None:
+def test_other_arrays_are_not_pictures(array: np.ndarray) -> None:
     for ask in (decode, measure):
         with pytest.raises(PictureError, match=re.escape(f"the array is {array.dtype} {list(array.shape)}")) as caught:
             ask(array)
@@ -170,7 +170,7 @@ def test_orientation_is_what_pil_makes_of_it(kind: str, value: int) -> None:
 
 @pytest.mark.parametrize("body", [b"Exif\0\0garbage" * 9, b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0", b"\xfe" * 99])
 def test_garbled_exif_turns_nothing(body: bytes) -> None:
-    jpeg = encoded(NOISE, "JPEG", dpi=(72, 72))  # which keeps PIL from looking into the EXIF by itself
+    jpeg = encoded(NOISE, "JPEG", dpi=(72, 72))  # which keeps PIL from reading the EXIF
     assert (decode(with_exif(jpeg, body), exif="apply") == decode(jpeg)).all()
     assert measure(with_exif(jpeg, body), exif="apply") == (20, 30)
 

@@ -114,7 +114,7 @@ def test_odd_pictures_are_the_same_with_simplejpeg(decoders: Decoders, name: str
         simplejpeg.encode_jpeg(SCENE, 95, colorsubsampling="411"),
         simplejpeg.encode_jpeg(SCENE, 95, colorsubsampling="440"),
         patched(ODD_PICTURES["plain JPEG"].data, b"\xff\xc0", b"\xff\xc9"),  # says that its coding is arithmetic
-        encoded(SCENE, "JPEG", comment=b"\xff\xc9"),  # may be arithmetic: it is not looked at more closely
+        encoded(SCENE, "JPEG", comment=b"\xff\xc9"),  # may be arithmetic: it is not examined further
     ],
     ids=["CMYK", "YCCK", "RGB", "4:1:1", "4:4:0", "arithmetic", "perhaps arithmetic"],
 )

@@ -30,7 +30,7 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def pictures(address: Path) -> dict[str, bytes]:
     """What must be read, by key, in the order of the collection."""
     keys = sorted(NAMES) if address.name == "folder" else NAMES
-    # `save_to_disk` keeps the last part of a path, and that is what it says of the picture ever after.
+    # `save_to_disk` keeps only the last part of a path.
     return {Path(key).name if address.name == "saved" else key: PICTURES[key] for key in keys}
 
 
@@ -84,7 +84,7 @@ def test_a_reader_works_in_a_process_that_was_spawned(
     assert result.stdout == b"".join(list(pictures.values())[5:35])
 
 
-def test_a_reader_works_in_processes_that_were_forked_and_goes_on_here(
+def test_a_reader_works_in_processes_that_were_forked_and_still_here(
     source: ImageSource, pictures: dict[str, bytes]
 ) -> None:
     source.reader.read(source.handles[20])
@@ -111,7 +111,7 @@ def test_threads_share_a_reader(source: ImageSource, pictures: dict[str, bytes])
     assert read == [list(pictures.values())[row] for row in rows]
 
 
-def test_what_travels_knows_no_keys(source: ImageSource) -> None:
+def test_what_is_sent_to_a_worker_holds_no_keys(source: ImageSource) -> None:
     assert len(pickle.dumps(source.reader)) < 800
 
 

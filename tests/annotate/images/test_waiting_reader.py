@@ -1,4 +1,4 @@
-"""Is a collection that is away told from a picture that is missing?"""
+"""Is a collection that is unavailable distinguished from a picture that is missing?"""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Browser:
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def point(self, x: float, y: float, *, to: tuple[float, float] | None = None) -> None:
-        """Move to a place of the picture, in parts of its width and height; or drag from there to another."""
+        """Move to a point of the picture, in fractions of its width and height; or drag from there to another."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         view = self.find("#view")
@@ -61,7 +61,7 @@ class Browser:
         chain.perform()
 
     def bars(self) -> list[tuple[str, float]]:
-        """What the panel tells: names and per cent."""
+        """What the panel shows: names and per cent."""
         names = [each.text for each in self.all("#bars .name")]
         values = [float(each.text.removesuffix(" %")) for each in self.all("#bars .value")]
         return list(zip(names, values, strict=True))

@@ -1,4 +1,4 @@
-"""What do the tests of inspection look at? Stores of labels that are known, and labels of quadrants."""
+"""What do the tests of inspection read? Stores of labels that are known, and labels of quadrants."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def quadrants(size: tuple[int, int]) -> np.ndarray:
 
 
 def quadrant_label(box: Box, size: tuple[int, int], grid: tuple[int, int] = (8, 8)) -> LabelMap:
-    """A sure label that names the quadrant in the middle of each location; of no class where that is no picture."""
+    """A sure label that names the quadrant in the middle of each location; of no class where there is no picture."""
     y = box.top + box.height * (np.arange(grid[0]) + 0.5) / grid[0]
     x = box.left + box.width * (np.arange(grid[1]) + 0.5) / grid[1]
     classes = (2 * (y >= 0.5)[:, None] + (x >= 0.5)[None]).astype(np.uint16)[..., None]
@@ -50,7 +50,7 @@ def quadrant_label(box: Box, size: tuple[int, int], grid: tuple[int, int] = (8, 
     )
 
 
-BOXES = {  # of a picture of 240x80 and its like, on a square input
+BOXES = {  # as for a picture of 240x80, on a square input
     "squash": lambda wide: Box.whole(),
     "letterbox": lambda wide: Box(-1, 0, 2, 1) if wide else Box(0, -1, 1, 2),
     "center": lambda wide: Box(0, 1 / 3, 1, 2 / 3) if wide else Box(1 / 3, 0, 2 / 3, 1),

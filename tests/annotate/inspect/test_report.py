@@ -66,7 +66,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(browser: Browser, page: Path) -> Browser:
-    """The report, anew."""
+    """The report, freshly opened."""
     browser.open(page)
     assert browser.errors() == []
     return browser
@@ -97,7 +97,7 @@ def test_names_and_keys_are_text_and_nothing_else(opened: Browser, page: Path) -
     assert opened.errors() == []
 
 
-def test_hovering_a_location_tells_its_classes_with_their_probabilities(opened: Browser, store: LabelStore) -> None:
+def test_hovering_a_location_shows_its_classes_with_their_probabilities(opened: Browser, store: LabelStore) -> None:
     look_at(opened, 0)
     label, names = store[0], Names.of(store)
     for row, column in ((0, 0), (2, 3), (5, 4)):
@@ -182,7 +182,7 @@ def test_the_crop_tool_has_the_numbers_of_training(opened: Browser, store: Label
             assert [mine[c] for c in theirs] == pytest.approx(list(theirs.values()), abs=1e-5)
 
 
-def test_dragging_cuts_a_crop_and_its_tokens_tell_their_targets(opened: Browser, store: LabelStore) -> None:
+def test_dragging_cuts_a_crop_and_its_tokens_show_their_targets(opened: Browser, store: LabelStore) -> None:
     look_at(opened, 0)
     opened.find("#crop").click()
     opened.point(0.25, 0.25, to=(0.75, 0.75))

@@ -17,7 +17,7 @@ from storage import LabelMap, LabelStore, Status
 from tests.annotate.inspect.stores import COUNT, a_store
 
 
-def test_pictures_are_chosen_by_key_class_order_or_chance(store: LabelStore) -> None:
+def test_pictures_are_chosen_by_key_class_order_or_at_random(store: LabelStore) -> None:
     found = survey(store)
     assert choose_rows(store, 9, keys=["7.jpg", "2.jpg"]) == [7, 2]
     assert choose_rows(store, 4, order="entropy") == np.argsort(-found.entropy, kind="stable")[:4].tolist()

@@ -43,7 +43,7 @@ def test_masks_and_overlays_lie_where_the_box_says(mode: str, size: tuple[int, i
         assert np.abs(overlay[row, column] - painted).max() < 6, (y, x)
 
 
-def test_a_sheet_shows_another_rank_and_refuses_one_that_there_is_not(store: LabelStore, labels: LabelMap) -> None:
+def test_a_sheet_shows_another_rank_and_refuses_one_out_of_range(store: LabelStore, labels: LabelMap) -> None:
     def read(key: str) -> np.ndarray:
         height, width = labels.sizes[int(key.removesuffix(".jpg"))].tolist()
         return np.full((height, width, 3), 90, np.uint8)

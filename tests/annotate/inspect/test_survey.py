@@ -25,7 +25,7 @@ from tests.conftest import dense
 
 
 def test_a_survey_is_what_the_labels_say_one_by_one(store: LabelStore) -> None:
-    """Held against dense maps, a picture at a time; of what the store gives back."""
+    """Compared with dense maps, a picture at a time; of what the store gives back."""
     found = survey(store)
     for row in range(10):
         label = store[row]
@@ -70,11 +70,11 @@ def test_what_is_found_prints_as_a_line_and_not_as_its_arrays(store: LabelStore)
 
 
 def test_progress_is_reported_after_each_shard_up_to_all_rows(store: LabelStore) -> None:
-    told: list[Progress] = []
-    survey(store, report=told.append)
-    areas(store, 0, report=told.append)
-    compare(store, store, report=told.append)
-    assert told == [Progress(4, 10, 0), Progress(8, 10, 0), Progress(10, 10, 0)] * 3
+    reported: list[Progress] = []
+    survey(store, report=reported.append)
+    areas(store, 0, report=reported.append)
+    compare(store, store, report=reported.append)
+    assert reported == [Progress(4, 10, 0), Progress(8, 10, 0), Progress(10, 10, 0)] * 3
 
 
 def test_what_is_unfinished_or_without_a_label_is_said_and_not_counted(labels: LabelMap, tmp_path: Path) -> None:

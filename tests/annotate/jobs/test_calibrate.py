@@ -20,7 +20,7 @@ from tests.conftest import MODEL_KWARGS
 
 
 def answers(factor: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are this many times too large, and classes drawn from the right probabilities."""
+    """Logits that are this many times too large, and random classes with the right probabilities."""
     torch.manual_seed(0)
     logits = 2 * torch.randn(20_000, 10, dtype=torch.float64)
     return factor * logits[None], torch.distributions.Categorical(logits=logits).sample()
@@ -74,7 +74,7 @@ def test_the_command_writes_settings_that_run_takes(scene_folder: Path, checkpoi
     assert recipe["networks"][0]["input_size"] == [64, 64]
 
 
-def test_a_setting_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("flipp = true\n")
     words = ["run", "images", "labels.zarr", "--config", str(tmp_path / "a.toml")]
     result = CliRunner().invoke(main, words)

@@ -88,7 +88,7 @@ def test_other_targets_of_equal_pictures_are_refused_with_the_first_row_that_dif
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_store_goes_on_compiled_or_not_as_it_was_begun(
+def test_a_store_is_continued_compiled_or_not_as_it_was_begun(
     val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path, begun: bool
 ) -> None:
     jobs: list[LabelJob] = []

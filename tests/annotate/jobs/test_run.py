@@ -32,14 +32,14 @@ def test_local_and_ray_workers_write_equal_stores(
     assert contents(tmp_path / "ray.zarr") == contents(finished)
 
 
-def test_progress_is_told_from_nothing_to_all(val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
-    told: list[Progress] = []
-    summary = label(val, tmp_path / "labels.zarr", recipe, report=told.append)
-    assert [(progress.done, progress.total) for progress in told] == [(n, 30) for n in (0, 8, 16, 24, 30)]
+def test_progress_is_reported_from_nothing_to_all(val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
+    reported: list[Progress] = []
+    summary = label(val, tmp_path / "labels.zarr", recipe, report=reported.append)
+    assert [(progress.done, progress.total) for progress in reported] == [(n, 30) for n in (0, 8, 16, 24, 30)]
     assert (summary.pictures, summary.labelled, summary.labelled_now) == (30, 30, 30)
 
 
-def test_a_run_killed_in_the_middle_goes_on_and_does_no_finished_shard_twice(
+def test_a_run_killed_in_the_middle_resumes_and_does_no_finished_shard_twice(
     scene_folder: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path
 ) -> None:
     """SIGKILL to the real command with its Ray cluster; the rest is done by the same command."""
@@ -102,7 +102,7 @@ def test_batches_do_not_mix_rows_up(
 ) -> None:
     """Another batch size may change the last bit of a label, but it never puts a label into another row."""
     label(val, tmp_path / "labels.zarr", recipe, batch_size=3)
-    assert label(val, tmp_path / "labels.zarr", recipe).complete  # goes on with 3
+    assert label(val, tmp_path / "labels.zarr", recipe).complete  # continues with 3
     words = "batch_size: the store has 3, this run has 32; another may change the last bit of a label"
     with pytest.raises(MismatchError, match=f"{words}. Leave --batch-size out to go on with that of the store"):
         label(val, tmp_path / "labels.zarr", recipe, batch_size=32)

@@ -33,6 +33,6 @@ def test_batches_are_written_into_their_rows_and_the_others_say_why_they_are_emp
         assert np.abs(found[place].scores - expected[n].scores).max() < 1e-4
         assert (found[place].boxes == expected[n].boxes).all()
         assert (found[place].sizes == expected[n].sizes).all()
-    assert not np.allclose(expected[0].scores, expected[1].scores, atol=1e-3), "all are alike, so that nothing is shown"
+    assert not np.allclose(expected[0].scores, expected[1].scores, atol=1e-3), "all are equal: nothing is shown"
     assert (found[2].sizes == 0).all()
     assert np.isnan(found[2].boxes).all()

@@ -81,7 +81,7 @@ def test_a_shard_that_always_fails_is_given_up_and_the_next_run_tries_it_again(
 def test_a_store_that_can_no_longer_be_written_ends_the_run(
     val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path, workers: LocalWorkers | RayWorkers
 ) -> None:
-    """Labelling on would cost every picture's time three times, for nothing."""
+    """To continue labelling would cost every picture's time three times, without any result."""
     store = Path(shutil.copytree(finished, tmp_path / "labels.zarr"))
     for shard in ("1", "2"):
         (store / "shards/record/c" / shard).unlink()

@@ -74,7 +74,7 @@ def test_with_flip_the_label_of_a_mirrored_picture_is_the_mirrored_label(
         for each in (replace(recipe, flip=True), recipe)
     ]
     assert apart[0] < 1e-5
-    assert apart[1] > 100 * apart[0], "one pass alone does the same, so that nothing is shown"
+    assert apart[1] > 100 * apart[0], "one pass alone does the same, so that this test shows nothing"
 
 
 def test_an_ensemble_is_the_mean_of_its_networks(
@@ -95,8 +95,8 @@ def test_networks_of_other_classes_are_not_averaged(checkpoint: Path, tmp_path: 
         Recipe(networks=(network(checkpoint), network(named))).class_names()
 
 
-def test_a_pass_is_resampled_at_the_centres_of_the_labels_cells() -> None:
-    """A field that is linear over the picture is linear again, whatever the grids and the boxes."""
+def test_a_pass_is_resampled_at_the_centres_of_the_labels_locations() -> None:
+    """A field that is linear over the picture stays linear, for any grids and boxes."""
     boxes = [Box(0, 0, 1, 1), Box(-0.25, 0, 1.25, 1), Box(0, 0.2, 1, 0.8)]
     labels = [Box(0.3, 0.3, 0.7, 0.7), Box(0.1, 0.2, 0.9, 0.6), Box(0.2, 0.3, 0.8, 0.6)]
 
@@ -163,7 +163,7 @@ def test_the_temperature_divides_the_logits(recipe: Recipe, pictures: list[np.nd
 
 
 def test_the_batch_size_hardly_moves_a_code(recipe: Recipe, pictures: list[np.ndarray]) -> None:
-    """By one step, in at most one cell of ten thousand."""
+    """By one step, in at most one location of ten thousand."""
     annotator = Annotator(recipe, k=5)
     together = annotator(pictures)
     for size in (1, 7):

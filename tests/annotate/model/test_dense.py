@@ -99,7 +99,7 @@ def test_a_head_that_ignores_its_norm_would_be_noticed() -> None:
         ("resnet18", (225, 225)),  # no multiple of the stride
     ],
 )
-def test_the_grid_lies_over_the_pixels_that_its_cells_depend_on(name: str, size: tuple[int, int]) -> None:
+def test_the_grid_lies_over_the_pixels_that_its_locations_depend_on(name: str, size: tuple[int, int]) -> None:
     """A spot changes the answers around itself, as much on its left as on its right.
 
     The network's weights are made symmetric, so that only the geometry of its layers can shift them.
@@ -125,4 +125,4 @@ def test_the_grid_lies_over_the_pixels_that_its_cells_depend_on(name: str, size:
         place_x = float((change.sum(0) * columns).sum() / change.sum()) / grid[1] * box.width + box.left
         found.append(((place_y - top / size[0]) * size[0] / 32, (place_x - left / size[1]) * size[1] / 32))
     offset = torch.tensor(found).mean(0)
-    assert offset.abs().max() < 0.25, f"the answers lie {offset.tolist()} cells from the spots that caused them"
+    assert offset.abs().max() < 0.25, f"the answers lie {offset.tolist()} locations from the spots that caused them"

@@ -1,4 +1,4 @@
-"""Does each family of timm get what docs/annotators.md says, asked once more without the code that measures it?"""
+"""Does each family of timm get what docs/annotators.md says, checked without the code that measured it?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from annotate.model.dense import DenseClassifier
 from benchmarks.annotate.families import CLASSES, FAMILIES, MARK, build, models
 
 PAGE = (Path(__file__).parents[3] / "docs/annotators.md").read_text()
-# Neither position nor residual is strong enough in LeViT, untrained, for a place to answer most to its own pixels.
+# Neither position nor residual is strong enough in untrained LeViT for a location to depend most on its own pixels.
 NO_PLACE = {"levit"}
 
 
@@ -60,7 +60,7 @@ def test_a_family_answers_as_the_table_says(family: str) -> None:
     with torch.inference_mode():
         logits = dense(pixels)
         assert logits.shape == (2, *grid, CLASSES)
-        assert logits.std((1, 2)).min() > 0, "all locations are alike, so that nothing is shown"
+        assert logits.std((1, 2)).min() > 0, "all locations are equal, so that this test shows nothing"
         if consistency.deviation is not None:
             assert apart(logits.mean((1, 2)), model(pixels)) < (1e-3 if consistency.exact else 1)
         if expected["frozen"] == "exact":

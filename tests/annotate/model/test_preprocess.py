@@ -1,4 +1,4 @@
-"""Does every mode look at the part of the picture that its box names, and at nothing else?"""
+"""Does every mode read the part of the picture that its box names, and nothing else?"""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def places(box: Box, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def judged(place: np.ndarray, pixels: int, step: float, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of places along one side of this many pixels: which part each lies in, which show just one, which lie outside.
+    """Of points along one side of this many pixels: which half each lies in, which show just one, which lie outside.
 
-    step: of the input from pixel to pixel, in parts of the side.
+    step: of the input from pixel to pixel, as a fraction of the side.
     """
     middle, blur = seam(pixels) / pixels, reach * max(1 / pixels, step)
     part, inside = (place > middle).astype(int), (place > 0) & (place < 1)
@@ -183,7 +183,7 @@ def test_an_unknown_interpolation_is_named() -> None:
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_pixels_are_within_two_levels_of_pils(interpolation: str) -> None:
-    """PIL is told to do widths first, as torch does: version 13 chooses, and clips what the first pass overshoots."""
+    """PIL is made to do widths first, as torch does: version 13 chooses, and clips what the first pass overshoots."""
     from sklearn.datasets import load_sample_image
 
     resample = Image.Resampling[interpolation.upper()]

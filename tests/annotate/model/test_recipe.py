@@ -41,13 +41,13 @@ def test_a_file_is_known_by_what_is_in_it(recipe: Recipe, checkpoint: Path, tmp_
 
 
 def test_pretrained_weights_with_another_number_of_classes_are_refused() -> None:
-    """Timm would give a random classifier in silence."""
+    """Timm would silently give a random classifier."""
     with pytest.raises(AnnotateError, match="for 1000 classes; with num_classes=10 its classifier would be random"):
         Network.of("resnet18", model_kwargs={"num_classes": 10}).build()
 
 
 @pytest.mark.parametrize("names", ["a, b", '"ab"', '{"a": 0}', "[1, 2]", '["a", null]', "7", "null", ""])
-def test_names_in_a_checkpoint_that_are_no_list_are_a_clear_error(tmp_path: Path, names: str) -> None:
+def test_names_in_a_checkpoint_that_are_not_a_list_are_a_clear_error(tmp_path: Path, names: str) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"class_names": names})
     words = "are not a JSON list of texts, but .*; write them as .*, or leave them out"
     with pytest.raises(AnnotateError, match=words):

@@ -116,7 +116,7 @@ class Damage(StoreFixtures):
 
 
 def _is_found_or_harmless(address: str, good: list[np.ndarray]) -> str:
-    """Say "found" where verify tells of the damage, "harmless" where all is read as before, or fail."""
+    """Return "found" if verify reports the damage, "harmless" if everything is read as before, or fail."""
     try:
         found = verify(open_store(address), deep=True).state == "damaged"
     except (DamageError, FormatError, NotAStoreError):

@@ -19,7 +19,7 @@ class StoreFixtures:
     """Subclasses give four fixtures.
 
     address: a fresh address
-    damage:  (name of an array / number of a shard, place) -> None, flips a bit of a byte; the place counts round
+    damage:  (name of an array / number of a shard, index) -> None, flips a bit of a byte; the index wraps around
     forget:  number of a shard -> None, removes its commit record
     age:     () -> None, makes the store say that it is of format 2
 

@@ -72,7 +72,7 @@ class Making(StoreFixtures):
         assert list(open_store(address).keys) == expected
         assert [store.find(expected[row]) for row in (0, BLOCK, 3 * BLOCK)] == [0, BLOCK, 3 * BLOCK]
 
-    def test_going_on_with_equal_keys_does_not_load_those_that_are_stored(
+    def test_resuming_with_equal_keys_does_not_load_those_that_are_stored(
         self, full: LabelStore, address: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(type(full.backend), "load_keys", lambda self: pytest.fail("the stored keys were loaded"))

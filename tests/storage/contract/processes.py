@@ -1,4 +1,4 @@
-"""May other processes read and write a store, and die in the midst of it?"""
+"""May other processes read and write a store, and die while they do?"""
 
 from __future__ import annotations
 

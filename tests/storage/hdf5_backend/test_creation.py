@@ -51,7 +51,7 @@ class TestCreation(Hdf5Fixtures):
         assert not list(Path(address).rglob("*.partial"))
         assert store.pending() == SHARDS[1:]
 
-    def test_what_a_killed_maker_left_is_no_obstacle_and_is_removed(self, address: str) -> None:
+    def test_what_a_killed_maker_left_is_ignored_and_removed(self, address: str) -> None:
         left = Path(address, "store.h5.12ab.partial")
         left.parent.mkdir()
         left.write_bytes(b"half")
@@ -82,7 +82,7 @@ class TestCreation(Hdf5Fixtures):
 
         def late(partial: Path, path: Path) -> None:
             monkeypatch.undo()
-            create_store(address, SCHEMA, KEYS)  # which also sweeps this one's half
+            create_store(address, SCHEMA, KEYS)  # which also removes this one's unfinished half
             link(partial, path)
 
         for keys in (KEYS, KEYS[:-1]):

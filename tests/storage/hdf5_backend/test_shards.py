@@ -70,7 +70,7 @@ class TestShardFiles(Hdf5Fixtures):
     ) -> None:
         reader = open_store(address)
         reader.read([0])
-        full.write(SHARDS[0], labels[4:8])  # which an open file does not show
+        full.write(SHARDS[0], labels[4:8])  # an open file does not show this
         assert (reader.read([0]).sizes == labels[[0]].sizes).all()
         monkeypatch.setattr(os, "getpid", lambda: -1)
         assert (reader.read([0]).sizes == labels[[4]].sizes).all()

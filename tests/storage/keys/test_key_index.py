@@ -30,8 +30,8 @@ def test_every_key_has_its_row_and_no_other_has_any(keys: list[str], others: lis
     assert all(index.find(key) is None for key in set(others) - set(keys))
 
 
-def test_slots_that_run_over_the_end_go_on_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Digests that all want the last slot: the table is a ring."""
+def test_slots_that_run_over_the_end_continue_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests that all belong to the last slot: after it comes the first."""
     monkeypatch.setattr(key_index, "_blake2b", lambda salt: lambda key: (2**64 - 1 - int(key)).to_bytes(8, "little"))
     keys = [str(n) for n in range(7)]
     _, _, slots = key_index.build(keys)

@@ -123,7 +123,7 @@ class TestZarrBackendInABucket(StoreContract):
         texts.append(str(caught.value))
         assert not any("a-secret-of-the-tests" in text or "key-of-the-tests" in text for text in texts)
 
-    def test_a_server_that_is_gone_is_no_damage(
+    def test_a_server_that_is_gone_is_not_damage(
         self, full: LabelStore, address: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

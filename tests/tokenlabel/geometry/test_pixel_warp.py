@@ -1,4 +1,4 @@
-"""Does a label name the place that each pixel shows, after whatever torchvision does to the picture?"""
+"""Does a label name the point that each pixel shows, after all that torchvision can do to the picture?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tokenlabel.pipelines.label_tensor import LabelTensor
 from tokenlabel.pipelines.policies import LabeledCompose
 
 BILINEAR = v2.InterpolationMode.BILINEAR
-# Turned by these, 75x100 pixels come so close to a whole number of pixels that PIL and tensors round differently.
+# Rotated by these, 75x100 pixels come so close to a whole number of pixels that PIL and tensors round differently.
 ROUNDED_APART = (72.18352769, 1.5562676, 70.56514979)
 RANDOM = {
     "RandomHorizontalFlip": v2.RandomHorizontalFlip(),
@@ -73,7 +73,7 @@ pytestmark = pytest.mark.usefixtures("single_threaded")
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", RANDOM)
-def test_the_label_names_the_place_that_each_pixel_shows(name: str, shape: tuple[int, int]) -> None:
+def test_the_label_names_the_point_that_each_pixel_shows(name: str, shape: tuple[int, int]) -> None:
     found = agreement(RANDOM[name], tv_tensors.Image(coordinates(*shape)), draws=100)
     assert found.mean < 0.05
     assert found.worst < 0.5
@@ -85,7 +85,7 @@ def test_the_label_names_the_place_that_each_pixel_shows(name: str, shape: tuple
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", FIXED)
-def test_the_label_names_the_place_where_nothing_is_random(name: str, shape: tuple[int, int]) -> None:
+def test_the_label_names_the_point_where_nothing_is_random(name: str, shape: tuple[int, int]) -> None:
     for picture in (tv_tensors.Image(coordinates(*shape)), pil_coordinates(*shape)):
         found = agreement(FIXED[name], picture, draws=1)
         assert found.mean < 0.05
@@ -200,7 +200,7 @@ def test_there_are_angles_at_which_pil_and_tensors_round_differently() -> None:
 
 
 @pytest.mark.parametrize("angle", ROUNDED_APART)
-def test_a_label_is_told_when_its_picture_becomes_a_tensor(angle: float) -> None:
+def test_a_label_knows_when_its_picture_becomes_a_tensor(angle: float) -> None:
     turn = v2.Lambda(
         lambda each: functional.rotate(each, angle, expand=True), Image.Image, tv_tensors.Image, LabelTensor
     )

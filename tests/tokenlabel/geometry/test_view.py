@@ -24,7 +24,7 @@ def coordinates(height: int, width: int) -> Image.Image:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), height=st.integers(60, 200), width=st.integers(60, 200))
-def test_each_pixel_of_the_training_picture_comes_from_the_place_that_the_view_names(
+def test_each_pixel_of_the_training_picture_comes_from_the_point_that_the_view_names(
     seed: int, height: int, width: int
 ) -> None:
     view = replace(random_view(np.random.default_rng(seed), (height, width)), flipped=bool(seed % 2))

@@ -19,7 +19,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def random_mix(rng: np.random.Generator, count: int, *, level: str = "pixels", size: tuple[int, int] = SIZE) -> Mix:
-    """Boxes of whole cells of this size, some pictures blended, some left alone."""
+    """Boxes of whole pixels or tokens of this size, some pictures blended, some left alone."""
     partners = tuple(reversed(range(count)))
     parts: list[Part] = []
     for i in range(count):
@@ -33,7 +33,7 @@ def random_mix(rng: np.random.Generator, count: int, *, level: str = "pixels", s
 
 
 def share_of(part: Part, place: int) -> float:
-    """How much of a place is the partner's, by counting fine points."""
+    """The fraction of a position that comes from the partner, by counting fine points."""
     y, x = ((np.arange(240) + 0.5) / 240 for _ in range(2))
     inside = np.outer((y > part.box.top) & (y < part.box.bottom), (x > part.box.left) & (x < part.box.right))
     if place == 0:
@@ -61,7 +61,7 @@ def test_each_pixel_is_its_own_or_the_partners_as_its_part_says(seed: int, count
 
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds)
-def test_a_places_share_is_the_area_that_the_box_covers_of_it(seed: int) -> None:
+def test_the_fraction_of_a_position_is_the_area_that_the_box_covers_of_it(seed: int) -> None:
     mix = random_mix(np.random.default_rng(seed), 3)
     expected = [[share_of(part, place) for place in range(13)] for part in mix.parts]
     assert mix.shares.numpy() == pytest.approx(np.array(expected), abs=1e-6)
@@ -103,7 +103,7 @@ def test_a_token_half_covered_is_half_of_each() -> None:
     assert found[1].tolist() == [[0, 1]] * 5
 
 
-def test_a_place_is_outside_only_where_most_of_what_it_shows_is() -> None:
+def test_a_position_is_outside_only_where_most_of_what_it_shows_is() -> None:
     targets = TokenTargets(
         torch.tensor([[[0]] * 5, [[1]] * 5], dtype=torch.int32),
         torch.ones(2, 5, 1),
@@ -120,7 +120,7 @@ def test_a_place_is_outside_only_where_most_of_what_it_shows_is() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds, count=st.integers(1, 5))
-def test_tokens_that_were_swapped_come_back_in_their_places(seed: int, count: int) -> None:
+def test_tokens_that_were_swapped_come_back_to_their_positions(seed: int, count: int) -> None:
     """With a model that does nothing between stem and head, no token has moved; in between, each box has."""
     rng = np.random.default_rng(seed)
     mix = random_mix(rng, count, level="tokens", size=GRID)
@@ -147,7 +147,7 @@ def test_gradients_find_their_way_through_swapped_tokens() -> None:
     assert torch.autograd.gradcheck(lambda x: mix.restored(mix.tokens(x).exp().flatten(2).transpose(1, 2)), stem)
 
 
-def test_what_is_not_of_its_level_is_left_alone() -> None:
+def test_values_of_the_other_level_are_left_alone() -> None:
     part = (Part(Box(0, 0.5, 1, 1), 1.0),) * 2
     pixels, logits = torch.rand(2, 3, 4, 8), torch.rand(2, 2, 7)
     assert Mix((1, 0), part, (1, 2), "tokens").pixels(pixels) is pixels
@@ -165,15 +165,15 @@ def test_a_label_is_mixed_by_area() -> None:
     assert again[1][0].tolist() == pytest.approx([0.75**2, 0.75 * 0.25, 0.25 * 0.875, 0.25 * 0.125])
 
 
-def test_whole_numbers_can_be_cut_and_not_blended() -> None:
+def test_integers_can_be_cut_but_not_blended() -> None:
     pixels = torch.arange(2, dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 2, 2).clone()
     cut = Mix((1, 0), (Part(Box(0, 0, 0.5, 1), 1.0),) * 2, (1, 1))
     assert cut.pixels(pixels)[0, 0].tolist() == [[1, 1], [0, 0]]
-    with pytest.raises(LabelError, match="MixUp blends float pixels, not torch.uint8; normalise them before"):
+    with pytest.raises(LabelError, match="MixUp blends float pixels, not torch.uint8; normalise them first"):
         Mix((1, 0), (Part(Box.whole(), 0.5),) * 2, (1, 1)).pixels(pixels)
 
 
-def test_what_is_no_mix_is_refused() -> None:
+def test_invalid_partners_and_parts_are_refused() -> None:
     half = Part(Box(0, 0, 1, 0.5), 1.0)
     with pytest.raises(LabelError, match="needs a part and a partner for each picture"):
         Mix((1, 0), (half,), (1, 2))
@@ -184,19 +184,19 @@ def test_what_is_no_mix_is_refused() -> None:
     with pytest.raises(LabelError, match="boxes must lie in the picture"):
         Mix((0,), (Part(Box(0, 0, 1, 2), 1.0),), (1, 2))
     for parts in ((half, NOTHING), (Part(Box.whole(), 0.5),) * 2):
-        with pytest.raises(LabelError, match='must swap the same box.* draw for each "batch" or "pair"'):
+        with pytest.raises(LabelError, match='must swap the same box.* use mode="batch" or mode="pair"'):
             Mix((1, 0), parts, (1, 2), "tokens")
 
 
-def test_what_the_mix_was_not_drawn_for_is_refused() -> None:
+def test_pictures_and_tokens_of_another_number_than_the_mix_are_refused() -> None:
     mix = Mix((1, 0), (Part(Box(0, 0, 1, 1 / 3), 1.0),) * 2, (2, 3), "tokens")
-    with pytest.raises(LabelError, match="drawn for 2 pictures, and got pictures of 3"):
+    with pytest.raises(LabelError, match="a mix of 2 pictures was applied to a batch of 3; draw a mix for each batch"):
         mix.tokens(torch.zeros(3, 4, 2, 3))
-    with pytest.raises(LabelError, match="drawn for 2x3 tokens, and got logits of 5"):
+    with pytest.raises(LabelError, match="a mix of 2x3 tokens was applied to logits of 5 tokens"):
         mix.restored(torch.zeros(2, 5, 7))
-    with pytest.raises(LabelError, match="drawn for 2x3 tokens, and got targets of 12; draw it for the model's own"):
+    with pytest.raises(LabelError, match="2x3 tokens was applied to targets of 12 tokens; make the Mixer with the"):
         mix.targets(random_targets(np.random.default_rng(0), 2, 12), class_count=CLASSES)
-    with pytest.raises(LabelError, match="drawn for 2 pictures, and got targets of 3"):
+    with pytest.raises(LabelError, match="a mix of 2 pictures was applied to targets of 3"):
         mix.targets(random_targets(np.random.default_rng(0), 3, 6), class_count=CLASSES)
-    with pytest.raises(LabelError, match="does not lie at whole cells of 4"):
+    with pytest.raises(LabelError, match="of an axis of 4 pixels or tokens cuts one of them in two"):
         mix.tokens(torch.zeros(2, 4, 2, 4))

@@ -1,4 +1,4 @@
-"""Is each mix drawn as the papers say, again and again the same, and what do other tools leave unmixed?"""
+"""Is each mix random as the papers say and the same each time, and what do other tools leave unmixed?"""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_batch_a_pair_or_an_element_has_its_own_draw(partners: str) -> None:
             assert all(mix.parts[i] == mix.parts[j] for i, j in enumerate(mix.partners))
 
 
-def test_partners_are_the_reversed_batch_or_pairs_by_chance() -> None:
+def test_partners_are_the_reversed_batch_or_random_pairs() -> None:
     assert mixer().draw(5, SIZE, epoch=0, index=0).partners == (4, 3, 2, 1, 0)
     drawn = {mix.partners for mix in draws(mixer(partners="permuted"), 200)}
     assert len(drawn) == 15  # all ways to pair six
@@ -58,7 +58,7 @@ def test_mixup_blends_whole_pictures_by_one_less_a_beta() -> None:
 
 
 def reached(size: tuple[int, int]) -> np.ndarray:
-    """How likely a cut reaches each cell: of all λ, uniform as α = 1 has them, and of all centres."""
+    """How probably a cut reaches each cell: over all λ, uniform as for α = 1, and over all centres."""
     found = []
     for side in np.sqrt(1 - (np.arange(500) + 0.5) / 500):
         along = []
@@ -96,8 +96,8 @@ def test_each_kind_comes_as_often_as_it_should() -> None:
     assert parts == pytest.approx({"nothing": 0.2, "mixup": 0.6, "cutmix": 0.2}, abs=0.02)
 
 
-def test_options_that_cannot_be_are_refused() -> None:
-    with pytest.raises(LabelError, match=r"one of them above, not \(0, 0, 0.0\)"):
+def test_options_out_of_range_or_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(LabelError, match=r"one of them above 0, not \(0, 0, 0.0\)"):
         mixer(mixup=0, cutmix=0)
     with pytest.raises(LabelError, match="switch and probability must be in"):
         mixer(probability=2)
@@ -134,7 +134,7 @@ def test_what_is_seen_after_mixing_is_what_is_taught(
         token_label_loss(torch.zeros(6, 2), torch.zeros(6, 16, 2), targets, label=label)
 
 
-def test_mixtoken_is_the_models_to_do(batch: tuple[torch.Tensor, TokenTargets, torch.Tensor]) -> None:
+def test_mixtoken_happens_inside_the_model(batch: tuple[torch.Tensor, TokenTargets, torch.Tensor]) -> None:
     """One training step of it: pixels and targets of tokens stay, the picture is taught both."""
     token_mixer = mixer(mixup=0, cutmix=0, mixtoken=1.0)
     pixels, targets, label = batch
@@ -153,7 +153,7 @@ def test_mixtoken_is_the_models_to_do(batch: tuple[torch.Tensor, TokenTargets, t
 def test_torchvisions_mixing_leaves_the_targets_of_tokens_unmixed(
     batch: tuple[torch.Tensor, TokenTargets, torch.Tensor], kind: type[v2.Transform]
 ) -> None:
-    """Beside the label they pass through untouched; in its place they are refused."""
+    """Beside the label they pass through unchanged; instead of the label they are refused."""
     torch.manual_seed(3)
     pixels, targets, label = batch
     tokens = torch.from_numpy(dense(targets, 2)).float()
@@ -200,7 +200,7 @@ def test_of_no_pictures_nothing_is_mixed(options: dict) -> None:
         ({"mixup": float("nan")}, "must be at least 0"),
     ],
 )
-def test_options_that_there_are_not_are_refused(options: dict, words: str) -> None:
+def test_unknown_options_are_refused(options: dict, words: str) -> None:
     with pytest.raises(LabelError, match=words):
         Mixer(**{"grid": GRID, "class_count": 2, **options})
 

@@ -1,4 +1,4 @@
-"""Is the student the paper's, and does timm know it as it knows its own?"""
+"""Is the student the paper's, and does timm treat it as one of its own?"""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_block_that_divides_by_one_is_timms() -> None:
 
 
 def test_tokens_come_row_by_row() -> None:
-    """Before tokens are mixed, a change well inside one place of the picture changes the token of that place alone."""
+    """Before tokens are mixed, a change well inside one patch of the picture changes the token of that patch alone."""
     model = tiny(depth=0).eval()
     assert model.patch_embed.grid_size == (2, 4)
     pixels = torch.zeros(1, 3, 32, 64)
@@ -125,7 +125,7 @@ def test_both_heads_learn() -> None:
 
 
 def test_mixtoken_swaps_tokens_inside_and_gives_their_answers_back() -> None:
-    """Without blocks tokens know only themselves, so that swapping them and giving back changes nothing but places."""
+    """Without blocks tokens depend only on themselves, so that swapping and restoring changes nothing but positions."""
     model = tiny(depth=0).eval()
     with torch.no_grad():
         model.pos_embed.zero_()
@@ -192,7 +192,7 @@ def test_recomputing_blocks_changes_no_gradient() -> None:
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*gradients, strict=True))
 
 
-def test_what_is_not_decayed_is_named() -> None:
+def test_weights_without_decay_are_named() -> None:
     assert tiny().no_weight_decay() >= {"pos_embed", "cls_token"}
 
 
@@ -232,7 +232,7 @@ def test_weights_of_another_size_load_with_positions_as_pytorch_resamples_them(t
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="100x100 pixels are not whole patches of 16"):
+    with pytest.raises(ValueError, match="100x100 pixels cannot be divided into patches of 16; give a size"):
         LVViT(img_size=(100, 100))
     with pytest.raises(ValueError, match="its patch must be even, not 7"):
         LVViT(img_size=70, patch_size=7)
@@ -241,11 +241,11 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         model(torch.zeros(1, 3, 64, 64))
     with pytest.raises(ValueError, match="made for patches of 16 pixels, and has no weights for others"):
         model.set_input_size(patch_size=8)
-    with pytest.raises(ValueError, match="40x64 pixels are not whole patches"):
+    with pytest.raises(ValueError, match="40x64 pixels cannot be divided into patches"):
         model.set_input_size((40, 64))
     dynamic = tiny(dynamic_img_size=True).eval()
     assert dynamic(torch.zeros(1, 3, 48, 16)).shape == (1, 7)
-    with pytest.raises(ValueError, match="50x16 pixels are not whole patches"):
+    with pytest.raises(ValueError, match="50x16 pixels cannot be divided into patches"):
         dynamic(torch.zeros(1, 3, 50, 16))
     with pytest.raises(RuntimeError, match="size mismatch for pos_embed"):  # eight tokens form no square
         tiny((64, 64)).load_state_dict(model.state_dict())

@@ -1,4 +1,4 @@
-"""Can any pipeline feed the same data set, with random numbers of each picture's own?"""
+"""Can any pipeline feed the same dataset, with random numbers that each picture has for itself?"""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_picture_is_drawn_by_seed_epoch_and_index_alone(name: str, scene_folde
     assert not torch.equal(data[0].pixels, alone[0].pixels)
 
 
-def test_chance_outside_goes_on_as_if_nothing_had_been_drawn() -> None:
+def test_random_numbers_outside_continue_as_if_none_had_been_drawn() -> None:
     def outside() -> tuple[float, float, float]:
         return float(torch.rand(())), float(np.random.rand()), random.random()
 
@@ -62,7 +62,7 @@ def test_chance_outside_goes_on_as_if_nothing_had_been_drawn() -> None:
         assert outside() == inside
 
 
-def test_a_traced_pipeline_of_torchvision_names_the_places_that_it_shows() -> None:
+def test_a_traced_pipeline_of_torchvision_names_the_points_that_it_shows() -> None:
     """Red is y, green is x."""
     traced = Traced([v2.RandomResizedCrop(48, scale=(0.3, 1)), v2.RandomAffine(25, shear=10), v2.PILToTensor()])
     agreement = Agreement()

@@ -174,7 +174,7 @@ def test_a_crop_and_a_mirror_are_resolved_as_the_view_that_they_are() -> None:
 
 
 def dense(targets: TokenTargets) -> torch.Tensor:
-    """The probability of each of the 40 classes at each place."""
+    """The probability of each of the 40 classes at each position."""
     return torch.zeros(len(targets.classes), 40).scatter_add_(1, targets.classes.long(), targets.probabilities)
 
 
@@ -189,7 +189,7 @@ def test_the_corners_of_a_turned_picture_are_resolved_as_outside() -> None:
     assert not targets.probabilities[targets.outside].any()
 
 
-def test_samples_of_any_shape_are_resolved_in_their_place() -> None:
+def test_samples_of_any_shape_are_resolved_in_place() -> None:
     pipeline = LabeledCompose([v2.RandomCrop(40), ResolveLabels((2, 2))])
     sample = {"id": 7, "pair": [*labelled(coordinates(75, 100))], "class": torch.tensor(3)}
     moved = pipeline(sample)
@@ -199,7 +199,7 @@ def test_samples_of_any_shape_are_resolved_in_their_place() -> None:
     assert isinstance(moved["pair"][1], TokenTargets)
 
 
-def test_a_smaller_copy_of_the_picture_says_so() -> None:
+def test_a_smaller_copy_of_the_picture_needs_its_canvas() -> None:
     pipeline = LabeledCompose([v2.CenterCrop((30, 40)), ResolveLabels((3, 3))])
     _, large = LabeledCompose([v2.CenterCrop((60, 80)), ResolveLabels((3, 3))])(*labelled(coordinates(75, 100)))
     small = pipeline(*labelled(coordinates(38, 50), canvas=(38, 50)))[1]
@@ -238,10 +238,10 @@ def test_a_sample_without_a_label_map_or_a_picture_is_refused() -> None:
             ResolveLabels(tokens)
 
 
-def test_a_pipeline_that_nobody_checked_is_refused() -> None:
+def test_a_pipeline_outside_of_a_labeled_compose_is_refused() -> None:
     pipeline = v2.Compose([v2.RandAugment(), ResolveLabels((2, 2))])
     with pytest.raises(
-        LabelError, match=r"outside of a LabeledCompose: .* make the pipeline a LabeledCompose\(\[...\]\)"
+        LabelError, match=r"outside of a LabeledCompose, .* make the pipeline a LabeledCompose\(\[...\]\)"
     ):
         pipeline(*labelled(pil_coordinates(75, 100)))
     checked = LabeledCompose([v2.RandomHorizontalFlip()])
@@ -252,6 +252,6 @@ def test_a_pipeline_that_nobody_checked_is_refused() -> None:
 @pytest.mark.parametrize("crop", [v2.FiveCrop(20), v2.TenCrop(20)])
 def test_several_pictures_of_one_label_are_refused_by_the_label_itself(crop: Any) -> None:
     with pytest.raises(
-        LabelError, match="FiveCrop and TenCrop make several pictures of one, but a LabelTensor goes with one"
+        LabelError, match="FiveCrop and TenCrop make several pictures of one, but a LabelTensor belongs to one"
     ):
         crop(*labelled(pil_coordinates(75, 100)))

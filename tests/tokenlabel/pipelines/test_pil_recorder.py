@@ -29,7 +29,7 @@ def centres(height: int, width: int) -> np.ndarray:
 
 
 def errors(shown: Image.Image, warp: Warp) -> np.ndarray:
-    """By how much the colours of pixels inside differ from the places that the warp names, in unit coordinates."""
+    """By how much the colours of pixels inside differ from the points that the warp names, in unit coordinates."""
     pixels = np.asarray(shown.convert("RGB"), float).reshape(-1, 3) / 255
     places, inside = warp.trace_back(centres(shown.height, shown.width))
     assert (inside == (pixels[:, 2] > 0.5)).mean() > 0.98
@@ -68,7 +68,7 @@ MOVES: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("name", MOVES)
-def test_the_warp_names_the_place_that_each_pixel_shows(name: str) -> None:
+def test_the_warp_names_the_point_that_each_pixel_shows(name: str) -> None:
     source = coordinates(96, 128)
     moved = MOVES[name](RecordedPicture(source, Warp()))
     assert isinstance(moved, RecordedPicture)

@@ -1,4 +1,4 @@
-"""Do policies take the label along, and is no label left behind in silence?"""
+"""Do policies move the label too, and is no picture silently moved without its label?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("single_threaded")
 
 
 def policy(name: str, operations: set[str]) -> Any:
-    """A policy of ours that draws of these operations only, so that colours go on telling coordinates."""
+    """A policy of ours that draws of these operations only, so that colours still encode coordinates."""
     transform = POLICIES[name](interpolation=BILINEAR)
     space = {each: how for each, how in transform._AUGMENTATION_SPACE.items() if each in operations}
     assert space
@@ -130,9 +130,9 @@ REFUSED = {
     "RandAugment": (v2.RandAugment(), "moves the picture and not its label; use tokenlabel.RandAugment"),
     "TrivialAugmentWide": (v2.TrivialAugmentWide(), "not its label; use tokenlabel.TrivialAugmentWide"),
     "AutoAugment": (v2.AutoAugment(), "moves the picture and not its label; use tokenlabel.AutoAugment"),
-    "AugMix": (v2.AugMix(), "so that a pixel shows several points of it; use tokenlabel.RandAugment or"),
-    "FiveCrop": (v2.FiveCrop(10), "makes five pictures of one, but a label map goes with one; use CenterCrop"),
-    "TenCrop": (v2.TenCrop(10), "makes ten pictures of one, but a label map goes with one; use CenterCrop"),
+    "AugMix": (v2.AugMix(), "so that one pixel shows several of its points; use tokenlabel.RandAugment or"),
+    "FiveCrop": (v2.FiveCrop(10), "makes five pictures of one, but a label map belongs to one; use CenterCrop"),
+    "TenCrop": (v2.TenCrop(10), "makes ten pictures of one, but a label map belongs to one; use CenterCrop"),
     "LinearTransformation": (v2.LinearTransformation(torch.eye(3), torch.zeros(3)), "mixes all pixels .* leave it out"),
 }
 NESTED = {
@@ -159,14 +159,14 @@ class Hiding(nn.Module):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_leaves_labels_behind_is_refused_with_the_reason_and_the_cure(name: str) -> None:
+def test_what_leaves_labels_behind_is_refused_with_the_reason_and_what_to_do(name: str) -> None:
     step, reason = REFUSED[name]
     with pytest.raises(LabelError, match=f"{name} cannot be in a pipeline with labels: it .*{reason}"):
         LabeledCompose([step])
 
 
 @pytest.mark.parametrize("where", NESTED)
-def test_it_is_found_wherever_it_hides(where: str) -> None:
+def test_it_is_found_in_every_container(where: str) -> None:
     with pytest.raises(LabelError, match="RandAugment cannot be in a pipeline with labels"):
         LabeledCompose(NESTED[where](v2.RandAugment()))
     LabeledCompose(NESTED[where](RandAugment()))
@@ -178,7 +178,7 @@ def test_a_picture_that_was_changed_before_its_label_was_there_is_refused() -> N
     with pytest.raises(
         LabelError,
         match="when its LabelTensor is made, the picture has 100x75 pixels, but its label map is of one with 75x100: "
-        r"something changed the picture alone. .* turned by EXIF",
+        r"something changed the picture alone. .* rotated by EXIF",
     ):
         labelled(turned)
     pipeline = LabeledCompose([v2.CenterCrop(40), ResolveLabels((2, 2))])
@@ -188,16 +188,16 @@ def test_a_picture_that_was_changed_before_its_label_was_there_is_refused() -> N
 
 @pytest.mark.parametrize("before", [v2.RandAugment(), v2.AugMix(), v2.GaussianBlur(5), v2.PILToTensor()])
 def test_a_step_before_a_labeled_compose_is_noticed(before: Callable[..., Any]) -> None:
-    """Even of a picture that is as large as before: who does not see the step cannot say that it moved nothing."""
+    """Even if the picture's size stays: nothing shows that a step outside has moved no pixel."""
     pipeline = v2.Compose([before, LabeledCompose([v2.CenterCrop(40), ResolveLabels((2, 2))])])
     torch.manual_seed(1)
-    with pytest.raises(LabelError, match="was made for another: a step before .* may have moved .* all steps into it"):
+    with pytest.raises(LabelError, match="was made for another: a step .* may have moved .* all steps into the"):
         pipeline(*labelled(pil_coordinates(75, 100)))
     with pytest.raises(LabelError, match="the first of the sample, but this one names none"):
         pipeline(pil_coordinates(75, 100), LabelTensor(LABEL))
 
 
-def test_what_comes_of_a_labeled_compose_is_watched_no_longer() -> None:
+def test_the_result_of_a_labeled_compose_is_no_longer_watched() -> None:
     first = LabeledCompose([v2.RandomHorizontalFlip(1)])
     again = LabeledCompose([LabeledCompose([v2.RandomHorizontalFlip(1)]), ResolveLabels((2, 2))])
     with pytest.raises(LabelError, match="this one names none"):

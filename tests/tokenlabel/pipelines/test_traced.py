@@ -1,4 +1,4 @@
-"""Does `Traced` look at what it is given: timm's and torchvision's v1 steps, or torchvision's v2?"""
+"""Does `Traced` recognise what it is given: timm's and torchvision's v1 steps, or torchvision's v2?"""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_it_names_its_steps() -> None:
     assert repr(Traced([v2.CenterCrop(60), unmoved])) == "Traced(CenterCrop, unmoved)"
 
 
-def test_timm_is_imported_for_timms_steps_alone() -> None:
+def test_timm_is_imported_only_for_timms_steps() -> None:
     code = """
 import sys
 from PIL import Image

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("single_threaded")
 
 
 class Pictures(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Training pictures with a dense target: the place in the source of each of 8x6 tokens."""
+    """Training pictures with a dense target: the point in the source of each of 8x6 tokens."""
 
     def __init__(self, transform: Any) -> None:
         self.traced = Traced(transform)

@@ -45,7 +45,7 @@ def turned_in_place(picture: Image.Image) -> Image.Image:
 
 
 class OwnJitter(v1.ColorJitter):
-    """What torchvision's does not, this one may do."""
+    """A subclass, which may move pixels although torchvision's does not."""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_loses_the_trace_is_an_error(step: Any) -> None:
     assert repr(step) in str(error.value)
 
 
-def test_the_error_says_what_came_of_the_step() -> None:
+def test_the_error_says_what_the_step_gave() -> None:
     with pytest.raises(LabelError, match="gave a picture of 60x50 pixels whose"):
         Traced([v1.Resize((60, 50)), rolled])(SOURCES[0])
     with pytest.raises(LabelError, match="gave a ndarray whose"):
@@ -89,9 +89,10 @@ def test_a_step_that_is_said_to_move_no_pixel_is_believed() -> None:
         assert warp.stages == ()
 
 
-def test_unless_the_size_belies_it() -> None:
+def test_unless_its_size_contradicts_that() -> None:
     step = v1.Resize((10, 12))
-    with pytest.raises(LabelError, match="said to move no pixel, but of 96x128 pixels it made 10x12; leave it out"):
+    message = "run as a step that moves no pixel, but gave 10x12 pixels for 96x128; remove it from still"
+    with pytest.raises(LabelError, match=message):
         Traced(then_tensor(step), still=[step])(SOURCES[0])
     with pytest.raises(LabelError, match="gave a ndarray, but a traced step must give a PIL picture or a tensor"):
         Traced(then_tensor(np.asarray), still=[np.asarray])(SOURCES[0])
@@ -125,12 +126,12 @@ def test_it_goes_from_a_picture_to_a_tensor() -> None:
         Traced(then_tensor())(torch.zeros(3, 9, 9))  # type: ignore[arg-type]
 
 
-def test_a_window_that_is_no_window_is_noticed() -> None:
+def test_pixels_that_do_not_form_a_window_are_noticed() -> None:
     odd = timm_transforms.RandomPad((150, 140))
     odd.get_params = lambda picture, size: next(windows)
     windows = iter([(5, 5, 5, 5)])
     assert Traced(then_tensor(odd))(SOURCES[0])[1].stages
     turning = v1.Pad(3)
     turning.forward = lambda picture: ImageOps.expand(rolled(picture), 3)
-    with pytest.raises(LabelError, match="does more than to cut out and pad"):
+    with pytest.raises(LabelError, match="steps of its type crop and pad, but what it gave is not one window"):
         Traced(then_tensor(turning))(SOURCES[0])

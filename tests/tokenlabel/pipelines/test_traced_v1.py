@@ -1,4 +1,4 @@
-"""Does the warp of a traced pipeline name the place that each pixel shows, and are the pixels those of the pipeline?"""
+"""Does the warp of a traced pipeline name the point that each pixel shows, and are the pixels those of the pipeline?"""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ PIPELINES: dict[str, v1.Compose] = {
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_the_warp_names_the_place_that_each_pixel_shows(name: str) -> None:
+def test_the_warp_names_the_point_that_each_pixel_shows(name: str) -> None:
     parts = PIPELINES[name]
     whole = v1.Compose(list(parts)) if isinstance(parts, tuple) else parts
     twin, traced, found = colourless(whole), Traced(parts), []
@@ -186,14 +186,14 @@ def test_the_pixels_and_the_generators_are_those_of_the_pipeline_to_the_bit(name
 
 
 def turned(form: str) -> Image.Image:
-    """A picture file whose notes say that it lies on its side."""
+    """A picture file whose EXIF says that it lies on its side."""
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
     SOURCES[0].save(file, form, exif=exif, quality=100)
     return Image.open(file)
 
 
-def test_turning_a_picture_by_its_notes_is_traced() -> None:
+def test_rotating_a_picture_by_its_exif_is_traced() -> None:
     transform = then_tensor(v1.Lambda(ImageOps.exif_transpose))
     pixels, warp = Traced(transform)(turned("JPEG"))
     assert pixels.shape == (3, 128, 96)
@@ -202,7 +202,7 @@ def test_turning_a_picture_by_its_notes_is_traced() -> None:
 
 
 def test_the_source_is_the_picture_as_pil_reads_it() -> None:
-    """It turns a TIFF by its notes when it loads it."""
+    """It rotates a TIFF by its orientation when it loads it."""
     for transform in (then_tensor(v1.Resize((80, 90))), then_tensor(v1.Grayscale(3), v1.Resize((80, 90)))):
         pixels, warp = Traced(transform)(turned("TIFF"))
         assert torch.equal(pixels, transform(turned("TIFF")))

@@ -1,4 +1,4 @@
-"""Which place does each pixel show, and which does a warp name? Pictures of coordinates, and pipelines for them."""
+"""Which point does each pixel show, and which does a warp name? Pictures of coordinates, and pipelines for them."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def centres(height: int, width: int) -> np.ndarray:
 
 
 def seen(warp: Warp, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The place [H, W, 2] of each pixel in the source, and whether it is inside it [H, W]."""
+    """The point [H, W, 2] in the source of each pixel, and whether it is inside the source [H, W]."""
     places, inside = warp.trace_back(centres(*size))
     return places.reshape(*size, 2), inside.reshape(size)
 
 
 def errors(pixels: torch.Tensor, warp: Warp) -> np.ndarray:
-    """By how many cells the places that pixels [3, H, W], in [0, 1], show differ from those that the warp names.
+    """By how many cells the points that pixels [3, H, W], in [0, 1], show differ from those that the warp names.
 
     Where it says that they show nothing, they must show the filling.
     """
@@ -61,7 +61,7 @@ def errors(pixels: torch.Tensor, warp: Warp) -> np.ndarray:
 
 
 def assert_true(all_errors: list[np.ndarray]) -> None:
-    """That is how exact the warps must be: a twentieth of a cell in the mean, and half a cell anywhere."""
+    """Check that warps are exact: within a twentieth of a cell in the mean, and half a cell anywhere."""
     found = np.concatenate(all_errors)
     assert len(found) > 1000
     assert found.mean() < 0.05

@@ -1,4 +1,4 @@
-"""Is alignment ROI-align, and does it say where there is nothing to align?"""
+"""Is alignment ROI-align, and does it mark tokens that have nothing to align?"""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_logits_are_refused_and_never_taken_for_probabilities() -> None:
 
 
 def turned(angle: float) -> Warp:
-    """A picture that was turned about its centre and then cut, so that corners show nothing."""
+    """A picture that was rotated about its centre and then cropped, so that corners show nothing."""
     sin, cos = np.sin(angle), np.cos(angle)
     about = np.array([[cos, sin, 0.5 - 0.5 * (cos + sin)], [-sin, cos, 0.5 - 0.5 * (cos - sin)], [0, 0, 1]])
     return Warp().transformed(about).cropped(Box(0.05, 0.1, 0.95, 0.8))
@@ -141,8 +141,8 @@ QUARTER = Warp().transformed(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]]))
     "warp", [turned(0.5), turned(-1.2).mirrored(), QUARTER, turned(0.3).erased(Box(0, 0, 0.5, 0.5))]
 )
 @pytest.mark.parametrize("box", [Box.whole(), Box(-0.25, 0, 1.25, 1), Box(0, 0.2, 1, 0.8)])
-def test_a_picture_that_was_turned_is_read_at_the_places_that_it_shows(warp: Warp, box: Box) -> None:
-    """Held against every point by itself, in plain Python."""
+def test_a_rotated_picture_is_read_at_the_points_that_it_shows(warp: Warp, box: Box) -> None:
+    """Compared with every point computed alone, in plain Python."""
     label, tokens, points = replace(MAPS[6, 5], boxes=np.array(box.edges, np.float32)), (5, 4), 4
     scores, full = align(label, warp, tokens), DENSE[6, 5]
     for i, j in np.ndindex(tokens):
@@ -189,7 +189,7 @@ def test_erasing_a_corner_changes_no_label_elsewhere_whatever_the_label_covers(c
     assert erased.outside[-1, -1]
 
 
-def test_a_picture_that_stands_on_its_head_has_its_tokens_there() -> None:
+def test_a_flipped_picture_has_flipped_tokens() -> None:
     crop = View(Box(0.2, 0.1, 0.83, 0.71))
     upright, flipped = align(MAPS[6, 5], crop, (5, 3)), align(MAPS[6, 5], Warp.of(crop).flipped(), (5, 3))
     assert Warp.of(crop).flipped().view.flipped
@@ -205,7 +205,7 @@ def test_what_was_erased_and_what_lies_beyond_the_corners_is_outside() -> None:
     assert not corners[3:5, 3:5].any()
 
 
-def test_a_grid_that_ends_half_a_cell_before_the_picture_speaks_for_all_of_it() -> None:
+def test_a_grid_that_ends_half_a_cell_before_the_picture_counts_for_all_of_it() -> None:
     """As those of networks do that have their first location at the first pixel."""
     label = replace(MAPS[18, 18], boxes=np.array([-0.5, -0.5, 17.5, 17.5], np.float32) / 18)
     scores = align(label, View.whole(), (14, 14))

@@ -137,7 +137,7 @@ def test_it_is_zero_filled_logits_pooled_and_then_a_softmax(seed: int, swapped: 
     assert found[0].numpy() == pytest.approx(expected, abs=1e-5)
 
 
-def test_classes_that_nobody_named_take_what_is_known_of_the_recipe() -> None:
+def test_classes_that_are_not_named_take_what_is_known_of_the_recipe() -> None:
     """Of a sure cell of 1,000 classes they take a tenth, of an unsure one nearly all."""
     names = [[[0, 1, 2, 3, 4]]]
     for logits, kept in (([9, 6, 5, 4.5, 4], 0.898), ([3, 2.5, 2, 1.8, 1.5], 0.048)):
@@ -170,7 +170,7 @@ def test_logits_of_probabilities_are_zero_on_average_and_say_the_same() -> None:
     named = labels.scores > 0
     others = 40 - named.sum(-1)
     remainder = np.maximum(labels.remainder, 2.0**-16)
-    # What the classes that are not named have, if each named one stands above them as its probability does.
+    # The logit of classes that are not named, from how much more probable each named one is.
     unnamed = logits.scores[..., 0] - np.log(labels.scores[..., 0] / (remainder / others))
     assert (np.where(named, logits.scores, 0).sum(-1) + others * unnamed) / 40 == pytest.approx(0, abs=1e-5)
     whole = np.where(named, np.exp(logits.scores), 0).sum(-1) + others * np.exp(unnamed)
@@ -209,7 +209,7 @@ def test_the_loss_is_the_papers_sum() -> None:
     assert paper_loss(picture, tokens, targets, token_weight=0.3) == pytest.approx(expected.item())
 
 
-def test_what_the_recipe_has_no_answer_to_is_refused() -> None:
+def test_what_the_recipe_does_not_define_is_refused() -> None:
     options = {"class_count": CLASSES}
     with pytest.raises(LabelError, match="2 views were given for the labels of 1 pictures"):
         paper_targets(QUADRANTS, [View.whole()] * 2, (2, 2), **options)
@@ -267,7 +267,7 @@ def test_the_centre_is_cut_out_of_maps_that_begin_at_the_first_pixel_too() -> No
     )
 
 
-def test_switches_that_there_are_not_are_refused() -> None:
+def test_unknown_switches_are_refused() -> None:
     with pytest.raises(LabelError, match="axes must be 'right' or 'swapped' and geometry 'box' or 'center', not 'xy'"):
         Paper(axes="xy")
 

@@ -80,7 +80,7 @@ def test_compiled_or_not_the_targets_are_those_of_align(
 
 
 def test_what_was_padded_by_the_annotator_is_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A letterboxed label knows grey bars; a view that reaches beyond the picture must not read them."""
+    """A letterboxed label covers grey bars; a view that reaches beyond the picture must not read them."""
     maps = labels(0, 1, grid=(8, 8))
     maps = replace(maps, boxes=np.array([[-0.5, 0, 1.5, 1]], np.float32))
     for view in (View(Box(-0.5, 0, 0.5, 1)), View(Box(0.5, 0, 1.5, 1), mirrored=True)):
@@ -135,7 +135,7 @@ def test_boxes_of_other_loaders_give_the_same(monkeypatch: pytest.MonkeyPatch) -
         (np.array([[0, 0, 1, 1], [0.5, 0, 0.5, 1]]), "box 1 is"),
     ],
 )
-def test_boxes_that_are_none_are_refused(boxes: np.ndarray, words: str) -> None:
+def test_boxes_out_of_range_or_without_area_are_refused(boxes: np.ndarray, words: str) -> None:
     with pytest.raises(LabelError, match=words):
         from_boxes(labels(0, 2), boxes, tokens=(2, 2))
 

@@ -52,7 +52,7 @@ def test_the_probability_of_a_class_is_that_of_the_distribution(seed: int, m: in
 
 @settings(max_examples=100, deadline=None)
 @given(seed=seeds, m=entries)
-def test_without_its_remainder_a_place_is_what_it_names(seed: int, m: int) -> None:
+def test_without_its_remainder_a_position_is_what_it_names(seed: int, m: int) -> None:
     _, targets = drawn(seed, m)
     left_out = targets.renormalised()
     named = np.zeros((3, 5, CLASSES))
@@ -78,7 +78,7 @@ def test_a_temperature_is_that_of_the_distribution(seed: int, m: int, temperatur
     assert found.outside is targets.outside
 
 
-def test_a_high_temperature_makes_nothing_of_rounding() -> None:
+def test_a_high_temperature_does_not_raise_rounding_errors() -> None:
     """0.1 ten times is 1 but for rounding; the 21,831 other classes have no part in it."""
     targets = TokenTargets(
         torch.arange(10, dtype=torch.int32)[None, None],
@@ -100,7 +100,7 @@ def test_smoothing_is_that_of_the_distribution_and_sums_to_one(seed: int, m: int
 
 @settings(max_examples=100, deadline=None)
 @given(seed=seeds, m=entries, weights=st.tuples(*[st.sampled_from([0.0, 0.3, 1.0])] * 2))
-def test_the_truth_is_mixed_into_picture_and_tokens_by_their_weights(
+def test_the_class_is_mixed_into_picture_and_tokens_by_their_weights(
     seed: int, m: int, weights: tuple[float, float]
 ) -> None:
     rng, targets = drawn(seed, m)
@@ -112,8 +112,8 @@ def test_the_truth_is_mixed_into_picture_and_tokens_by_their_weights(
     assert (found.outside == targets.outside).all()
 
 
-def test_where_the_annotator_has_all_the_weight_no_class_is_named_anew() -> None:
-    """A class that is named at its share of the remainder would stay when the remainder is left out."""
+def test_where_the_annotator_has_all_the_weight_no_class_is_added() -> None:
+    """A class added with its probability in the remainder would stay when the remainder is left out."""
     targets = TokenTargets(torch.tensor([[[3]]]), torch.tensor([[[0.5]]]), torch.tensor([[False]]))
     found = targets.blend_labels(torch.tensor([7]), class_count=CLASSES).renormalised()
     assert dense(found, CLASSES)[0, 0, 3] == 1
@@ -133,7 +133,7 @@ def test_tokens_that_disagree_with_the_pictures_class_are_dropped(seed: int, m: 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds, named=st.booleans())
-def test_places_outside_can_be_taught_what_the_picture_is(seed: int, named: bool) -> None:
+def test_positions_outside_can_be_taught_what_the_picture_is(seed: int, named: bool) -> None:
     rng, targets = drawn(seed)
     label = torch.from_numpy(rng.integers(CLASSES, size=3))
     found = targets.filled(label if named else None)
@@ -144,7 +144,7 @@ def test_places_outside_can_be_taught_what_the_picture_is(seed: int, named: bool
     assert (found.outside.numpy() == still).all()
 
 
-def test_where_every_class_is_named_there_is_nobody_to_take_the_rest() -> None:
+def test_where_every_class_is_named_the_remainder_is_left_out() -> None:
     short = TokenTargets(torch.arange(4)[None, None], torch.tensor([[[0.4, 0.2, 0.2, 0.1]]]), torch.tensor([[False]]))
     assert not short.share(4).any()
     assert short.tempered(1.0, class_count=4).probabilities.sum(-1) == pytest.approx(1)
@@ -203,12 +203,12 @@ def test_a_batch_for_imagenet_is_at_most_six_megabytes(class_count: int) -> None
     assert targets.nbytes <= 6e6
 
 
-def test_what_does_not_fit_is_said() -> None:
+def test_what_does_not_fit_is_refused_with_what_was_found() -> None:
     _, targets = drawn(0)
     with pytest.raises(LabelError, match=r"not \[3, 5, 5\], \[3, 5, 5\] and \[3, 4\]"):
         TokenTargets(targets.classes, targets.probabilities, targets.outside[:, 1:])
     with pytest.raises(
-        LabelError, match=r"targets of \[3\] pictures need as many class numbers, int64, not .*int64 \[2\]"
+        LabelError, match=r"targets of \[3\] pictures need one class number for each, int64, not .*int64 \[2\]"
     ):
         targets.blend_labels(torch.tensor([1, 2]), class_count=CLASSES)
     with pytest.raises(

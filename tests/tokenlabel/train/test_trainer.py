@@ -1,4 +1,4 @@
-"""Does the trainer do what it is told, and the same again when it was interrupted?"""
+"""Does the trainer do what its settings say, and the same after an interruption?"""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_finished_training_is_judged_continued_and_taken_for_larger_pictures(
     logged = steps(run)
     (run / "log.csv").unlink()
     main(arguments)  # there is nothing left to do
-    assert "run has all its 3 epochs" in capsys.readouterr().out
+    assert "run: all 3 epochs are done" in capsys.readouterr().out
     assert steps(run) == logged
     assert len(before["log"]) == len(state(run)["log"]) == 3
     best = max(before["log"], key=lambda line: line["average_top1"])  # of the weights that the file gives
@@ -130,7 +130,7 @@ def test_two_processes_share_a_training(arguments: list[str], tmp_path: Path) ->
     (line,) = steps(tmp_path / "run")
     assert float(line["lr"]) == pytest.approx(0.01 * 60 / 1024)
     assert done.stdout.count("epoch 0") == 1
-    with pytest.raises(SystemExit, match="a training with 2 processes, not 1. Go on with the same settings, or give"):
+    with pytest.raises(SystemExit, match="a training with 2 processes, not 1. Resume with the same settings, or give"):
         main(short)
 
 
@@ -147,20 +147,20 @@ def test_bfloat16_and_recomputed_blocks(arguments: list[str], tmp_path: Path) ->
     ("changes", "message"),
     [
         ({"lr": 1e8, "warmup_epochs": 0}, "the loss is nan at step .* try a lower --lr"),
-        ({"model": "test_vit"}, "test_vit does not answer for its tokens"),
-        ({"model": "lvvit_x"}, "timm knows no 'lvvit_x'; there are lvvit_l, lvvit_m, lvvit_s, lvvit_t"),
+        ({"model": "test_vit"}, "test_vit gives no logits for its tokens"),
+        ({"model": "lvvit_x"}, "timm has no model 'lvvit_x'; give one of lvvit_l, lvvit_m, lvvit_s, lvvit_t"),
         ({"initial": "nowhere.pt"}, "there are no weights at nowhere.pt"),
-        ({"batch_size": 121}, "120 pictures give 1 processes no batch of 121 each"),
+        ({"batch_size": 121}, "120 pictures are too few for 1 processes with 121 at each step; give a lower --batch"),
         ({"labels": "nowhere.zarr"}, "there is no store at nowhere.zarr"),
         ({"data": "nowhere"}, "nowhere"),
         ({"output": "/proc/nowhere"}, "/proc/nowhere"),
         ({"data": __file__}, "test_trainer.py"),
         ({"initial": __file__}, "test_trainer.py cannot be read as a checkpoint"),
         ({"auto_augment": "nonsense"}, "timm cannot make augmentations of auto_augment 'nonsense'"),
-        ({"data": ""}, "--data is needed: the folder of class folders of training pictures"),
+        ({"data": ""}, "--data is needed: the folder of training pictures"),
     ],
 )
-def test_what_a_user_can_mend_is_said_in_a_line(arguments: list[str], changes: dict[str, Any], message: str) -> None:
+def test_what_a_user_can_repair_is_said_in_a_line(arguments: list[str], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SystemExit, match=f"error: .*{message}"):
         main(changed(arguments, **changes))
 
@@ -172,7 +172,7 @@ def test_weights_of_other_classes_and_a_val_of_other_classes_are_refused(argumen
     pictures = Path(arguments[arguments.index("--val") + 1])
     (tmp_path / "val").mkdir()
     (tmp_path / "val/0").symlink_to(pictures / "0")
-    with pytest.raises(SystemExit, match="val has 1 class folders, and the training pictures have 10; they must be"):
+    with pytest.raises(SystemExit, match="val has 1 class folders, and the training pictures have 10; give a folder"):
         main(changed(arguments, val=tmp_path / "val"))
 
 
@@ -180,17 +180,17 @@ def test_other_settings_do_not_resume(arguments: list[str], tmp_path: Path) -> N
     short = changed(arguments, epochs=1, cooldown_epochs=0)
     main(short)
     with pytest.raises(
-        SystemExit, match="run has a training with smoothing 0.1, not 0.2. Go on with the same settings"
+        SystemExit, match="run has a training with smoothing 0.1, not 0.2. Resume with the same settings"
     ):
         main(changed(short, smoothing=0.2))
     main(changed(short, workers=1, initial="gone.pt"))  # which change nothing that is learnt now
     folder = Path(arguments[arguments.index("--data") + 1]).parent
     with pytest.raises(
-        SystemExit, match="a training with other pictures or other labels. Go on with the same settings"
+        SystemExit, match="a training with other pictures or other labels. Resume with the same settings"
     ):
         main(changed(short, data=folder / "val", labels=folder.parent / "labels-val.zarr"))
     (tmp_path / "run/last.pt").write_bytes((tmp_path / "run/last.pt").read_bytes()[:1000])
-    with pytest.raises(SystemExit, match="last.pt cannot be read as a checkpoint .*; is it whole?"):
+    with pytest.raises(SystemExit, match="last.pt cannot be read as a checkpoint .*: it is incomplete, or .* complete"):
         main(short)
 
 
@@ -234,13 +234,13 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("weight_decy = 1.0", "has 'weight_decy', which is no setting; 'weight_decay' is"),
+        ("weight_decy = 1.0", "has 'weight_decy', which is not a setting; did you mean 'weight_decay'?"),
         ("epochs = 1.5", "epochs must be of the type int, not 1.5"),
         ("epochs = 0", "epochs must be from 1 to 1e+09, not 0"),
         ("lr = nan", "lr must be from 0 to 1e+09, not nan"),
         ("ema_decay = 2", "ema_decay must be from 0 to 1, not 2.0"),
         ("seed = -1", "seed must be from 0 to 1e+09, not -1"),
-        ("img_size = 225", "img_size must be whole patches of 16 pixels, not 225"),
+        ("img_size = 225", "img_size must be a multiple of 16 pixels, the side of a patch, not 225"),
         ('amp = "float16"', "amp must be one of bfloat16, float32, not 'float16'"),
         ("lr =", "is not valid TOML"),
     ],

@@ -38,7 +38,7 @@ def bad_pictures(folder: Path) -> dict[str, Status]:
     return {**dict.fromkeys(fine, Status.LABELLED), **dict.fromkeys(bad, Status.UNDECODABLE)}
 
 
-def test_bad_pictures_are_named_rows_and_the_run_goes_on(command, checkpoint: Path, tmp_path: Path) -> None:
+def test_bad_pictures_are_named_rows_and_the_run_continues(command, checkpoint: Path, tmp_path: Path) -> None:
     expected = bad_pictures(tmp_path / "images")
     (tmp_path / "images" / "notes.txt").write_text("not a picture by its name")
     address = tmp_path / "labels.zarr"

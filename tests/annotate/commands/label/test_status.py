@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-def test_status_tells_how_far_a_store_is(command, store: Path) -> None:
+def test_status_shows_how_far_a_store_is(command, store: Path) -> None:
     (store / "shards/record/c/1").unlink()
     result = command("status", store)
     assert result.exit_code == 0

@@ -12,7 +12,7 @@ from tests.annotate.commands.conftest import MODEL
 from tests.conftest import contents
 
 
-def test_verify_tells_damage_by_shard_and_exit_code(command, store: Path) -> None:
+def test_verify_reports_damage_by_shard_and_exit_code(command, store: Path) -> None:
     assert command("verify", store).exit_code == 0
     (store / "shards/record/c/2").unlink()
     pending = command("verify", store, "--json")
@@ -29,7 +29,7 @@ def test_verify_tells_damage_by_shard_and_exit_code(command, store: Path) -> Non
     assert [shard["state"] for shard in answer["shards"]] == ["ok", "damaged", "pending", "ok"]
 
 
-def test_verify_tells_damage_that_is_in_no_shard(command, store: Path) -> None:
+def test_verify_reports_damage_that_is_in_no_shard(command, store: Path) -> None:
     (store / "keys/c/0").write_bytes(b"nonsense")
     for words in ((), ("--json",)):
         result = command("verify", store, *words)
@@ -62,7 +62,7 @@ def test_verify_finds_changed_targets_and_a_changed_schema(command, store: Path)
     assert (result.exit_code, "the targets of" in result.stdout) == (4, True), result.output
 
 
-def test_damage_is_mended_as_verify_says(
+def test_damage_is_repaired_as_verify_says(
     command, store: Path, finished: Path, scene_folder: Path, checkpoint: Path
 ) -> None:
     (store / "classes/c/1/0/0/0").write_bytes(b"nonsense")

@@ -10,7 +10,7 @@ from PIL import Image
 from storage import open_store
 
 
-def test_inspect_tells_what_is_there(command, store: Path, scene_folder: Path, tmp_path: Path) -> None:
+def test_inspect_shows_what_is_there(command, store: Path, scene_folder: Path, tmp_path: Path) -> None:
     text = command("inspect", store)
     assert text.exit_code == 0, text.output
     for words in ("30, of which 30 are labelled", "8 x 8 locations", "test_resnet (random.safetensors)", "agreement"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def test_what_is_unfinished_is_said_by_all_that_look(command, store: Path, tmp_path: Path) -> None:
+def test_what_is_unfinished_is_said_by_all_commands_that_read(command, store: Path, tmp_path: Path) -> None:
     (store / "shards/record/c/1").unlink()
     for words in (["audit", store], ["query", store, "--class", "3"], ["compare", store, store]):
         assert "is unfinished: 8 pictures are still to be labelled" in command(*words).stderr

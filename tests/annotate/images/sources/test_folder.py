@@ -79,7 +79,7 @@ def test_a_key_cannot_leave_the_root(tmp_path: Path, key: str) -> None:
         FolderReader(tmp_path / "root").read(key)
 
 
-def test_what_travels_to_a_worker_knows_no_keys(tmp_path: Path) -> None:
+def test_what_is_sent_to_a_worker_holds_no_keys(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{n}.jpg" for n in range(500)))
     assert len(pickle.dumps(FolderImages(tmp_path).reader)) < 500
 

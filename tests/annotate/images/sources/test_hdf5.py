@@ -80,14 +80,14 @@ PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
         ({"images": PIXELS, "keys": [b"a", b"\xff"]}, "cannot read the HDF5 file .*: 'utf-8' codec can't decode"),
     ],
 )
-def test_what_is_no_collection_is_refused_by_what_is_in_it(
+def test_what_is_not_a_collection_is_refused_by_what_is_in_it(
     tmp_path: Path, columns: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AnnotateError, match=message):
         open_images(write(tmp_path / "a.h5", **columns))
 
 
-def test_a_file_that_is_no_hdf5_or_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_hdf5_or_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"not HDF5")
     with pytest.raises(AnnotateError, match="cannot read the HDF5 file .*a.h5: "):
         open_images(tmp_path / "a.h5")

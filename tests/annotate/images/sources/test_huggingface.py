@@ -83,7 +83,7 @@ def test_labels_are_the_column_of_that_name_or_the_only_one_of_classes(tmp_path:
 
 
 @pytest.mark.parametrize(("kind", "values"), [("float32", [0.0, 1.0, 2.0]), ("bool", [True, False, None])])
-def test_a_column_of_labels_that_are_no_classes_is_refused(tmp_path: Path, kind: str, values: list[Any]) -> None:
+def test_a_column_of_labels_that_are_not_classes_is_refused(tmp_path: Path, kind: str, values: list[Any]) -> None:
     address = saved(tmp_path / "saved", {"label": datasets.Value(kind)}, label=values)
     datasets.load_from_disk(str(address)).to_parquet(tmp_path / "a.parquet")
     for place in (address, tmp_path / "a.parquet"):
@@ -109,7 +109,7 @@ def test_a_row_without_a_picture_is_one_row_without_a_label(tmp_path: Path) -> N
         assert caught.value.status == Status.MISSING
 
 
-def test_a_cell_that_is_no_bytes_is_one_row_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_cell_without_bytes_is_one_row_that_cannot_be_read(tmp_path: Path) -> None:
     images = [{"bytes": [1, 255]}, {"bytes": [1, 256]}, {"bytes": [1, None]}]
     source = open_images(written(tmp_path / "a.parquet", pa.table({"image": images})))
     assert source.reader.read(source.handles[0]) == b"\x01\xff"
@@ -137,7 +137,7 @@ def test_files_are_read_by_name_and_empty_ones_and_groups_are_passed_over(tmp_pa
     assert source.keys[-1] == "000000005"
 
 
-def test_large_row_groups_are_refused_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_row_groups_are_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "a.parquet", table())
     monkeypatch.setattr(parquet, "_LARGEST_GROUP", 200)
     with pytest.raises(AnnotateError, match="its row group 0 has [0-9,]+ bytes, .* row_group_size=100"):
@@ -169,7 +169,7 @@ def test_a_saved_dataset_of_splits_is_refused_with_their_folders(tmp_path: Path)
     assert len(open_images(tmp_path / "all" / "train").keys) == 3
 
 
-def test_files_with_other_columns_or_classes_are_no_one_collection(tmp_path: Path) -> None:
+def test_files_with_other_columns_or_classes_are_not_one_collection(tmp_path: Path) -> None:
     for n, names in enumerate((["x", "y"], ["y", "x"])):
         kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
         rows = {"image": table()["image"].to_pylist(), "label": [0, 0, 1]}

@@ -122,7 +122,7 @@ def test_cls_members_are_targets_where_every_picture_has_one(
 
 
 def test_versions_of_a_picture_that_share_a_stem_are_one_sample_and_not_each_others_class(tmp_path: Path) -> None:
-    """To WebDataset they are one sample, "img", with the parts v1.jpg, v1.cls, …: none of them is its class."""
+    """For WebDataset they are one sample, "img", with the parts v1.jpg, v1.cls, …: none of them is its class."""
     members = {"img.v1.jpg": b"1", "img.v1.cls": b"1", "img.v2.jpg": b"2", "img.v2.cls": b"2"}
     source = open_images(write_tar(tmp_path / "a.tar", members))
     assert (source.keys, source.targets) == (["img.v1.jpg", "img.v2.jpg"], None)
@@ -147,14 +147,14 @@ def test_a_class_that_is_said_twice_is_one(tmp_path: Path) -> None:
     assert open_images(path).targets == [7]
 
 
-def test_a_class_that_is_no_number_of_a_class_is_refused(tmp_path: Path) -> None:
+def test_a_class_that_is_not_a_class_number_is_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "1.cls": b"99999999999"})
     with pytest.raises(AnnotateError, match="the .cls member of '1.jpg' in .*a.tar has the label 99999999999; classes"):
         open_images(path)
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/x.jpg", "a/../x.jpg", "a//x.jpg", "x\udcff.jpg"])
-def test_a_name_that_is_no_key_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_is_not_a_key_is_refused(tmp_path: Path, name: str) -> None:
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1"})
     with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as archive:
         archive.addfile(tarfile.TarInfo(name))
@@ -165,7 +165,7 @@ def test_a_name_that_is_no_key_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ", "a.tar"])
-def test_a_compressed_tar_is_refused_with_the_cure(tmp_path: Path, name: str) -> None:
+def test_a_compressed_tar_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
     data = write_tar(tmp_path / "plain" / "b.tar", {"1.jpg": b"1"}).read_bytes()
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / name).write_bytes(gzip.compress(data))
