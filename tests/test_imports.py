@@ -26,7 +26,10 @@ def imported(statement: str) -> set[str]:
         ("import storage", {"annotate", "click", "h5py", "ray", "timm", "tokenlabel", "torch", "torchvision"}),
         ("import storage.zarr_backend.backend", {"click", "h5py", "ray", "timm", "torch", "torchvision"}),
         ("import tokenlabel", {"annotate", "click", "h5py", "ray", "timm", "torch", "torchvision"}),
-        ("import tokenlabel.dataset, tokenlabel.loss, tokenlabel.mixing", {"annotate", "click", "h5py", "ray", "timm"}),
+        (
+            "import tokenlabel.dataset, tokenlabel.losses, tokenlabel.mixing",
+            {"annotate", "click", "h5py", "ray", "timm"},
+        ),
         ("import annotate.inspect, annotate.images", {"ray", "timm", "tokenlabel", "torch"}),
         ("import annotate", HEAVY - {"annotate"}),
         ("import annotate.jobs.run", {"ray", "tokenlabel"}),
@@ -64,7 +67,7 @@ for module in [*sys.modules]:
         del sys.modules[module]
 sys.modules.update(dict.fromkeys(others))  # what has None there cannot be imported, nor found
 assert {"timm", "ray", "numba", "click", "scipy"} <= others
-import tokenlabel.pipelines.crops, tokenlabel.dataset, tokenlabel.loss, tokenlabel.mixing.mixer
+import tokenlabel.pipelines.crops, tokenlabel.dataset, tokenlabel.losses.token_label_loss, tokenlabel.mixing.mixer
 import tokenlabel.targets.paper
 import tokenlabel.pipelines.policies
 from PIL import Image

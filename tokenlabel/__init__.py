@@ -18,7 +18,8 @@ from tokenlabel.targets.sparse import SparseTargets
 
 if TYPE_CHECKING:
     from tokenlabel.dataset import Example, LabeledImages, collate, folder_keys
-    from tokenlabel.loss import soft_cross_entropy, token_label_loss
+    from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
+    from tokenlabel.losses.token_label_loss import token_label_loss
     from tokenlabel.mixing.mix import Mix
     from tokenlabel.mixing.mixer import Mixer
     from tokenlabel.models import LVViT
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 _NEED_TORCH = {
     "dataset": ("Example", "LabeledImages", "collate", "folder_keys"),
-    "loss": ("soft_cross_entropy", "token_label_loss"),
+    "losses.soft_cross_entropy": ("soft_cross_entropy",),
+    "losses.token_label_loss": ("token_label_loss",),
     "mixing.mix": ("Mix",),
     "mixing.mixer": ("Mixer",),
     "models": ("LVViT",),  # and timm
