@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
     from tokenlabel.pipelines.traced import Traced
     from tokenlabel.targets.paper import Paper
-    from tokenlabel.targets.rule import BLENDED
+    from tokenlabel.targets.rule import BLENDED, Rule
     from tokenlabel.targets.token_targets import TokenTargets, token_targets
 
 _NEED_TORCH = {
@@ -43,7 +43,7 @@ _NEED_TORCH = {
     "pipelines.policies": ("AutoAugment", "LabeledCompose", "RandAugment", "TrivialAugmentWide"),
     "pipelines.traced": ("Traced",),
     "targets.paper": ("Paper",),
-    "targets.rule": ("BLENDED",),
+    "targets.rule": ("BLENDED", "Rule"),
     "targets.token_targets": ("TokenTargets", "token_targets"),
 }
 _ROOM_OF = {name: room for room, names in _NEED_TORCH.items() for name in names}
@@ -64,6 +64,7 @@ __all__ = [
     "Paper",
     "RandAugment",
     "ResolveLabels",
+    "Rule",
     "SparseTargets",
     "TokenScores",
     "TokenTargets",

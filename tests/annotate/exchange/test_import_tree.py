@@ -149,7 +149,7 @@ def test_running_again_does_nothing_and_after_a_lost_record_only_that_shard(one_
 
 def test_progress_is_told_from_nothing_to_all(one_wrong: Collection) -> None:
     told: list[Progress] = []
-    one_wrong.bring_in(report=told.append)
+    one_wrong.bring_in(on_progress=told.append)
     assert [(progress.done, progress.total, progress.failed) for progress in told] == [
         (0, 5, 0),
         (2, 5, 0),

@@ -34,7 +34,7 @@ def test_local_and_ray_workers_write_equal_stores(
 
 def test_progress_is_told_from_nothing_to_all(val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
-    summary = label(val, tmp_path / "labels.zarr", recipe, report=told.append)
+    summary = label(val, tmp_path / "labels.zarr", recipe, on_progress=told.append)
     assert [(progress.done, progress.total) for progress in told] == [(n, 30) for n in (0, 8, 16, 24, 30)]
     assert (summary.pictures, summary.labelled, summary.labelled_now) == (30, 30, 30)
 
