@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,13 @@ class Plan:
     pictures: int
     shards: int
     bytes: int
-    bytes_each: float
-    speeds: tuple[float, float, float]
+    bytes_each: float = field(repr=False)
+    speeds: tuple[float, float, float] = field(repr=False)
     workers: int
     device: str
     unreadable: int
     probed: int
-    why: str
+    why: str = field(repr=False)
 
     @property
     def hours(self) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -20,7 +20,13 @@ from annotate.commands.progress import counting
 @click.option("--count", type=click.IntRange(min=2), default=2000, help="Pictures to use, chosen at random: 2000.")
 @json_option
 def calibrate(
-    images: str, output: Path | None, count: int, batch_size: int | None, as_json: bool, precision: str, **settings: Any
+    images: str,
+    output: Path | None,
+    count: int,
+    batch_size: int | None,
+    as_json: bool,
+    precision: Literal["auto", "float32", "bfloat16"],
+    **settings: Any,
 ) -> None:
     """Fit the temperature, so that confidence matches accuracy on IMAGES.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -31,7 +31,7 @@ def plan(
     workers: int | None,
     assume: int | None,
     as_json: bool,
-    precision: str,
+    precision: Literal["auto", "float32", "bfloat16"],
     **settings: Any,
 ) -> None:
     """Estimate what `annotate run` on IMAGES will take: shards, bytes and hours.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -67,7 +67,7 @@ def run(
     gpus_per_worker: float | None,
     cpus_per_worker: float | None,
     local: bool,
-    precision: str,
+    precision: Literal["auto", "float32", "bfloat16"],
     **settings: Any,
 ) -> None:
     """Label every picture of IMAGES into STORE; run it again to resume.

@@ -14,17 +14,17 @@ from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 
 @pytest.fixture(params=["labels.zarr", "labels.h5"])
 def full(request: pytest.FixtureRequest, tmp_path: Path) -> LabelStore:
-    store, labels = (
-        create_store(tmp_path / request.param, SCHEMA, KEYS, list(range(10))),
-        random_labels(np.random.default_rng(0), 10),
-    )
+    store = create_store(tmp_path / request.param, SCHEMA, KEYS, list(range(10)))
+    labels = random_labels(np.random.default_rng(0), 10)
     for rows in SHARDS:
         store.write(rows, labels[rows.start : rows.stop])
     return store
 
 
 def damage(store: LabelStore, shard: int) -> None:
-    """Overwrite an object of a shard."""
+    """Overwrite an object of a shard: a chunk, or the file that holds all its arrays."""
     record = store.record(shard)
     assert record is not None
-    store.backend.write_object(next(iter(record.objects)), b"nonsense")
+    first = next(iter(record.objects))
+    name = next(name for name in store.backend.object_names() if f"{first}/".startswith(f"{name}/"))
+    store.backend.write_object(name, b"nonsense")
