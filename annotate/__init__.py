@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from annotate.cluster.ray_workers import RayWorkers
     from annotate.errors import AnnotateError, PictureError
     from annotate.images.address import open_images
-    from annotate.jobs.calibrate import calibrate
-    from annotate.jobs.plan import plan
+    from annotate.images.source import ImageSource
+    from annotate.jobs.calibrate import Calibration, calibrate
+    from annotate.jobs.plan import Plan, plan
     from annotate.jobs.run import run
-    from annotate.jobs.workers import LocalWorkers
+    from annotate.jobs.summary import Summary
+    from annotate.jobs.workers import LocalWorkers, Workers
     from annotate.model.annotator import Annotator
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
@@ -23,11 +25,16 @@ if TYPE_CHECKING:
 _FILE_OF = {
     "AnnotateError": "errors",
     "Annotator": "model.annotator",
+    "Calibration": "jobs.calibrate",
+    "ImageSource": "images.source",
     "LocalWorkers": "jobs.workers",
     "Network": "model.network",
     "PictureError": "errors",
+    "Plan": "jobs.plan",
     "RayWorkers": "cluster.ray_workers",
     "Recipe": "model.recipe",
+    "Summary": "jobs.summary",
+    "Workers": "jobs.workers",
     "calibrate": "jobs.calibrate",
     "open_images": "images.address",
     "plan": "jobs.plan",
@@ -37,11 +44,16 @@ _FILE_OF = {
 __all__ = [
     "AnnotateError",
     "Annotator",
+    "Calibration",
+    "ImageSource",
     "LocalWorkers",
     "Network",
     "PictureError",
+    "Plan",
     "RayWorkers",
     "Recipe",
+    "Summary",
+    "Workers",
     "calibrate",
     "open_images",
     "plan",

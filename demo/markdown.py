@@ -1,11 +1,30 @@
-"""How is a table written in Markdown?"""
+"""How are tables written in Markdown? For pages, and aligned for terminals. The demo and the benchmarks use it."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table, with a line break at its end."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines) + "\n"
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, aligned: bool = False) -> str:
+    """The table, with a line break at its end.
+
+    Args:
+        head: of each column.
+        rows: of as many cells each.
+        aligned: for a terminal: the first column is text and the others are figures, all padded to one width.
+    """
+    rule = ["---"] * len(head)
+    if aligned:
+        first, *others = (max(map(len, column)) for column in zip(head, *rows, strict=True))
+        rule = [f":{'-' * (first - 1)}", *(f"{'-' * (width - 1)}:" for width in others)]
+        head, *rows = (
+            [row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))]
+            for row in (head, *rows)
+        )
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
+
+
+def section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: str) -> str:
+    """A heading, an aligned table of figures, and notes on it."""
+    return "\n".join([f"## {title}", "", table(head, rows, aligned=True), textwrap.fill(notes, 120), ""])

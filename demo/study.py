@@ -226,7 +226,7 @@ def main() -> None:
         worth, asked = make_labels(OUT), list(runs(options.seeds))
         study(OUT, asked)
         keep(DOCS / "study.json", worth, dict(read_runs(OUT / "runs.jsonl")), asked)
-    report(DOCS / "study.json", DOCS / "study.md", DOCS / "study.png")
+    write_report(DOCS / "study.json", DOCS / "study.md", DOCS / "study.png")
 
 
 def keep(path: Path, worth: dict[str, Worth], found: dict[Run, Result], asked: Sequence[Run]) -> None:
@@ -236,7 +236,7 @@ def keep(path: Path, worth: dict[str, Worth], found: dict[Run, Result], asked: S
     path.write_text(f'{{"labels": {labels},\n"runs": [\n' + ",\n".join(lines) + "\n]}\n")
 
 
-def report(kept: Path, page: Path, picture: Path) -> None:
+def write_report(kept: Path, page: Path, picture: Path) -> None:
     """Write tables and picture from the JSON file."""
     values = json.loads(kept.read_text())
     accuracy, with_tokens, miou = (

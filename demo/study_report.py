@@ -28,13 +28,13 @@ INK, PALE, ACCENT = "#1d2733", "#9aa7b4", "#c2410c"
 
 # (what is compared, with what): each asks one question.
 COMPARISONS = (
-    ("the paper's recipe, axes right", "the paper's recipe, axes swapped", "what the swap of axes costs"),
+    ("the paper's rule, axes right", "the paper's rule, axes swapped", "what the swap of axes costs"),
     (
-        "the paper's recipe, geometry right too",
-        "the paper's recipe, axes right",
+        "the paper's rule, geometry right too",
+        "the paper's rule, axes right",
         "what reading the centre as the whole picture costs",
     ),
-    ("ours", "the paper's recipe, geometry right too", "what blending probabilities with the remainder gains"),
+    ("ours", "the paper's rule, geometry right too", "what blending probabilities with the remainder gains"),
     ("ours with MixToken", "ours", "what MixToken gains"),
     ("ours", "whole-picture distillation", "what labels of locations gain over labels of pictures"),
     ("ours, pictures taught their class", "class labels", "what token labels add to class labels"),

@@ -75,9 +75,9 @@ class Teaching:
 TEACHINGS = {
     "class labels": Teaching(picture="class", token_weight=0),
     "whole-picture distillation": Teaching(WholePicture(), token_weight=0),
-    "the paper's recipe, axes swapped": Teaching(Paper(axes="swapped", geometry="center")),
-    "the paper's recipe, axes right": Teaching(Paper(geometry="center")),
-    "the paper's recipe, geometry right too": Teaching(Paper()),
+    "the paper's rule, axes swapped": Teaching(Paper(axes="swapped", geometry="center")),
+    "the paper's rule, axes right": Teaching(Paper(geometry="center")),
+    "the paper's rule, geometry right too": Teaching(Paper()),
     "ours": Teaching(),
     "ours with MixToken": Teaching(mixtoken=True),
     "ours, pictures taught their class": Teaching(picture="class"),

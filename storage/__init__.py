@@ -3,6 +3,7 @@
 Needs numpy and zarr, and knows neither networks nor training.
 """
 
+from storage.backend import Backend
 from storage.backends import create_store, find_store, open_store
 from storage.errors import (
     DamageError,
@@ -14,22 +15,25 @@ from storage.errors import (
     StoreError,
 )
 from storage.geometry import Box
+from storage.header import Header
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
 from storage.operations.integrity import ShardReport, Verification, repair, verify
 from storage.operations.publication import Publication, finalize
-from storage.progress import Progress, Report
+from storage.progress import OnProgress, Progress
 from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
 from storage.status import Status
 from storage.store import LabelStore
 
 __all__ = [
+    "Backend",
     "Box",
     "Copied",
     "DamageError",
     "Failure",
     "FormatError",
+    "Header",
     "KeyNotFoundError",
     "KeyedFailure",
     "LabelMap",
@@ -37,10 +41,10 @@ __all__ = [
     "MismatchError",
     "NotAStoreError",
     "NotLabelledError",
+    "OnProgress",
     "Progress",
     "Publication",
     "Record",
-    "Report",
     "Schema",
     "ShardReport",
     "Status",

@@ -18,7 +18,7 @@ FORMAT = 1
 ATTRIBUTE, SEAL = "tokenlabel", "tokenlabel:sha256"  # the attributes that hold it and its seal
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Header:
     """What is fixed when a store is made.
 
@@ -34,6 +34,10 @@ class Header:
     keys_sha256: str
     key_salt: int
     targets_sha256: str
+
+    def __repr__(self) -> str:
+        """Its rows, and what they share."""
+        return f"Header({self.rows} rows, {self.schema!r})"
 
     @property
     def shard_count(self) -> int:

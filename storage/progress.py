@@ -20,9 +20,9 @@ class Progress:
     failed: int
 
 
-Report = Callable[[Progress], object]
+OnProgress = Callable[[Progress], object]
 """What long work calls when it begins and after each shard, such as a progress bar's method."""
 
 
 def silent(progress: Progress) -> None:
-    """The report of work that nobody watches."""
+    """What work that nobody watches calls."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, get_args, get_type_hints
+
 from docs.api import PACKAGES, PAGE, page
 
 
@@ -15,3 +20,31 @@ def test_no_default_shows_an_address_in_memory() -> None:
 
 def test_every_package_is_on_the_page() -> None:
     assert [line.removeprefix("## ") for line in page().splitlines() if line.startswith("## ")] == [*PACKAGES]
+
+
+# Mixer and the methods of Warp make these; nobody calls their constructors.
+MADE_BY_METHODS = {"Part", "Stage"}
+
+
+def named_classes(hint: Any) -> Iterator[type]:
+    """The classes in an annotation, `X | None` and `list[X]` too."""
+    if isinstance(hint, type):
+        yield hint
+    for inner in get_args(hint):
+        yield from named_classes(inner)
+
+
+def test_every_class_that_a_public_function_or_constructor_takes_or_returns_is_public() -> None:
+    exported = [getattr(package, name) for package in map(import_module, PACKAGES) for name in package.__all__]
+    hidden: dict[str, str] = {}
+    for value in exported:
+        if isinstance(value, type):
+            value = value.__init__
+        function = inspect.unwrap(value) if callable(value) else None
+        if not inspect.isfunction(function) or not (function.__module__ or "").startswith(PACKAGES):
+            continue
+        for hint in get_type_hints(function).values():
+            for kind in named_classes(hint):
+                if kind.__module__.startswith(PACKAGES) and kind not in exported:
+                    hidden[kind.__name__] = function.__qualname__
+    assert set(hidden) <= MADE_BY_METHODS, hidden

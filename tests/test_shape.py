@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("annotate", "storage", "tokenlabel")
 FOLDERS = (*PACKAGES, "tests", "demo", "benchmarks", "examples")
 
-LINES, FILES = 300, 12
+LINES, FILES = 300, 12  # of .py files, and besides __init__.py; docs/ is an exception (docs/decisions/0005-rooms.md)
 MADE = {"__pycache__", "out", "out-study"}  # folders that running something leaves
 
 
@@ -91,6 +91,11 @@ def test_no_folder_has_more_than_12_loose_files() -> None:
     count = Counter(path.parent.relative_to(ROOT) for path in files(ROOT, FOLDERS) if path.name != "__init__.py")
     full = {str(folder): number for folder, number in count.items() if number > FILES}
     assert not full, f"what are the rooms in each of {full}?"
+
+
+def test_every_room_has_a_room_of_tests() -> None:
+    rooms = {path.parent for path in modules(ROOT, PACKAGES).values() if path.name != "__init__.py"} - {ROOT}
+    assert [str(room) for room in rooms if not (ROOT / "tests" / room.relative_to(ROOT)).is_dir()] == []
 
 
 def test_no_files_import_in_a_circle() -> None:

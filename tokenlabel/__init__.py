@@ -18,7 +18,8 @@ from tokenlabel.targets.sparse import SparseTargets
 
 if TYPE_CHECKING:
     from tokenlabel.dataset import Example, LabeledImages, collate, folder_keys
-    from tokenlabel.loss import soft_cross_entropy, token_label_loss
+    from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
+    from tokenlabel.losses.token_label_loss import token_label_loss
     from tokenlabel.mixing.mix import Mix
     from tokenlabel.mixing.mixer import Mixer
     from tokenlabel.models import LVViT
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
     from tokenlabel.pipelines.traced import Traced
     from tokenlabel.targets.paper import Paper
-    from tokenlabel.targets.rule import BLENDED
+    from tokenlabel.targets.rule import BLENDED, Rule
     from tokenlabel.targets.token_targets import TokenTargets, token_targets
 
 _NEED_TORCH = {
     "dataset": ("Example", "LabeledImages", "collate", "folder_keys"),
-    "loss": ("soft_cross_entropy", "token_label_loss"),
+    "losses.soft_cross_entropy": ("soft_cross_entropy",),
+    "losses.token_label_loss": ("token_label_loss",),
     "mixing.mix": ("Mix",),
     "mixing.mixer": ("Mixer",),
     "models": ("LVViT",),  # and timm
@@ -41,7 +43,7 @@ _NEED_TORCH = {
     "pipelines.policies": ("AutoAugment", "LabeledCompose", "RandAugment", "TrivialAugmentWide"),
     "pipelines.traced": ("Traced",),
     "targets.paper": ("Paper",),
-    "targets.rule": ("BLENDED",),
+    "targets.rule": ("BLENDED", "Rule"),
     "targets.token_targets": ("TokenTargets", "token_targets"),
 }
 _ROOM_OF = {name: room for room, names in _NEED_TORCH.items() for name in names}
@@ -62,6 +64,7 @@ __all__ = [
     "Paper",
     "RandAugment",
     "ResolveLabels",
+    "Rule",
     "SparseTargets",
     "TokenScores",
     "TokenTargets",

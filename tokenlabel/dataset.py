@@ -32,7 +32,9 @@ class Example(NamedTuple):
     label: torch.Tensor
 
     def __repr__(self) -> str:
-        return f"Example(pixels {list(self.pixels.shape)}, {self.targets!r}, label {list(self.label.shape)})"
+        # What a loader or a test makes of it may hold numbers in place of tensors.
+        pixels, label = (list(each.shape) if hasattr(each, "shape") else each for each in (self.pixels, self.label))
+        return f"Example(pixels {pixels}, {self.targets!r}, label {label})"
 
 
 class LabeledImages(Dataset[Example]):
@@ -52,7 +54,7 @@ class LabeledImages(Dataset[Example]):
         own_classes: whether the class numbers that `images` gives are those of the store. False if they number other
             classes: then every example's label is -1, and only the annotator's labels are taught.
         rule: how labels become targets: `BLENDED` averages probabilities; a `Paper` repeats the published method, and
-            reads logits too; or your own, a `tokenlabel.targets.rule.Rule`.
+            reads logits too; or your own, a `Rule`.
         missing: what is done with pictures that have no label: "refuse" raises; "class" teaches the whole picture its
             own class, and its tokens nothing. `missing_count` is their number.
         keep: classes kept for each token; by default 8 with `BLENDED`, and with a `Paper` up to 64, so that none is

@@ -13,7 +13,7 @@ from annotate.cluster.actors import LOSSES, Actors, MachineLostError, Worker, Wo
 from annotate.cluster.connection import LOCAL, connected, describe_machines, describe_privacy, machines
 from annotate.errors import AnnotateError
 from annotate.jobs.shard import Shard
-from annotate.jobs.workers import ATTEMPTS, FATAL_ERRORS, Job, Outcome
+from annotate.jobs.workers import ATTEMPTS, FATAL_ERRORS, Job, ShardOutcome
 from storage import Record
 
 _PATIENCE = 30.0  # seconds without a ready worker, before the user is told
@@ -64,7 +64,7 @@ class RayWorkers:
 
     def map(
         self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[ShardOutcome]:
         """Label all shards with all workers; see `Workers.map`.
 
         Raises:
@@ -80,7 +80,7 @@ class RayWorkers:
             finally:
                 self.count = 0
 
-    def _drive(self, job: Job, coming: Iterator[Shard], say: Callable[[str], None]) -> Iterator[Outcome]:
+    def _drive(self, job: Job, coming: Iterator[Shard], say: Callable[[str], None]) -> Iterator[ShardOutcome]:
         actors, verdict = Actors(self._actor_maker(job)), _Verdict(say)
         retries: deque[Shard] = deque()
         following = next(coming, None)
@@ -103,7 +103,7 @@ class RayWorkers:
                     say(f"no worker is ready yet: {self._each_wants()}, and {describe_machines()}; waiting")
                 for shard, result in actors.wait():
                     judged = verdict.on(shard, result)
-                    if isinstance(judged, Outcome):
+                    if isinstance(judged, ShardOutcome):
                         yield judged
                     else:
                         retries.append(judged)
@@ -156,7 +156,7 @@ class _Verdict:
         self._deadly: set[range] = set()  # rows of the shards at which a worker died
         self._any_done = False
 
-    def on(self, shard: Shard, result: Record | Exception) -> Outcome | Shard:
+    def on(self, shard: Shard, result: Record | Exception) -> ShardOutcome | Shard:
         """The outcome of the shard, or the shard to try again.
 
         Raises:
@@ -165,7 +165,7 @@ class _Verdict:
         """
         if isinstance(result, Record):
             self._any_done = True
-            return Outcome(shard, result)
+            return ShardOutcome(shard, result)
         if isinstance(result, FATAL_ERRORS) and shard.attempt == ATTEMPTS:
             raise result
         if isinstance(result, MachineLostError):
@@ -173,7 +173,7 @@ class _Verdict:
             self._say(f"a machine was lost; rows {shard.rows.start} to {shard.rows.stop} go to another")
             if self._losses[shard.rows] < LOSSES:
                 return shard
-            return Outcome(shard, error=f"{LOSSES} machines were lost while they had it")
+            return ShardOutcome(shard, error=f"{LOSSES} machines were lost while they had it")
         if isinstance(result, WorkerDiedError):
             self._deadly.add(shard.rows)
             self._say(f"a worker died at rows {shard.rows.start} to {shard.rows.stop}: {result.reason}")
@@ -184,4 +184,4 @@ class _Verdict:
         if shard.attempt < ATTEMPTS:
             return replace(shard, attempt=shard.attempt + 1)
         is_death = isinstance(result, WorkerDiedError)
-        return Outcome(shard, error=str(result) if is_death else f"{type(result).__name__}: {result}")
+        return ShardOutcome(shard, error=str(result) if is_death else f"{type(result).__name__}: {result}")

@@ -28,7 +28,7 @@ class Answer(Protocol):
         ...
 
 
-class Outcome(Answer, Protocol):
+class WorkAnswer(Answer, Protocol):
     """What a command found that may have left something undone."""
 
     @property
@@ -42,9 +42,9 @@ def answer(found: Answer, as_json: bool, **about: object) -> None:
     click.echo(json.dumps({**about, **found.to_json()}) if as_json else found.describe())
 
 
-def exit_as(outcome: Outcome) -> NoReturn:
+def exit_as(found: WorkAnswer) -> NoReturn:
     """End with the exit code that says whether something is left to do."""
-    sys.exit(DONE if outcome.complete else UNFINISHED)
+    sys.exit(DONE if found.complete else UNFINISHED)
 
 
 @contextmanager

@@ -17,10 +17,10 @@ if TYPE_CHECKING:  # shells complete without numpy
 _EVERY = 10.0  # seconds between two lines
 
 
-class Reporter(Protocol):
-    """Tells how far a run is."""
+class ProgressDisplay(Protocol):
+    """Shows how far a run is."""
 
-    def report(self, progress: Progress) -> None:
+    def show(self, progress: Progress) -> None:
         """How far it is now; the first call says where it began."""
         ...
 
@@ -30,7 +30,7 @@ class Reporter(Protocol):
 
 
 @contextmanager
-def reporting(what: str, *, workers: Callable[[], int] = lambda: 0) -> Iterator[Reporter]:
+def progress_display(what: str, *, workers: Callable[[], int] = lambda: 0) -> Iterator[ProgressDisplay]:
     """A bar where stderr is a terminal, and lines of JSON where it is not.
 
     Args:
@@ -84,7 +84,7 @@ class _Bar:
     def __init__(self, bar: Any, workers: Callable[[], int]) -> None:
         self._bar, self._workers, self._told = bar, workers, False
 
-    def report(self, progress: Progress) -> None:
+    def show(self, progress: Progress) -> None:
         bar = self._bar
         if not self._told:  # what an earlier run did is no speed of this one
             bar.total, bar.initial, bar.n = progress.total, progress.done, progress.done
@@ -123,7 +123,7 @@ class _Lines:
             ended.set()
             thread.join()
 
-    def report(self, progress: Progress) -> None:
+    def show(self, progress: Progress) -> None:
         self._first = self._first or (time.monotonic(), progress.done)
         self._now = progress
         if time.monotonic() - self._last >= _EVERY or progress.done == progress.total:

@@ -16,7 +16,7 @@ from annotate.errors import AnnotateError
 from annotate.exchange.label_file import check_class_count, write_label
 from annotate.exchange.tree_names import cut_name, own_name
 from annotate.text import listed
-from storage import Box, KeyedFailure, LabelMap, LabelStore, Progress, Report, Status, no_class
+from storage import Box, KeyedFailure, LabelMap, LabelStore, OnProgress, Progress, Status, no_class
 from storage.encoding.scores import LEAST_REMAINDER
 from storage.keys.key import is_key
 from storage.progress import silent
@@ -79,7 +79,7 @@ class Exported:
         }
 
 
-def export_tree(store: LabelStore, tree: Path, *, report: Report = silent) -> Exported:
+def export_tree(store: LabelStore, tree: Path, *, on_progress: OnProgress = silent) -> Exported:
     """Write one .pt file for each labelled picture: a tensor [2, k, h, w] of logits and class ids.
 
     The axes are rank, row, column, as the published generator writes them: rows come before columns. The published
@@ -93,7 +93,7 @@ def export_tree(store: LabelStore, tree: Path, *, report: Report = silent) -> Ex
     Args:
         store: the labels.
         tree: a folder, created if it does not exist. A label's file is its picture's key with the suffix replaced.
-        report: called when the export begins and after each shard.
+        on_progress: called when the export begins and after each shard.
 
     Raises:
         AnnotateError: such files cannot number so many classes, keys would share a file or lie outside the tree, or a
@@ -109,7 +109,7 @@ def export_tree(store: LabelStore, tree: Path, *, report: Report = silent) -> Ex
     failures: list[KeyedFailure] = []
     elsewhere: list[str] = []
     partial, progress = 0, Progress(0, len(store), 0)
-    report(progress)
+    on_progress(progress)
     for rows, record in store.records():
         if record is None:
             failures += [KeyedFailure(keys[row], Status.PENDING.word, "its shard is not labelled yet") for row in rows]
@@ -123,7 +123,7 @@ def export_tree(store: LabelStore, tree: Path, *, report: Report = silent) -> Ex
                     elsewhere += [keys[row]] * (cut_name(keys[row]) != files[row])
                     partial += labels[at].box != Box.whole()
         progress = Progress(progress.done + len(rows), progress.total, len(failures))
-        report(progress)
+        on_progress(progress)
     return Exported(
         pictures=len(store),
         written=len(store) - len(failures),

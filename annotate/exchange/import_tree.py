@@ -21,7 +21,18 @@ from annotate.images.decode import measure
 from annotate.images.source import ImageSource
 from annotate.model.preprocess import center_box
 from annotate.text import listed
-from storage import Box, KeyedFailure, LabelMap, Progress, Report, Schema, Status, create_store, find_store, no_class
+from storage import (
+    Box,
+    KeyedFailure,
+    LabelMap,
+    OnProgress,
+    Progress,
+    Schema,
+    Status,
+    create_store,
+    find_store,
+    no_class,
+)
 from storage.keys.key import check_keys
 from storage.progress import silent
 
@@ -94,7 +105,7 @@ def import_tree(
     geometry: Geometry,
     class_count: int = 1000,
     rows_per_shard: int | None = None,
-    report: Report = silent,
+    on_progress: OnProgress = silent,
 ) -> Imported:
     """Import the labels of a tree into the store at the address; continue where an earlier import ended.
 
@@ -113,7 +124,7 @@ def import_tree(
         class_count: number of classes that the labels choose from.
         rows_per_shard: pictures that are written and resumed together; default: those of the existing store, or 1,024,
             and fewer for a small collection.
-        report: called when the import begins and after each shard.
+        on_progress: called when the import begins and after each shard.
 
     Raises:
         AnnotateError: there is no such tree, it holds no valid label, or its files cannot number so many classes.
@@ -155,7 +166,7 @@ def import_tree(
     store = create_store(address, schema, source.keys, source.targets)
     pending = store.pending()
     progress = Progress(len(store) - sum(map(len, pending)), len(store), 0)
-    report(progress)
+    on_progress(progress)
     imported_now = 0
     for rows in pending:
         since = time.monotonic()
@@ -169,7 +180,7 @@ def import_tree(
         record = store.write(rows, shard, reasons=reasons, run=run)
         imported_now += record.labelled
         progress = Progress(progress.done + len(rows), progress.total, progress.failed + len(record.failures))
-        report(progress)
+        on_progress(progress)
     records = [record for _, record in store.records() if record]
     failures = [failure for record in records for failure in record.failures]
     store.backend.remove_leftovers()

@@ -47,7 +47,7 @@ def export_masks(
     layout: MaskFormat,
     *,
     names: Names | None = None,
-    report: Callable[[Progress], object] = lambda progress: None,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
 ) -> int:
     """Write the best class of each pixel of each labelled picture, as masks of the picture's own size.
 
@@ -62,7 +62,7 @@ def export_masks(
         target: a folder that does not exist yet or is empty.
         layout: what to write, one of the above.
         names: names of the classes; default: those of the store.
-        report: called after each shard.
+        on_progress: called after each shard.
 
     Returns:
         The number of pictures that were written.
@@ -90,8 +90,8 @@ def export_masks(
     try:
         target.mkdir(parents=True, exist_ok=True)
         if layout == "coco":
-            return _coco(store, target, names, report)
-        return _masks(store, target, names, report, program=layout == "fiftyone")
+            return _coco(store, target, names, on_progress)
+        return _masks(store, target, names, on_progress, program=layout == "fiftyone")
     except OSError as error:
         raise AnnotateError(f"cannot write {target}: {error.strerror or error}") from error
 
@@ -117,7 +117,7 @@ def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def _labelled(
-    store: LabelStore, report: Callable[[Progress], object]
+    store: LabelStore, on_progress: Callable[[Progress], object]
 ) -> Iterator[tuple[int, str, LabelMap, tuple[int, int]]]:
     progress = Progress(0, len(store), 0)
     for rows, record in store.records():
@@ -131,15 +131,15 @@ def _labelled(
                 height, width = labels.sizes[n].tolist()
                 yield row, store.keys[row], labels[n], (height, width)
         progress = Progress(progress.done + len(rows), progress.total, progress.failed + failed)
-        report(progress)
+        on_progress(progress)
 
 
 def _masks(
-    store: LabelStore, target: Path, names: Names, report: Callable[[Progress], object], *, program: bool
+    store: LabelStore, target: Path, names: Names, on_progress: Callable[[Progress], object], *, program: bool
 ) -> int:
     listed = {}
     wide = len(names) > 255
-    for row, key, label, size in _labelled(store, report):
+    for row, key, label, size in _labelled(store, on_progress):
         # Keys come from anywhere, and may differ in their suffix only: a mask is named by its row.
         path = Path("masks") / f"{row:08}.png"
         (target / "masks").mkdir(exist_ok=True)
@@ -163,10 +163,10 @@ def _masks(
     return len(listed)
 
 
-def _coco(store: LabelStore, target: Path, names: Names, report: Callable[[Progress], object]) -> int:
+def _coco(store: LabelStore, target: Path, names: Names, on_progress: Callable[[Progress], object]) -> int:
     pictures: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []
-    for row, key, label, (height, width) in _labelled(store, report):
+    for row, key, label, (height, width) in _labelled(store, on_progress):
         pictures.append({"id": row + 1, "file_name": key, "height": height, "width": width})
         mask = mask_of(label, (height, width))
         for value in np.unique(mask[mask != _UNKNOWN]).tolist():

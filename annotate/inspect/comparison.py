@@ -87,7 +87,7 @@ def compare(
     *,
     names: Names | None = None,
     most: int = 20,
-    report: Callable[[Progress], object] = lambda progress: None,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
 ) -> Comparison:
     """Compare the labels of two stores at each location of the first store's grid.
 
@@ -99,7 +99,7 @@ def compare(
         second: the other, of the same classes.
         names: names of the classes; default: those of the first store.
         most: number of pictures to keep, of those that differ most.
-        report: called after each shard of the first store.
+        on_progress: called after each shard of the first store.
 
     Raises:
         AnnotateError: the scores are logits, or the stores have different classes or no labelled picture in common.
@@ -113,7 +113,7 @@ def compare(
     of_class, agreed_class = np.zeros(count, np.int64), np.zeros(count, np.int64)
     divergence = 0.0
     worst: list[tuple[float, int, float]] = []
-    for rows, mine in labelled_batches(first, Counter(), report):
+    for rows, mine in labelled_batches(first, Counter(), on_progress):
         found = [_row(second, first.keys[row]) for row in rows.tolist()]
         there = np.array([row is not None for row in found])
         if there.any():

@@ -33,7 +33,7 @@ def report_page(
     read: Callable[[str], Picture] | None,
     *,
     names: Names | None = None,
-    report: Callable[[Progress], object] = lambda progress: None,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
 ) -> str:
     """The report as the text of one HTML file.
 
@@ -45,7 +45,7 @@ def report_page(
         rows: labelled rows, whose pictures are shown in this order.
         read: returns a picture by its key; without it the labels are shown without pictures.
         names: names of the classes; default: those of the store.
-        report: called after each picture.
+        on_progress: called after each picture.
 
     Raises:
         AnnotateError: the scores are logits.
@@ -59,7 +59,7 @@ def report_page(
             pool.map(lambda row, n: _image(store, row, labels[n], read), rows, range(len(rows)))
         ):
             shown.append(_entry(store.keys[rows[n]], rows[n], labels[n], found, image, why))
-            report(Progress(n + 1, len(rows), sum(not picture["image"] for picture in shown)))
+            on_progress(Progress(n + 1, len(rows), sum(not picture["image"] for picture in shown)))
     seen = {*np.unique(labels.classes[labels.scores > 0]).tolist()}
     seen |= {p["own"] for p in shown if p["own"] is not None} | {p["best"] for p in shown}
     chosen = np.argsort(-found.cells, kind="stable")[:_CLASSES].tolist()

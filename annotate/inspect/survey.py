@@ -124,12 +124,12 @@ def _synsets() -> list[str]:
     return file.read_text().split() if file.is_file() else []
 
 
-def survey(store: LabelStore, *, report: Callable[[Progress], object] = lambda progress: None) -> Survey:
+def survey(store: LabelStore, *, on_progress: Callable[[Progress], object] = lambda progress: None) -> Survey:
     """Read every committed shard once. Memory grows by about 40 bytes a row, and does not depend on the labels' size.
 
     Args:
         store: a store of probabilities.
-        report: called after each shard.
+        on_progress: called after each shard.
 
     Raises:
         AnnotateError: the scores are logits.
@@ -147,7 +147,7 @@ def survey(store: LabelStore, *, report: Callable[[Progress], object] = lambda p
     confidences, entropies = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     confused: Counter[tuple[int, int]] = Counter()
     covered = 0.0
-    for rows, labels in labelled_batches(store, statuses, report):
+    for rows, labels in labelled_batches(store, statuses, on_progress):
         parts = np.concatenate([labels.scores, labels.remainder[..., None]], axis=-1)
         entropy = -(parts * np.log(parts, where=parts > 0, out=np.zeros_like(parts))).sum(-1)
         confidence = labels.scores[..., 0]
@@ -191,19 +191,19 @@ def survey(store: LabelStore, *, report: Callable[[Progress], object] = lambda p
 
 
 def areas(
-    store: LabelStore, number: int, *, report: Callable[[Progress], object] = lambda progress: None
+    store: LabelStore, number: int, *, on_progress: Callable[[Progress], object] = lambda progress: None
 ) -> NDArray[np.float32]:
     """Fraction of each picture's locations where this class is best: float32 [n] in [0, 1], 0 without a label."""
     refuse_logits(store)
     found = np.zeros(len(store), np.float32)
-    for rows, labels in labelled_batches(store, Counter(), report):
+    for rows, labels in labelled_batches(store, Counter(), on_progress):
         is_best = (labels.classes[..., 0] == number) & (labels.scores[..., 0] > 0)
         found[rows] = is_best.mean((1, 2))
     return found
 
 
 def labelled_batches(
-    store: LabelStore, statuses: Counter[int], report: Callable[[Progress], object]
+    store: LabelStore, statuses: Counter[int], on_progress: Callable[[Progress], object]
 ) -> Iterator[tuple[NDArray[np.int64], LabelMap]]:
     """The labelled rows and their labels, in batches of limited size; counts all rows by status in `statuses`."""
     step = max(1, _AT_ONCE // store.schema.class_count)
@@ -211,7 +211,7 @@ def labelled_batches(
         rows = store.rows_of(shard)
         if store.record(shard) is None:
             statuses[Status.PENDING] += len(rows)
-            report(_progress(rows.stop, len(store), statuses))
+            on_progress(_progress(rows.stop, len(store), statuses))
             continue
         for start in range(rows.start, rows.stop, step):
             some = np.arange(start, min(start + step, rows.stop))
@@ -221,7 +221,7 @@ def labelled_batches(
             if kept.any():
                 yield some[kept], labels[kept]
         store.backend.release(shard)  # otherwise all of a large store would stay mapped into memory
-        report(_progress(rows.stop, len(store), statuses))
+        on_progress(_progress(rows.stop, len(store), statuses))
 
 
 def _progress(done: int, total: int, statuses: Counter[int]) -> Progress:

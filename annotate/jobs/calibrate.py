@@ -74,17 +74,17 @@ def calibrate(
     *,
     count: int = 2000,
     batch_size: int = 32,
-    report: Callable[[int], None] = lambda pictures: None,
+    on_pictures: Callable[[int], None] = lambda pictures: None,
 ) -> Calibration:
     """Fit the temperature on pictures whose classes are known, so that confidence matches accuracy.
 
     Args:
         source: pictures with targets, named like the networks' classes.
-        annotator: the networks.
+        annotator: the networks, in the precision in which they will label: the temperature belongs to both.
         class_names: names of the networks' classes.
         count: number of pictures to use, chosen at random, the same ones each time.
         batch_size: pictures that the networks see together.
-        report: called with the number of pictures after each batch.
+        on_pictures: called with the number of pictures after each batch.
 
     Raises:
         AnnotateError: the pictures have no classes, or none of the networks' classes, or none can be read.
@@ -114,7 +114,7 @@ def calibrate(
             classes.append(numbers[row])
         if pictures:
             logits.append(annotator.picture_logits(pictures))
-        report(min(batch_size, len(rows) - start))
+        on_pictures(min(batch_size, len(rows) - start))
     if not classes:
         raise AnnotateError("cannot calibrate: none of the pictures can be read")
     return fit(torch.cat(logits, 1), torch.tensor(classes))

@@ -1,12 +1,34 @@
-"""How is a recipe carried out? What can change the last bit of a label, and nothing more."""
+"""How is a recipe carried out? What can change the last bits of a label, and nothing more."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+import torch
 
 from annotate.errors import AnnotateError
-from storage import LabelStore
+from annotate.model.recipe import Precision
+from storage import LabelStore, find_store
+
+
+def resolve_precision(choice: Precision | Literal["auto"], store: str | None = None) -> Precision:
+    """What "auto" means: the precision of the store, or bfloat16 if this machine has a GPU, and else float32.
+
+    Args:
+        choice: "auto", or a precision, which is then the answer.
+        store: the address of a store, which need not exist yet; None where no store is involved.
+
+    Raises:
+        StoreError: the address cannot be used.
+    """
+    if choice != "auto":
+        return choice
+    existing = None if store is None else find_store(store)
+    if existing is not None and "precision" in existing.schema.recipe:
+        known: Precision = existing.schema.recipe["precision"]
+        return known
+    return "bfloat16" if torch.cuda.is_available() else "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

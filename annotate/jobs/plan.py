@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,13 @@ class Plan:
     pictures: int
     shards: int
     bytes: int
-    bytes_each: float
-    speeds: tuple[float, float, float]
+    bytes_each: float = field(repr=False)
+    speeds: tuple[float, float, float] = field(repr=False)
     workers: int
     device: str
     unreadable: int
     probed: int
-    why: str
+    why: str = field(repr=False)
 
     @property
     def hours(self) -> tuple[float, float, float]:
@@ -107,7 +107,7 @@ def plan(
     compiled: bool | None = None,
     pictures: int | None = None,
     workers: int = 1,
-    report: Callable[[int], object] = lambda done: None,
+    on_pictures: Callable[[int], object] = lambda done: None,
 ) -> Plan:
     """Estimate what `run` would take: label a few pictures as one worker does, into a temporary store.
 
@@ -115,7 +115,7 @@ def plan(
         source, recipe, k, rows_per_shard, batch_size, compiled: as of `run`.
         pictures: size of the collection to estimate for; default: that of the source.
         workers: how many will work on this machine.
-        report: called after each shard of the probe with its number of pictures.
+        on_pictures: called after each shard of the probe with its number of pictures.
 
     Raises:
         AnnotateError: the network cannot be built or has no faithful dense answer.
@@ -161,7 +161,7 @@ def plan(
             record = label(Shard(store.rows_of(number), handles))
             seconds.append(time.monotonic() - started)
             labelled += record.labelled
-            report(size)
+            on_pictures(size)
             written += sum(len(store.backend.read_object(name) or b"") for name in record.objects)
     speeds = sorted(size / each for each in seconds[1:])
     each = written / (size * len(rows))

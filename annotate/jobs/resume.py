@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
-import torch
 
 from annotate.errors import AnnotateError
 from annotate.images.source import ImageSource
@@ -15,7 +14,7 @@ from annotate.jobs.execution import Execution
 from annotate.jobs.label_job import one_thread
 from annotate.model.annotator import Annotator
 from annotate.model.compilation import is_worth_compiling
-from annotate.model.recipe import Precision, Recipe
+from annotate.model.recipe import Recipe
 from storage import LabelStore, MismatchError, Schema, create_store, find_store
 from storage.header import hash_targets, stored_targets
 from storage.keys.key import check_keys
@@ -38,22 +37,6 @@ class Request:
     batch_size: int | None = None
     compiled: bool | None = None
     names: tuple[str, ...] | None = None
-
-
-def default_precision(address: str | None = None) -> Precision:
-    """What `precision="auto"` means: that of the store, or bfloat16 if this machine has a GPU, and else float32.
-
-    Args:
-        address: of a store, which need not exist yet; None where no store is involved.
-
-    Raises:
-        StoreError: the address cannot be used.
-    """
-    store = None if address is None else find_store(address)
-    if store is not None and "precision" in store.schema.recipe:
-        known: Precision = store.schema.recipe["precision"]
-        return known
-    return "bfloat16" if torch.cuda.is_available() else "float32"
 
 
 def rows_of_shards(pictures: int) -> int:

@@ -16,7 +16,7 @@ from annotate.jobs.summary import Summary
 from annotate.jobs.workers import Workers
 from annotate.model.recipe import Recipe
 from annotate.text import hide_home
-from storage import DamageError, KeyedFailure, LabelStore, Progress, Record, Report
+from storage import DamageError, KeyedFailure, LabelStore, OnProgress, Progress, Record
 from storage.backends import absolute
 from storage.progress import silent
 
@@ -33,7 +33,7 @@ def run(
     compiled: bool | None = None,
     part: range | None = None,
     names: Sequence[str] | None = None,
-    report: Report = silent,
+    on_progress: OnProgress = silent,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
     """Label every picture of the source into the store at the address; resume where an earlier run ended.
@@ -55,7 +55,7 @@ def run(
             where it is worth it.
         part: the numbers of the shards to label; default: all.
         names: of the networks' classes, kept in the store; default: those that come with the weights.
-        report: called when the run begins and after each shard.
+        on_progress: called when the run begins and after each shard.
         say: called with sentences that the user should read.
 
     Raises:
@@ -100,7 +100,7 @@ def run(
     pending = _pending(store, numbers, is_new=is_new)
     total = sum(len(store.rows_of(number)) for number in numbers)
     progress = Progress(total - sum(len(store.rows_of(number)) for number in pending), total, 0)
-    report(progress)
+    on_progress(progress)
     if pending:
         say(workers.about)
     rows = map(store.rows_of, pending)
@@ -121,7 +121,7 @@ def run(
         else:
             joined += record.labelled
         progress = Progress(progress.done + len(outcome.shard.rows), total, failed)
-        report(progress)
+        on_progress(progress)
     failures: list[KeyedFailure] = []
     labelled = unfinished = 0
     for number, found in store.records_of(numbers):

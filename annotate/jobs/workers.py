@@ -23,7 +23,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ShardOutcome:
     """What became of a shard: it is done and has a commit record, or it was given up because of an error."""
 
     shard: Shard
@@ -36,7 +36,7 @@ class Workers(Protocol):
 
     def map(
         self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[ShardOutcome]:
         """Yield one outcome for every shard, in the order in which they end.
 
         Args:
@@ -79,7 +79,7 @@ class LocalWorkers:
 
     def map(
         self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[ShardOutcome]:
         """One shard after the other."""
         do: Callable[[Shard], Record] | None = None
         for shard in shards:
@@ -87,10 +87,10 @@ class LocalWorkers:
             for attempt in range(1, ATTEMPTS + 1):
                 tried = replace(shard, attempt=attempt)
                 try:
-                    outcome = Outcome(tried, do(tried))
+                    outcome = ShardOutcome(tried, do(tried))
                     break
                 except Exception as error:  # whatever it is, the other shards continue
                     if isinstance(error, FATAL_ERRORS) and attempt == ATTEMPTS:
                         raise
-                    outcome = Outcome(tried, error=f"{type(error).__name__}: {error}")
+                    outcome = ShardOutcome(tried, error=f"{type(error).__name__}: {error}")
             yield outcome

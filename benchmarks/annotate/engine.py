@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from annotate.cluster.ray_workers import RayWorkers
 from annotate.jobs.shard import Shard, commit_shard
-from benchmarks.table import table
+from demo.markdown import section
 from storage import LabelMap, Record, Schema, Status, create_store
 
 SHARDS, WORKERS = 1252, 2  # of ImageNet's training pictures, 1,024 in each
@@ -54,7 +54,7 @@ class Engine:
                 f"{middle:.2f} ms (nine of ten below {most:.2f})",
             ],
         ]
-        return table(
+        return section(
             "The engine, without the work",
             ["", ""],
             rows,

@@ -15,8 +15,8 @@ from PIL import Image
 from annotate.images import FolderImages
 from benchmarks.reference import CLASS_COUNT, Maps
 from benchmarks.storage.copies import fill
-from benchmarks.table import table
 from demo import scenes
+from demo.markdown import section
 from storage import Schema, create_store
 
 ROWS = 1_281_167
@@ -63,7 +63,7 @@ def main(rows: int) -> None:
         ]
         written = (root / "report.html").stat().st_size
     print(
-        table(
+        section(
             "Inspecting labels",
             ["", "seconds", "peak MB"],
             [[name, f"{seconds:,.1f}", f"{memory:,.0f}"] for name, seconds, memory in found],

@@ -32,7 +32,7 @@ from annotate.model.network import Network
 from annotate.model.recipe import Recipe
 from benchmarks.annotate.team import WORKERS, Do, team
 from benchmarks.rounds import Ratio
-from benchmarks.table import table
+from demo.markdown import section
 from storage import LabelMap, Record, Schema, create_store
 from storage.encoding import coded_labels as coding
 
@@ -63,7 +63,7 @@ class Labelling:
         for network, rates in self.rates.items():
             ours = np.array(rates[OURS])
             found.append(
-                table(
+                section(
                     f"{network} at {self.sizes[network]} pixels: JPEG files of {SIZE[1]}x{SIZE[0]} to a finished store",
                     ["", "pictures a second", "annotate run / it"],
                     [
@@ -72,13 +72,13 @@ class Labelling:
                     ],
                     f"{WORKERS} processes of one thread each, random weights, medians over {len(ours)} rounds in which "
                     "each has its turn, and in brackets the middle half of the ratios within a round; without start-up "
-                    "and compiling. The last is the published recipe's way.",
+                    "and compiling. The last is the published method's way.",
                 )
             )
             each = WORKERS * 1000 / np.median(ours)
             steps = {**self.steps[network], "idle, and others' work": each - sum(self.steps[network].values())}
             found.append(
-                table(
+                section(
                     f"{network}: where a worker's time goes",
                     ["", "ms a picture", "of all"],
                     [[name, f"{ms:.2f}", f"{100 * ms / each:.1f} %"] for name, ms in steps.items()],
@@ -253,7 +253,7 @@ def _bare(recipe: Recipe) -> Do:
 
 
 def _published(recipe: Recipe, images: Path, folder: Path) -> Do:
-    """Our implementation of the published recipe's way: one picture file in, one pickle out."""
+    """Our implementation of the published method's way: one picture file in, one pickle out."""
     network, folder = recipe.networks[0], folder / str(os.getpid())
     model: Any = network.build()
     folder.mkdir(parents=True, exist_ok=True)

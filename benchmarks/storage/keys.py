@@ -21,7 +21,7 @@ from benchmarks.names import key
 from benchmarks.rounds import Timing
 from benchmarks.storage.copies import fill
 from benchmarks.storage.loader import ROUNDS
-from benchmarks.table import table
+from demo.markdown import section
 from storage import LabelMap, Schema, Status, create_store
 
 ROWS, ROWS_PER_SHARD = 1_281_167, 1024
@@ -94,14 +94,14 @@ class Keys:
         """Three tables."""
         ours = self.ways["store"]
         processes = len(ours.opening.seconds)
-        opening = table(
+        opening = section(
             f"Opening {self.rows:,} keys and finding a first one",
             ["", "ms", "it / the store's"],
             [_times(WAYS[name], way.opening, ours.opening, 1e3) for name, way in self.ways.items()],
             f"Medians over {processes} fresh processes of each way, in turns, after all imports, and in brackets the "
             f"middle half; files in the page cache. Making the store took {self.creating:,.0f} s.",
         )
-        finding = table(
+        finding = section(
             f"Finding one of {self.rows:,} keys",
             ["", "µs", "it / the store's"],
             [
@@ -120,7 +120,7 @@ class Keys:
         if ours.read:
             grown.append((f"store: {self.reads:,} random reads over all shards, besides", ours.read))
         grown.append(("store: opening and lookups, in a process alone", self.alone))
-        memory = table(
+        memory = section(
             "Private memory that it adds to each of two loader processes",
             ["", "MB", "of it dirty", "clean"],
             [[name, *(f"{size:,.1f}" for size in (added.total, added.dirty, added.clean))] for name, added in grown],

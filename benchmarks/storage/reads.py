@@ -18,7 +18,7 @@ from benchmarks.names import key
 from benchmarks.reference import Maps, write_pickles
 from benchmarks.rounds import Rows, Timing, take_turns
 from benchmarks.storage.copies import fill
-from benchmarks.table import table
+from demo.markdown import section
 from storage import LabelStore, create_store, open_store
 from storage.encoding import scores
 
@@ -61,7 +61,7 @@ class Reads:
             f"Sorted batches of {self.batch} from {self.rows:,} labels",
         )
         return "\n".join(
-            table(
+            section(
                 title,
                 ["", "µs a label", "rate against torch.load", "by processor time"],
                 [

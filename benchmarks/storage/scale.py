@@ -19,7 +19,7 @@ import click
 from tqdm import tqdm
 
 from benchmarks.memory import peak
-from benchmarks.table import table
+from demo.markdown import section
 from storage import Schema, Status, create_store, find_store, open_store
 from storage.encoding.coded_labels import layouts
 from storage.keys.key import blocks
@@ -83,7 +83,7 @@ class Scale:
     def describe(self) -> str:
         """Two tables."""
         columns = ["rows", "shards", *STEPS]
-        seconds = table(
+        seconds = section(
             "Seconds of the driver",
             columns,
             [self._row(size, [f"{step.seconds:,.2f}" for step in size.steps.values()]) for size in self.sizes],
@@ -92,7 +92,7 @@ class Scale:
             "and pending(). status: open_store and a pass over all commit records. resume: find_store, "
             f"backend.check_same with the same keys, pending(). One of {PENDING_EVERY} shards is pending.",
         )
-        memory = table(
+        memory = section(
             "Peak MB of the driver",
             columns,
             [self._row(size, [f"{step.peak:,.0f}" for step in size.steps.values()]) for size in self.sizes],

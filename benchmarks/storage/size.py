@@ -17,7 +17,7 @@ from benchmarks.reference import CLASS_COUNT, Maps, write_store
 from benchmarks.storage import entropy
 from benchmarks.storage.entropy import Bound
 from benchmarks.storage.fidelity import Fidelity
-from benchmarks.table import table
+from demo.markdown import section
 from storage import Publication, finalize, open_store
 from storage.encoding import scores
 from storage.labelmap import no_class
@@ -72,7 +72,7 @@ class Sizes:
             ("the same, finalized for publication", self.finalized),
             ("pickle", self.pickle),
         ]
-        first = table(
+        first = section(
             f"Size of {self.maps} reference maps",
             ["", "bytes a map", "pickle / it"],
             [*parts, *([name, f"{size:,.1f}", f"{self.pickle / size:.2f}"] for name, size in wholes)],
@@ -88,7 +88,7 @@ class Sizes:
             ("entropy bound: scores", self.bound.scores, ["", "", ""]),
             ("entropy bound: both", self.bound.total, self.fidelity.cells()),
         ]
-        second = table(
+        second = section(
             "Other ways to keep classes and scores",
             ["", "bytes a map", "it / the store's", "KL mean", "99th percentile", "maximum"],
             [[name, f"{size:,.1f}", f"{size / kept:.2f}", *cells] for name, size, cells in rows],

@@ -3,8 +3,8 @@
 `python -m benchmarks.tokenlabel.geometry`
 
 A picture whose colour encodes its own coordinates is put through a transform; what it then shows is the truth. Ours is
-the warp that records it. It is compared with the published recipe's arithmetic: rows and columns of a crop exchanged, a
-map of the centre square taken for one of the whole picture, and a label that is rotated and sheared on a square grid.
+the warp that travels with it. Beside it stands the published method's arithmetic: rows and columns of a crop exchanged,
+a map of the centre square taken for one of the whole picture, and a label that is turned and sheared on a square grid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import Image
 from tqdm import tqdm
 
-from benchmarks.table import table
+from demo.markdown import section
 from storage import Box, LabelMap, Status
 from tokenlabel import RandAugment, TrivialAugmentWide, random_view
 from tokenlabel.pipelines.label_tensor import LabelTensor
@@ -32,7 +32,7 @@ STEP = 2  # every second pixel of each axis is judged
 Size = tuple[int, int]
 Points = NDArray[np.float64]  # [n, (y, x)], unit coordinates of the source
 Move = Callable[[torch.Tensor, LabelTensor], tuple[torch.Tensor, LabelTensor]]
-Recipe = Callable[[Points], Points]
+Arithmetic = Callable[[Points], Points]
 _SQUARE = Box(0, 0.5 - SIZE[0] / SIZE[1] / 2, 1, 0.5 + SIZE[0] / SIZE[1] / 2)
 MOVING = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}  # of what a policy does
 _ANY = LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)
@@ -44,12 +44,12 @@ class Row:
 
     shapes: of ours, for pictures of SIZE and of OTHERS: (mean distance in cells of an 18x18 grid, mean overlap as
             intersection over union)
-    recipe: the same two of the recipe, for pictures of SIZE; None where it has nothing for the transform
+    published: the same two of the published method, for pictures of SIZE; None where it has nothing for the transform
     """
 
     name: str
     shapes: tuple[tuple[float, float], ...]
-    recipe: tuple[float, float] | None
+    published: tuple[float, float] | None
 
     @property
     def ours(self) -> tuple[float, float]:
@@ -74,21 +74,21 @@ def drawn(transform: Callable[..., Any], rng: np.random.Generator) -> Move:
     return move
 
 
-def crop(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
+def crop(rng: np.random.Generator, size: Size) -> tuple[Move, Arithmetic]:
     """A random resized crop."""
     box = random_view(rng, size, mirror=0).box
     top, left = round(box.top * size[0]), round(box.left * size[1])
     height, width = round(box.height * size[0]), round(box.width * size[1])
     swapped = Box(box.left, box.top, box.right, box.bottom)
 
-    def recipe(points: Points) -> Points:
+    def published(points: Points) -> Points:
         return _in_the_square(points * [swapped.height, swapped.width] + [swapped.top, swapped.left])
 
-    return alike(functional.resized_crop, top, left, height, width, [224, 224], antialias=True), recipe
+    return alike(functional.resized_crop, top, left, height, width, [224, 224], antialias=True), published
 
 
-def mirror(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
-    """A mirror image; the recipe mirrors its map too."""
+def mirror(rng: np.random.Generator, size: Size) -> tuple[Move, Arithmetic]:
+    """A mirror image; the published method mirrors its map too."""
     return alike(functional.horizontal_flip), lambda points: _in_the_square(points * [1, -1] + [0, 1])
 
 
@@ -97,7 +97,7 @@ def flip(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
     return alike(functional.vertical_flip), None
 
 
-def resize(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
+def resize(rng: np.random.Generator, size: Size) -> tuple[Move, Arithmetic]:
     """Another size."""
     sides = rng.integers(100, 400, 2).tolist()
     return alike(functional.resize, sides, antialias=True), _in_the_square
@@ -109,31 +109,31 @@ def center(rng: np.random.Generator, size: Size) -> tuple[Move, None]:
 
 
 def _in_the_square(points: Points) -> Points:
-    """Where the recipe reads a point of the picture: in a map of the square in its centre."""
+    """Where the published method reads a point of the picture: in a map of the square in its centre."""
     within: Points = points * [_SQUARE.height, _SQUARE.width] + [_SQUARE.top, _SQUARE.left]
     return within
 
 
-def _by_matrix(matrix: NDArray[np.float64]) -> Recipe:
+def _by_matrix(matrix: NDArray[np.float64]) -> Arithmetic:
     """A matrix [2, 2] on (y, x) about the middle of the square grid."""
     return lambda points: _in_the_square((points - 0.5) @ matrix.T + 0.5)
 
 
-def turn(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
+def turn(rng: np.random.Generator, size: Size) -> tuple[Move, Arithmetic]:
     """A rotation by up to 30°."""
     angle = float(rng.uniform(-30, 30))
     sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
     return alike(functional.rotate, angle), _by_matrix(np.array([[cos, sin], [-sin, cos]]))
 
 
-def shear(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
+def shear(rng: np.random.Generator, size: Size) -> tuple[Move, Arithmetic]:
     """A shear along x by up to 0.3, about the middle."""
     factor = float(rng.uniform(-0.3, 0.3))
     degrees = math.degrees(math.atan(factor))
     return alike(functional.affine, 0, [0, 0], 1.0, [degrees, 0.0]), _by_matrix(np.array([[1, 0], [factor, 1]]))
 
 
-def shift(rng: np.random.Generator, size: Size) -> tuple[Move, Recipe]:
+def shift(rng: np.random.Generator, size: Size) -> tuple[Move, Arithmetic]:
     """A shift along x by up to a quarter of the width."""
     pixels = int(rng.integers(-size[1] // 4, size[1] // 4 + 1))
     return (
@@ -182,7 +182,7 @@ def policy(kind: Callable[[], Any]) -> Callable[[np.random.Generator, Size], tup
     return lambda rng, size: (drawn(transform, rng), None)
 
 
-TRANSFORMS: dict[str, Callable[[np.random.Generator, Size], tuple[Move, Recipe | None]]] = {
+TRANSFORMS: dict[str, Callable[[np.random.Generator, Size], tuple[Move, Arithmetic | None]]] = {
     "random resized crop": crop,
     "mirror": mirror,
     "upside down": flip,
@@ -206,14 +206,14 @@ def measure(*, draws: int = DRAWS) -> list[Row]:
     rows = []
     for name, draw in TRANSFORMS.items():
         shapes: list[tuple[float, float]] = []
-        of_recipe: list[tuple[float, float] | None] = []
+        of_published: list[tuple[float, float] | None] = []
         for size in (SIZE, *OTHERS):
             rng = np.random.default_rng(0)
             found = [_judge(*draw(rng, size), size) for _ in tqdm(range(draws), desc=f"{name} {size}", leave=False)]
-            ours, recipe = zip(*found, strict=True)
+            ours, published = zip(*found, strict=True)
             shapes.append(_mean(ours))
-            of_recipe.append(None if recipe[0] is None else _mean(recipe))
-        rows.append(Row(name, tuple(shapes), of_recipe[0]))
+            of_published.append(None if published[0] is None else _mean(published))
+        rows.append(Row(name, tuple(shapes), of_published[0]))
     return rows
 
 
@@ -222,7 +222,9 @@ def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return first, second
 
 
-def _judge(move: Move, recipe: Recipe | None, size: Size) -> tuple[tuple[float, float], tuple[float, float] | None]:
+def _judge(
+    move: Move, published: Arithmetic | None, size: Size
+) -> tuple[tuple[float, float], tuple[float, float] | None]:
     height, width = size
     y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
     shown, label = move(torch.stack([y, x, torch.ones_like(y)]), LabelTensor(_ANY, canvas=size))
@@ -235,9 +237,9 @@ def _judge(move: Move, recipe: Recipe | None, size: Size) -> tuple[tuple[float, 
     truth = colours[sees, :2]
     found, inside = label.warp.trace_back(points)
     ours = _apart(found[sees], truth), _overlap(found[inside], truth)
-    if recipe is None:
+    if published is None:
         return ours, None
-    read = recipe(points)
+    read = published(points)
     return ours, (_apart(read[sees], truth), _overlap(read[sees], truth))
 
 
@@ -259,15 +261,15 @@ def describe(rows: list[Row]) -> str:
         [
             row.name,
             *(f"{away:.3f}, {overlap:.3f}" for away, overlap in row.shapes),
-            f"{row.recipe[0]:.2f}" if row.recipe else "has none",
-            f"{row.recipe[1]:.2f}" if row.recipe else "",
+            f"{row.published[0]:.2f}" if row.published else "has none",
+            f"{row.published[1]:.2f}" if row.published else "",
         ]
         for row in rows
     ]
     wide, *others = (f"{size[1]}x{size[0]}" for size in (SIZE, *OTHERS))
-    return table(
+    return section(
         "Where labels are read",
-        ["", f"ours, {wide}", *(f"{other}" for other in others), f"recipe, {wide}: cells off", "overlap"],
+        ["", f"ours, {wide}", *(f"{other}" for other in others), f"published, {wide}: cells off", "overlap"],
         cells,
         f"Ours: mean distance in cells of an {GRID}x{GRID} grid, and mean overlap of the region that is read with the "
         f"one that is seen, as intersection over union; means over {DRAWS} draws of each shape. Of the policies only "

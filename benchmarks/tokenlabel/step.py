@@ -19,8 +19,8 @@ import torch
 import tokenlabel.models  # noqa: F401 registers its students with timm
 from benchmarks.reference import CLASS_COUNT, Maps
 from benchmarks.rounds import Rows, Timing, take_turns
-from benchmarks.table import table
 from benchmarks.tokenlabel.training import DENSE, KEEP, SPARSE, dense_loss, dense_of
+from demo.markdown import section
 from storage import LabelMap
 from tokenlabel import TokenTargets, View, token_label_loss, token_targets
 
@@ -47,7 +47,7 @@ class Steps:
             ]
             for one, peak in zip(self.timings, self.peaks, strict=True)
         ]
-        return table(
+        return section(
             f"One step of {model}, {batch} pictures, on {self.device}",
             ["", "ms", "pictures a second", "tokens a second", "peak memory, GB", "rate against dense"],
             rows,

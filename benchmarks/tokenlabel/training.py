@@ -19,7 +19,7 @@ from torchvision.ops import roi_align
 from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
 from benchmarks.rounds import Rows, Timing, take_turns
 from benchmarks.storage.reads import write_store
-from benchmarks.table import table
+from demo.markdown import section
 from storage import LabelMap, LabelStore, Schema, create_store, open_store
 from storage.encoding import coded_labels as coding
 from tokenlabel import TokenTargets, View, collate, random_view, token_label_loss, token_targets
@@ -29,8 +29,8 @@ from tokenlabel.targets.align_numba import published_targets
 ROWS, BATCH, TOKENS, KEEP = 16_384, 64, (14, 14), 8
 POSITIONS = 1 + TOKENS[0] * TOKENS[1]
 SIZE = (375, 500)
-PEER = "published recipe, dense [1000, 197]"
-SAME = "ours with the recipe's softmax, sparse"
+PEER = "published method, dense [1000, 197]"
+SAME = "ours with the method's softmax, sparse"
 OURS = "ours, sparse"
 DENSE, SPARSE = "dense targets", "sparse targets"
 
@@ -61,25 +61,25 @@ class Training:
         label = self.steps["label: read"] + self.steps["label: decode"] + self.steps["label: align, choose"]
         return "\n".join(
             [
-                table(
+                section(
                     f"Read, decode and align a label for {TOKENS[0]}x{TOKENS[1]} tokens and the picture",
-                    ["", "µs a picture", "rate against the recipe"],
+                    ["", "µs a picture", "rate against the method"],
                     [[one.name, f"{one.median * 1e6:,.0f}", str(one.rate_against(peer))] for one in self.targets],
                     f"Medians over {len(peer.seconds)} rounds of {BATCH} random crops each, in turns, and in brackets "
-                    "the middle half of the rounds; one thread, files in the page cache. The recipe unpickles, fills "
+                    "the middle half of the rounds; one thread, files in the page cache. The method unpickles, fills "
                     "maps [1000, 18, 18], aligns and takes the softmax; the second row gives the same numbers, of "
                     f"which it keeps {KEEP} classes a token.",
                 ),
-                table(
+                section(
                     "Where the time of a training picture goes",
                     ["", "ms a picture"],
                     [[name, f"{ms:.3f}"] for name, ms in self.steps.items()],
                     f"One thread. A label takes {100 * label / picture:.1f} % of its picture's time. From host to "
-                    f"device, targets of 128 pictures are {self.bytes_sparse / 1e6:.1f} MB; the recipe's are "
+                    f"device, targets of 128 pictures are {self.bytes_sparse / 1e6:.1f} MB; the method's are "
                     f"{self.bytes_dense / 1e6:.0f} MB, made of 166 MB of label maps.",
                 ),
                 *(
-                    table(
+                    section(
                         f"The loss of {BATCH} pictures, {POSITIONS} positions, {count:,} classes, forward and backward",
                         ["", "ms", "rate against dense"],
                         [[one.name, f"{one.median * 1e3:,.1f}", str(one.rate_against(timings[0]))] for one in timings],
@@ -126,7 +126,7 @@ def measure(folder: Path, *, rows: int = ROWS, rounds: int = 12, classes: tuple[
 
 
 def published(paths: list[Path], views: list[View]) -> torch.Tensor:
-    """The published recipe's targets from its pickles, in our own implementation: dense [b, C, 197]."""
+    """The published method's targets from its pickles, in our own implementation: dense [b, C, 197]."""
     pairs = torch.stack([torch.load(path) for path in paths])
     dense = torch.zeros(len(paths), CLASS_COUNT, *pairs.shape[-2:])
     dense.scatter_(1, pairs[:, 1].long(), pairs[:, 0].float())

@@ -18,10 +18,10 @@ from storage.hdf5_backend.file import open_file
 from storage.hdf5_backend.layout import (
     COLUMN_CHUNK,
     DIGESTS,
+    HDF5_ERRORS,
     SHARDS,
     SLOTS,
     STORE,
-    UNREADABLE,
     is_sealed,
     read_header,
     read_record,
@@ -64,7 +64,7 @@ class Hdf5Backend(Backend):
                     column[start : start + COLUMN_CHUNK].tolist() for start in range(0, self.header.rows, COLUMN_CHUNK)
                 )
                 return [key.decode() for part in parts for key in part]
-        except UNREADABLE as error:
+        except HDF5_ERRORS as error:
             raise DamageError(f"the keys of {self.address} cannot be read: {error}") from error
 
     def load_targets(self) -> NDArray[np.int32]:
@@ -80,7 +80,7 @@ class Hdf5Backend(Backend):
             mapping = MemoryMap(path)
             digests = _blocks(mapping, starts[0], rows, "Q")
             slots = _blocks(mapping, starts[1], key_index.slot_count(rows), "I")
-        except UNREADABLE as error:
+        except HDF5_ERRORS as error:
             raise DamageError(f"the key index of {self.address} cannot be read: {error}") from error
         return KeyIndex(digests, slots, rows=rows, salt=self.header.key_salt)
 
@@ -198,7 +198,7 @@ class Hdf5Backend(Backend):
         try:
             with open_file(self._folder / STORE) as file:
                 values: NDArray[Any] = file[name][()]
-        except UNREADABLE as error:
+        except HDF5_ERRORS as error:
             raise DamageError(f"the {name} of {self.address} cannot be read: {error}") from error
         return values
 
@@ -217,4 +217,6 @@ def _blocks(mapping: MemoryMap, offset: int | None, count: int, letter: Literal[
     if end > len(mapping.data):
         raise ValueError(f"it ends at byte {end:,} of a file of {len(mapping.data):,}")
     view = mapping.data[start:end].cast(letter)
-    return Blocks([view[first : first + key_index.BLOCK] for first in range(0, count, key_index.BLOCK)], [mapping])
+    return Blocks(
+        [view[first : first + key_index.BLOCK_ENTRIES] for first in range(0, count, key_index.BLOCK_ENTRIES)], [mapping]
+    )

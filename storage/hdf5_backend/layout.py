@@ -32,7 +32,7 @@ STORE, SHARDS = "store.h5", "shards"
 DIGESTS, SLOTS = "key_index/digests", "key_index/slots"
 RECORD, RECORD_SEAL = "record", "record_sha256"
 # What h5py raises of a file that is missing or damaged: HDF5's own errors have no type of their own.
-UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)
+HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError)
 COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
 _FORMAT = ("v110", "v110")  # of the oldest library that must read it
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
@@ -109,7 +109,7 @@ def read_header(folder: Path, address: str) -> Header | None:
         if has_shards:
             raise DamageError(f"the header of the store {address} is gone: it has no {STORE}") from None
         return None
-    except (*UNREADABLE, AttributeError, TypeError) as error:
+    except (*HDF5_ERRORS, AttributeError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not of HDF5
             raise StoreError(f"cannot read the store {address}: {error}") from error
         if has_shards:
@@ -130,7 +130,7 @@ def read_record(path: Path) -> str | None:
             sound = hashlib.sha256(text).hexdigest() == seal
     except FileNotFoundError:
         return None
-    except (*UNREADABLE, AttributeError, TypeError) as error:
+    except (*HDF5_ERRORS, AttributeError, TypeError) as error:
         raise DamageError(f"the commit record in {path} cannot be read: {error}") from error
     if not sound:
         raise DamageError(f"the commit record in {path} is not the one that was written: its SHA-256 does not match")

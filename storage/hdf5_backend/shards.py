@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from storage.encoding.coded_labels import CodedLabels, layouts
 from storage.errors import DamageError
 from storage.hdf5_backend.file import open_file
-from storage.hdf5_backend.layout import UNREADABLE, sha256_of, shard_name
+from storage.hdf5_backend.layout import HDF5_ERRORS, sha256_of, shard_name
 from storage.header import Header
 
 _OPEN_SHARDS = 64  # each has a file descriptor, and half a megabyte of HDF5's own
@@ -57,7 +57,7 @@ class ShardFiles:
             try:
                 labels.classes[n] = shard.classes[row]
                 labels.scores[n] = shard.scores[row]
-            except UNREADABLE as error:
+            except HDF5_ERRORS as error:
                 raise DamageError(
                     f"row {row} of the shard {self._path(number)} is damaged: {error}; "
                     "`annotate verify` lists the damage"
@@ -85,7 +85,7 @@ class ShardFiles:
             try:
                 with open_file(self._path(shard)) as file:
                     found[f"{shard_name(shard)}/{layout.name}"] = sha256_of(file[layout.name][()])
-            except UNREADABLE:
+            except HDF5_ERRORS:
                 continue
         return found
 
@@ -132,7 +132,7 @@ class ShardFiles:
                 else:
                     arrays.append(np.empty(array.shape, layout.dtype))
                     array.read(h5py.h5s.ALL, h5py.h5s.ALL, arrays[-1])
-        except UNREADABLE as error:
+        except HDF5_ERRORS as error:
             raise DamageError(
                 f"the shard {path} cannot be read: {error}; `annotate verify` lists the damage"
             ) from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from storage.errors import StoreError
 
-BLOCK = 65_536  # keys in memory at the same time
+KEYS_AT_ONCE = 65_536  # keys in memory at the same time
 
 
 def is_key(key: str) -> bool:
@@ -22,7 +22,7 @@ def is_key(key: str) -> bool:
     return "\0" not in key and not any(part in ("", ".", "..") for part in key.split("/"))
 
 
-def blocks(keys: Sequence[str], size: int = BLOCK) -> Iterator[list[str]]:
+def blocks(keys: Sequence[str], size: int = KEYS_AT_ONCE) -> Iterator[list[str]]:
     """The keys in lists of so many; the last may be shorter."""
     return (list(keys[start : start + size]) for start in range(0, len(keys), size))
 

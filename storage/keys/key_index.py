@@ -26,7 +26,7 @@ from storage.files.memory_map import MemoryMap
 from storage.keys.key import blocks, refuse_repeats
 
 EMPTY = 2**32 - 1
-BLOCK = 2**20  # entries of one object of each array
+BLOCK_ENTRIES = 2**20  # entries of one object of each array
 _PART_BITS = 6
 
 
@@ -91,7 +91,7 @@ def _table(digests: NDArray[np.uint64]) -> NDArray[np.uint32] | None:
 
 
 class Blocks:
-    """One of the two arrays in blocks of `BLOCK` entries: mapped from plain chunks, or in memory."""
+    """One of the two arrays in blocks of `BLOCK_ENTRIES` entries: mapped from plain chunks, or in memory."""
 
     def __init__(self, views: Sequence[memoryview], owners: Sequence[object] = ()) -> None:
         """Args: the blocks, and what must live as long as they do."""
@@ -102,7 +102,10 @@ class Blocks:
     def of(cls, values: NDArray[Any], letter: Literal["Q", "I"]) -> Self:
         """The blocks of an array in memory."""
         # By way of bytes: what Zarr decodes may have a byte order that memoryview does not read, though it is the same.
-        blocks = (np.ascontiguousarray(values[start : start + BLOCK]).data for start in range(0, len(values), BLOCK))
+        blocks = (
+            np.ascontiguousarray(values[start : start + BLOCK_ENTRIES]).data
+            for start in range(0, len(values), BLOCK_ENTRIES)
+        )
         return cls([block.cast("B").cast(letter) for block in blocks])
 
     @classmethod
@@ -112,9 +115,9 @@ class Blocks:
         Raises:
             DamageError: a file is missing or has not the length it must have.
         """
-        bytes_each = min(count, BLOCK) * np.dtype(letter).itemsize + CRC_BYTES
+        bytes_each = min(count, BLOCK_ENTRIES) * np.dtype(letter).itemsize + CRC_BYTES
         files = []
-        for number in range(-(-count // BLOCK)):
+        for number in range(-(-count // BLOCK_ENTRIES)):
             try:
                 files.append(MemoryMap(chunks / str(number)))
             except OSError as error:
@@ -136,16 +139,20 @@ class KeyIndex:
         self._rows = rows
         self._digest = _blake2b(salt)
 
+    def __repr__(self) -> str:
+        """Its size; it reads nothing."""
+        return f"KeyIndex({self._rows} rows, {self._count} slots)"
+
     def find(self, key: str) -> int | None:
         """The row of a key, or None."""
         # Every key of a store is valid UTF-8, but one that is looked up may not be.
         wanted = int.from_bytes(self._digest(key.encode(errors="surrogatepass")), "little")
         slot = (wanted >> 32) * self._count >> 32
         for _ in range(self._count):
-            row: int = self._slots[slot // BLOCK][slot % BLOCK]
+            row: int = self._slots[slot // BLOCK_ENTRIES][slot % BLOCK_ENTRIES]
             if row >= self._rows:
                 return None
-            if self._digests[row // BLOCK][row % BLOCK] == wanted:
+            if self._digests[row // BLOCK_ENTRIES][row % BLOCK_ENTRIES] == wanted:
                 return row
             slot = slot + 1 if slot + 1 < self._count else 0
         return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from storage.backends import absolute, create_store
 from storage.encoding.coded_labels import CodedLabels
 from storage.errors import MismatchError, StoreError
-from storage.progress import Progress, Report, silent
+from storage.progress import OnProgress, Progress, silent
 from storage.store import LabelStore
 
 
@@ -47,13 +47,13 @@ class Copied:
         return {"pictures": self.pictures, "copied_now": self.copied_now, "pending": self.pending}
 
 
-def copy(source: LabelStore, address: str, *, report: Report = silent) -> Copied:
+def copy(source: LabelStore, address: str, *, on_progress: OnProgress = silent) -> Copied:
     """Copy a store to another address, of any backend; continue where an earlier copy ended.
 
     Args:
         source: the store.
         address: of a new store, or of an unfinished copy.
-        report: called when the copy begins and after each shard.
+        on_progress: called when the copy begins and after each shard.
 
     Raises:
         StoreError: the address is inside the source.
@@ -77,7 +77,7 @@ def copy(source: LabelStore, address: str, *, report: Report = silent) -> Copied
         raise MismatchError(address, ["targets: the data set's own classes are others"])
     there, shards = target.committed(), source.shards()
     before = done = sum(len(shards[shard]) for shard in there)
-    report(Progress(done, len(source), 0))
+    on_progress(Progress(done, len(source), 0))
     for shard, rows in enumerate(shards):
         if (record := source.record(shard)) is None:
             continue
@@ -89,7 +89,7 @@ def copy(source: LabelStore, address: str, *, report: Report = silent) -> Copied
             continue
         target.backend.put(shard, labels, failures=record.failures, run=record.run)
         done += len(rows)
-        report(Progress(done, len(source), 0))
+        on_progress(Progress(done, len(source), 0))
     if done == len(source):
         target.backend.remove_leftovers()
     return Copied(address=address, pictures=len(source), copied_now=done - before, pending=len(source) - done)

@@ -12,7 +12,7 @@ import numpy as np
 from storage.encoding import coded_labels as coding
 from storage.errors import DamageError, StoreError
 from storage.operations.manifest import MANIFEST, differences
-from storage.progress import Progress, Report, silent
+from storage.progress import OnProgress, Progress, silent
 from storage.record import Record
 from storage.status import Status
 from storage.store import LabelStore
@@ -88,7 +88,7 @@ class Verification:
         return [report for report in self.shards if report.state == state]
 
 
-def verify(store: LabelStore, *, deep: bool = False, report: Report = silent) -> Verification:
+def verify(store: LabelStore, *, deep: bool = False, on_progress: OnProgress = silent) -> Verification:
     """Read a whole store again, and compare it with what was written.
 
     Checked are the hashes of keys and targets, the metadata, the key index, the manifest of a finalized store, every
@@ -98,7 +98,7 @@ def verify(store: LabelStore, *, deep: bool = False, report: Report = silent) ->
     Args:
         store: the store.
         deep: decode everything.
-        report: called when verification begins and after each shard.
+        on_progress: called when verification begins and after each shard.
 
     Examples:
         >>> import tempfile
@@ -110,12 +110,12 @@ def verify(store: LabelStore, *, deep: bool = False, report: Report = silent) ->
     """
     shards = []
     progress = Progress(0, len(store), 0)
-    report(progress)
+    on_progress(progress)
     for shard in range(store.shard_count):
         found = _verify_shard(store, shard, deep)
         shards.append(found)
         progress = Progress(progress.done + len(found.rows), progress.total, progress.failed + found.failed)
-        report(progress)
+        on_progress(progress)
     return Verification(shared=tuple(_verify_shared(store)), shards=tuple(shards))
 
 

@@ -230,6 +230,7 @@ def _size_category(rows: int) -> str:
 
 def _table(values: Mapping[str, Any]) -> str:
     """Rows of a Markdown table; no value can end a cell or its code."""
+    # The demo and the benchmarks share another one, in demo/markdown.py, which storage cannot import.
     inert = str.maketrans("`|", "'/")
     rows = ((name, json.dumps(value, ensure_ascii=False).translate(inert)) for name, value in _flat(values))
     return "\n".join(f"| {name} | `{text}` |" for name, text in rows)

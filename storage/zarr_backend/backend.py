@@ -247,7 +247,7 @@ class ZarrBackend(Backend):
     def _values(self, name: str, where: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:
         """Values of an array through zarr-python."""
         try:
-            with self._objects.reporting("read", name):
+            with self._objects.explaining_errors("read", name):
                 values: NDArray[Any] = self._arrays[name].oindex[where]
         except StoreError:
             raise

@@ -19,7 +19,7 @@ from storage.encoding import scores
 from storage.encoding.coded_labels import layouts
 from storage.errors import DamageError, a_file, another
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
-from storage.keys.key_index import BLOCK, EMPTY, slot_count
+from storage.keys.key_index import BLOCK_ENTRIES, EMPTY, slot_count
 from storage.zarr_backend.objects import Objects
 
 ROOT = "zarr.json"
@@ -162,8 +162,8 @@ def _describe(header: Header) -> tuple[MemoryStore, dict[str, zarr.Array[Any]]]:
     columns: tuple[tuple[str, str, int, int, Any, Any, Any], ...] = (
         ("keys", "image", header.rows, COLUMN_CHUNK, str, "", _PACKED),
         ("targets", "image", header.rows, COLUMN_CHUNK, np.int32, -1, _PACKED),
-        (DIGESTS, "image", header.rows, BLOCK, np.uint64, 0, _PLAIN),
-        (SLOTS, "slot", slots, BLOCK, np.uint32, EMPTY, _PLAIN),
+        (DIGESTS, "image", header.rows, BLOCK_ENTRIES, np.uint64, 0, _PLAIN),
+        (SLOTS, "slot", slots, BLOCK_ENTRIES, np.uint32, EMPTY, _PLAIN),
         (RECORDS, "shard", shards, 1, str, "", _PLAIN),
     )
     for name, dimension, count, chunk, dtype, fill, compressors in columns:

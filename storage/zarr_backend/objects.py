@@ -51,7 +51,7 @@ class Objects:
 
     def get(self, name: str) -> bytes | None:
         """The bytes of an object, or None if there is none."""
-        with self.reporting("read", name):
+        with self.explaining_errors("read", name):
             if self.folder is not None:  # the same as below, but many times faster
                 try:
                     return (self.folder / name).read_bytes()
@@ -62,7 +62,7 @@ class Objects:
 
     def set(self, name: str, data: bytes, *, new: bool = False) -> None:
         """Write an object whole; with `new`, only if there is none yet."""
-        with self.reporting("write", name):
+        with self.explaining_errors("write", name):
             if self.folder is not None:
                 with suppress(*[FileExistsError] * new):
                     write_atomically(self.folder / name, data, new=new)
@@ -72,18 +72,18 @@ class Objects:
 
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
-        with self.reporting("remove", name):
+        with self.explaining_errors("remove", name):
             sync(self.zarr.delete(name))
 
     def has(self, name: str) -> bool:
         """Whether there is an object of this name."""
-        with self.reporting("look for", name):
+        with self.explaining_errors("look for", name):
             there: bool = sync(self.zarr.exists(name))
             return there
 
     def size(self, name: str) -> int | None:
         """The bytes of an object, or None if there is none."""
-        with self.reporting("look for", name):
+        with self.explaining_errors("look for", name):
             try:
                 size: int = sync(self.zarr.getsize(name))
             except FileNotFoundError:
@@ -97,22 +97,22 @@ class Objects:
 
     def children(self, prefix: str) -> list[str]:
         """The names directly below a prefix: one listing."""
-        with self.reporting("list", prefix):
+        with self.explaining_errors("list", prefix):
             return _all(lambda: self.zarr.list_dir(prefix))
 
     def names(self) -> list[str]:
         """The names of all objects, sorted, without the unfinished files of killed writers."""
-        with self.reporting("list", "the objects"):
+        with self.explaining_errors("list", "the objects"):
             return sorted(name for name in _all(self.zarr.list) if not name.endswith(PARTIAL))
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of killed writers. Buckets have none."""
         if self.folder is not None:
-            with self.reporting("remove unfinished files among", "the objects"):
+            with self.explaining_errors("remove unfinished files among", "the objects"):
                 remove_leftovers_below(self.folder)
 
     @contextmanager
-    def reporting(self, what: str, name: str) -> Iterator[None]:
+    def explaining_errors(self, what: str, name: str) -> Iterator[None]:
         """Say what was being done when a request failed.
 
         Raises:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from benchmarks import __main__
 from benchmarks.rounds import Timing, take_turns
 from benchmarks.storage import size
-from benchmarks.table import table
+from demo.markdown import section
 
 
 def test_alternatives_take_turns_and_the_first_round_does_not_count() -> None:
@@ -32,7 +32,7 @@ def test_a_ratio_is_of_rounds_not_of_medians() -> None:
 
 
 def test_a_table_aligns() -> None:
-    assert table("Title", ["", "bytes"], [["one", "1"], ["other", "1,000"]], "A note.") == (
+    assert section("Title", ["", "bytes"], [["one", "1"], ["other", "1,000"]], "A note.") == (
         "## Title\n\n|       | bytes |\n| :---- | ----: |\n| one   |     1 |\n| other | 1,000 |\n\nA note.\n"
     )
 

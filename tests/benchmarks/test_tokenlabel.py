@@ -20,10 +20,10 @@ def test_targets_losses_and_steps_of_training_are_measured(tmp_path: Path) -> No
     assert [timing.name for timing in found.losses[1000]] == [training.DENSE, training.SPARSE]
     assert all(ms > 0 for ms in found.steps.values())
     assert found.bytes_sparse < 6e6 < found.bytes_dense
-    assert "published recipe" in found.describe()
+    assert "published method" in found.describe()
 
 
-def test_the_recipes_numbers_are_the_recipes(tmp_path: Path) -> None:
+def test_the_published_methods_numbers_are_its_own(tmp_path: Path) -> None:
     """Sparse, and of its own logits; so that two ways of one thing are compared."""
     maps = Maps.load()
     paths = write_pickles(maps, tmp_path / "pickles", 8)
@@ -41,11 +41,11 @@ def test_the_published_arithmetic_is_right_on_square_pictures_and_ours_on_all(mo
     names = ("rotation by up to 30°", "shear by up to 0.3", "shift by up to a quarter")
     monkeypatch.setattr(geometry, "TRANSFORMS", {name: geometry.TRANSFORMS[name] for name in names})
     wide = geometry.measure(draws=2)
-    assert all(row.ours[0] < 0.05 and row.recipe[0] > 0.3 for row in wide)
+    assert all(row.ours[0] < 0.05 and row.published[0] > 0.3 for row in wide)
     monkeypatch.setattr(geometry, "SIZE", (240, 240))
     monkeypatch.setattr(geometry, "_SQUARE", Box.whole())
     square = geometry.measure(draws=2)
-    assert all(row.ours[0] < 0.05 and row.recipe[0] < 0.05 for row in square)
+    assert all(row.ours[0] < 0.05 and row.published[0] < 0.05 for row in square)
     assert "has none" not in geometry.describe(square)
 
 

@@ -130,8 +130,8 @@ def test_teachings_differ_in_what_is_taught_alone(small_demo: Path, monkeypatch:
         assert torch.equal(picture, plain[3]) == (not TEACHINGS[name].mixtoken)  # before the first step
     assert torch.equal(first["ours"][0], plain[0])
     others = ("ours", "whole-picture distillation")
-    recipes = [first[name][0] for name in TEACHINGS if "paper" in name or name in others]
-    assert not any(a.shape == b.shape and torch.equal(a, b) for n, a in enumerate(recipes) for b in recipes[:n])
+    rules = [first[name][0] for name in TEACHINGS if "paper" in name or name in others]
+    assert not any(a.shape == b.shape and torch.equal(a, b) for n, a in enumerate(rules) for b in rules[:n])
 
 
 class KnowsTheTruth(torch.nn.Module):
@@ -198,7 +198,7 @@ def test_the_page_has_the_tables_of_the_runs(tmp_path: Path) -> None:
     assert [Run(*(line[name] for name in Run.__dataclass_fields__)) for line in kept["runs"]] == asked
     page, picture = tmp_path / "study.md", tmp_path / "study.png"
     page.write_text((DOCS / "study.md").read_text().replace("| ", "| 9"))
-    study.report(DOCS / "study.json", page, picture)
+    study.write_report(DOCS / "study.json", page, picture)
     begin, end = study_report.BEGIN, study_report.END
     written, expected = (path.read_text().partition(begin)[2].partition(end)[0] for path in (page, DOCS / "study.md"))
     assert written == expected

@@ -31,10 +31,11 @@ from torch.nn.functional import one_hot
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-import tokenlabel.loss
 from storage import LabelMap, open_store
 from storage.labelmap import no_class
 from tokenlabel import TokenTargets, normalised
+from tokenlabel.losses import soft_cross_entropy as soft_module
+from tokenlabel.losses import token_label_loss as whole_module
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -118,7 +119,7 @@ def _weights(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
 def overheard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Overheard]:
     """Record the inputs of all models, losses and optimizers during a test."""
     heard = Overheard()
-    whole, soft = tokenlabel.loss.token_label_loss, tokenlabel.loss.soft_cross_entropy
+    whole, soft = whole_module.token_label_loss, soft_module.soft_cross_entropy
 
     def token_label_loss(picture: torch.Tensor, tokens: torch.Tensor, targets: TokenTargets, **rest: Any) -> Any:
         heard.targets.append(targets)
@@ -130,8 +131,9 @@ def overheard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Overheard]:
             heard.targets.append(TokenTargets(classes[:, None], probabilities[:, None], outside))
         return soft(logits, classes, probabilities)
 
-    monkeypatch.setattr(tokenlabel.loss, "token_label_loss", token_label_loss)
-    monkeypatch.setattr(tokenlabel.loss, "soft_cross_entropy", soft_cross_entropy)
+    monkeypatch.setattr(whole_module, "token_label_loss", token_label_loss)
+    for module in (whole_module, soft_module):
+        monkeypatch.setattr(module, "soft_cross_entropy", soft_cross_entropy)
     hooks = [
         register_module_forward_pre_hook(heard.given),
         register_optimizer_step_pre_hook(heard.before_step),

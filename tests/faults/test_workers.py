@@ -14,7 +14,7 @@ from annotate.cluster.ray_workers import RayWorkers
 from annotate.images import FolderImages
 from annotate.jobs.run import run
 from annotate.jobs.shard import Shard
-from annotate.jobs.workers import ATTEMPTS, Job, LocalWorkers, Outcome, Workers
+from annotate.jobs.workers import ATTEMPTS, Job, LocalWorkers, ShardOutcome, Workers
 from annotate.model.recipe import Recipe
 from storage import open_store
 from tests.conftest import contents
@@ -38,7 +38,7 @@ class With:
 
     about = "with faults"
 
-    def map(self, job: Job, shards: Iterator, **named: object) -> Iterator[Outcome]:
+    def map(self, job: Job, shards: Iterator, **named: object) -> Iterator[ShardOutcome]:
         yield from self.workers.map(self.change(job), shards)
 
 

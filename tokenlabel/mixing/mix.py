@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from storage import Box
 from tokenlabel.errors import LabelError
-from tokenlabel.loss import SoftLabel
+from tokenlabel.losses.class_label import SoftLabel
 from tokenlabel.targets.token_targets import TokenTargets
 
 Level = Literal["pixels", "tokens"]

@@ -11,7 +11,7 @@ import torch
 
 from storage import Box
 from tokenlabel.errors import LabelError
-from tokenlabel.loss import SoftLabel
+from tokenlabel.losses.class_label import SoftLabel
 from tokenlabel.mixing.mix import NOTHING, Mix, Part
 from tokenlabel.targets.sparse import check_grid
 from tokenlabel.targets.token_targets import TokenTargets

@@ -23,7 +23,6 @@ from typing import ClassVar, Literal, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F  # noqa: N812 the field's own name
 from torchvision.ops import roi_align
 
 from storage import Box, LabelMap, Status
@@ -180,30 +179,6 @@ def logits_of(labels: LabelMap, *, class_count: int) -> LabelMap:
     mean = (logarithms.sum(-1) + others * np.log(share)) / class_count
     logits = np.where(named, logarithms - mean[..., None], 0)
     return replace(labels, scores=logits.astype(np.float32), kind="logit")
-
-
-def paper_loss(
-    picture_logits: torch.Tensor, token_logits: torch.Tensor, targets: torch.Tensor, *, token_weight: float = 0.5
-) -> torch.Tensor:
-    """`token_label_loss` for dense targets, a scalar in nats: both terms with the annotator's own labels.
-
-    Args:
-        picture_logits: [b, C].
-        token_logits: [b, t, C], tokens row by row.
-        targets: float [b, 1 + t, C], as `paper_targets` gives them.
-        token_weight: the paper's β; the published code has 1.
-
-    Raises:
-        LabelError: the model has other tokens or classes than the targets.
-    """
-    b, t, class_count = token_logits.shape
-    if targets.shape != (b, 1 + t, class_count):
-        raise LabelError(
-            f"the model gave logits for {b} pictures of {t} tokens and {class_count} classes, the targets are "
-            f"{list(targets.shape)}; they must be [{b}, {1 + t}, {class_count}]"
-        )
-    token = F.cross_entropy(token_logits.float().flatten(0, 1), targets[:, 1:].flatten(0, 1))
-    return F.cross_entropy(picture_logits.float(), targets[:, 0]) + token_weight * token
 
 
 def _as_logits(labels: LabelMap, views: Sequence[View | Warp], class_count: int) -> LabelMap:

@@ -36,7 +36,8 @@ from tqdm import tqdm
 from storage import open_store
 from tokenlabel.dataset import LabeledImages, collate, folder_keys
 from tokenlabel.errors import LabelError
-from tokenlabel.loss import SoftLabel, token_label_loss
+from tokenlabel.losses.class_label import SoftLabel
+from tokenlabel.losses.token_label_loss import token_label_loss
 from tokenlabel.mixing.mixer import Mixer
 from tokenlabel.pipelines.traced import Traced
 from tokenlabel.targets.token_targets import TokenTargets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -20,22 +20,30 @@ from annotate.commands.progress import counting
 @click.option("--count", type=click.IntRange(min=2), default=2000, help="Pictures to use, chosen at random: 2000.")
 @json_option
 def calibrate(
-    images: str, output: Path | None, count: int, batch_size: int | None, as_json: bool, precision: str, **settings: Any
+    images: str,
+    output: Path | None,
+    count: int,
+    batch_size: int | None,
+    as_json: bool,
+    precision: Literal["auto", "float32", "bfloat16"],
+    **settings: Any,
 ) -> None:
     """Fit the temperature, so that confidence matches accuracy on IMAGES.
 
     The classes of IMAGES need the names of the networks' own, as in a folder with one folder for each class. Use
-    pictures that the networks were not trained on.
+    pictures that the networks were not trained on. Where --precision is left open, it is what a new store would have on
+    this machine: a temperature belongs to one precision.
     """
     from annotate.images import open_images
     from annotate.jobs.calibrate import calibrate as fit
+    from annotate.jobs.execution import resolve_precision
     from annotate.model.annotator import Annotator
 
     source = open_images(images)
-    recipe = recipe_of(**settings, precision="float32" if precision == "auto" else precision)
+    recipe = recipe_of(**settings, precision=resolve_precision(precision))
     annotator = Annotator(recipe, k=1)
     with counting("classifying", min(count, len(source.keys)), "images") as more:
-        found = fit(source, annotator, recipe.class_names(), count=count, batch_size=batch_size or 32, report=more)
+        found = fit(source, annotator, recipe.class_names(), count=count, batch_size=batch_size or 32, on_pictures=more)
     if output is not None:
         with writing(output):
             output.write_text(found.to_toml())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -31,7 +31,7 @@ def plan(
     workers: int | None,
     assume: int | None,
     as_json: bool,
-    precision: str,
+    precision: Literal["auto", "float32", "bfloat16"],
     **settings: Any,
 ) -> None:
     """Estimate what `annotate run` on IMAGES will take: shards, bytes and hours.
@@ -41,13 +41,13 @@ def plan(
     import torch
 
     from annotate.images import open_images
+    from annotate.jobs.execution import resolve_precision
     from annotate.jobs.plan import PROBED
     from annotate.jobs.plan import plan as estimate
-    from annotate.jobs.resume import default_precision
 
     source = open_images(images)
     gpus = torch.cuda.device_count()
-    recipe = recipe_of(**settings, precision=default_precision() if precision == "auto" else precision)
+    recipe = recipe_of(**settings, precision=resolve_precision(precision))
     with counting("probing", PROBED, "images") as count:
         found = estimate(
             source,
@@ -58,6 +58,6 @@ def plan(
             compiled=compiled,
             pictures=assume,
             workers=workers or gpus or os.cpu_count() or 1,
-            report=count,
+            on_pictures=count,
         )
     answer(found, as_json)

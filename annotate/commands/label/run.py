@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -67,7 +67,7 @@ def run(
     gpus_per_worker: float | None,
     cpus_per_worker: float | None,
     local: bool,
-    precision: str,
+    precision: Literal["auto", "float32", "bfloat16"],
     **settings: Any,
 ) -> None:
     """Label every picture of IMAGES into STORE; run it again to resume.
@@ -79,16 +79,16 @@ def run(
         raise click.UsageError(f"--failures {failures}: there is no folder {failures.parent}")
     with _ended_by_sigterm():
         from annotate.class_names import read_names
-        from annotate.commands.progress import reporting
+        from annotate.commands.progress import progress_display
         from annotate.images import open_images
-        from annotate.jobs.resume import default_precision
+        from annotate.jobs.execution import resolve_precision
         from annotate.jobs.run import run as label
 
         at_work = _workers(local, workers, ray_address, gpus_per_worker, cpus_per_worker)
         source = open_images(images)
-        recipe = recipe_of(**settings, precision=default_precision(store) if precision == "auto" else precision)
+        recipe = recipe_of(**settings, precision=resolve_precision(precision, store))
         # Ray prints to stdout when workers die, and stdout is for the answer.
-        with redirect_stdout(sys.stderr), reporting("labelling", workers=lambda: at_work.count) as reporter:
+        with redirect_stdout(sys.stderr), progress_display("labelling", workers=lambda: at_work.count) as display:
             summary = label(
                 source,
                 store,
@@ -100,8 +100,8 @@ def run(
                 compiled=compiled,
                 part=part,
                 names=None if names is None else read_names(names),
-                report=reporter.report,
-                say=reporter.say,
+                on_progress=display.show,
+                say=display.say,
             )
     answer(summary, as_json)
     written = _write_failures(_unlabelled(summary, source.keys), store, part, failures)

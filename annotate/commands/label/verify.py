@@ -36,15 +36,18 @@ def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
     except DamageError as error:
         click.echo(json.dumps({"store": store, "state": "damaged", "problems": [str(error)]}) if as_json else error)
         sys.exit(DAMAGED)
-    with following("verifying", len(opened)) as report:
-        found = check(opened, deep=deep, report=report)
+    with following("verifying", len(opened)) as on_progress:
+        found = check(opened, deep=deep, on_progress=on_progress)
     lines, beside = [found.describe()], {}
     state: str = found.state
     if repair and state == "damaged":
         beside["beyond_repair"] = left = mend(opened, found)
         state = "damaged" if left else "pending" if opened.pending() else "ok"
         lines += [f"beyond repair: {problem}; restore it from a copy" for problem in left]
-        lines.append(f"repaired. Now run {_command_for(opened)}" if opened.pending() else "repaired")
+        if opened.pending():
+            lines.append(f"{'once that is restored' if left else 'repaired. Now'} run {_command_for(opened)}")
+        elif not left:
+            lines.append("repaired")
     elif state == "damaged":
         lines.append(f"`annotate verify {store} --repair` mends what it can, and makes damaged shards pending")
     click.echo(json.dumps({"store": store, **found.to_json(), **beside}) if as_json else "\n".join(lines))

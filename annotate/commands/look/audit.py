@@ -27,6 +27,6 @@ def audit(store: str, part: float, names: Path | None, as_json: bool) -> None:
     from annotate.inspect import audit as judge
 
     opened = open_partial(store)
-    with following("reading", len(opened)) as report:
-        surveyed = survey(opened, report=report)
+    with following("reading", len(opened)) as on_progress:
+        surveyed = survey(opened, on_progress=on_progress)
     answer(judge(opened, surveyed, Names.of(opened, names), fraction=part), as_json)

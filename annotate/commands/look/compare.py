@@ -41,8 +41,8 @@ def compare(
         raise click.UsageError("a sheet or a report needs --images, the pictures that were labelled")
     mine, theirs = open_partial(first), open_partial(second)
     called = Names.of(mine, names)
-    with following("comparing", len(mine)) as report:
-        found = measure(mine, theirs, names=called, most=max(count, 20), report=report)
+    with following("comparing", len(mine)) as on_progress:
+        found = measure(mine, theirs, names=called, most=max(count, 20), on_progress=on_progress)
     if output or html:
         keys = [key for key, *_ in found.most[:count]]
         sheet = comparison_sheet(mine, theirs, by_key(str(images)), keys, names=called)

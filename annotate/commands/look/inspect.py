@@ -82,8 +82,8 @@ def inspect(
 
     @cache
     def surveyed() -> Survey:
-        with following("reading", len(opened)) as report:
-            return survey(opened, report=report)
+        with following("reading", len(opened)) as on_progress:
+            return survey(opened, on_progress=on_progress)
 
     def chosen(most: int) -> list[int]:
         found = None if order == "random" else surveyed()
@@ -104,8 +104,8 @@ def inspect(
     if html is not None:
         rows = chosen(500)
         found = surveyed()
-        with following("writing the report", len(rows), "pictures") as report:
-            text = report_page(opened, found, rows, read, names=called, report=report)
+        with following("writing the report", len(rows), "pictures") as on_progress:
+            text = report_page(opened, found, rows, read, names=called, on_progress=on_progress)
         with writing(html):
             html.write_text(text, encoding="utf-8")
         written |= {"report": str(html), "report_rows": rows, "rows": written.get("rows", rows)}

@@ -9,10 +9,10 @@ import click
 
 from annotate.commands.answers import answer, exit_as, json_option
 from annotate.commands.options.store import address
-from annotate.commands.progress import reporting
+from annotate.commands.progress import progress_display
 
 if TYPE_CHECKING:
-    from annotate.commands.answers import Outcome
+    from annotate.commands.answers import WorkAnswer
 
 
 @click.command()
@@ -57,8 +57,8 @@ def convert(
         raise click.UsageError("give --from or --to, not both; convert to a store in between")
     if layout and (images is None or geometry is None):
         raise click.UsageError("--from needs --images and --geometry: the tree's files record neither")
-    summary: Outcome
-    with reporting("converting") as reporter:
+    summary: WorkAnswer
+    with progress_display("converting") as display:
         if layout and images:
             from annotate.exchange import import_tree
             from annotate.images import FolderImages
@@ -70,13 +70,13 @@ def convert(
                 layout=layout,
                 geometry=geometry,
                 class_count=classes,
-                report=reporter.report,
+                on_progress=display.show,
             )
         elif tree:
             from annotate.exchange import export_tree
 
-            summary = export_tree(open_store(source), Path(target), report=reporter.report)
+            summary = export_tree(open_store(source), Path(target), on_progress=display.show)
         else:
-            summary = copy(open_store(source), target, report=reporter.report)
+            summary = copy(open_store(source), target, on_progress=display.show)
     answer(summary, as_json)
     exit_as(summary)

@@ -27,7 +27,7 @@ def export(store: str, target: Path, layout: Any, names: Path | None, as_json: b
     from annotate.inspect import Names
 
     opened = open_partial(store)
-    with following("exporting", len(opened)) as report:
-        count = export_masks(opened, target, layout, names=Names.of(opened, names), report=report)
+    with following("exporting", len(opened)) as on_progress:
+        count = export_masks(opened, target, layout, names=Names.of(opened, names), on_progress=on_progress)
     written = {"target": str(target), "pictures": count}
     click.echo(json.dumps(written) if as_json else f"wrote the masks of {count:,} pictures to {target}")

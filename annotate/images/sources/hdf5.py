@@ -23,7 +23,7 @@ IMAGES, LABELS, KEYS = "images", "labels", "keys"
 _KINDS = {LABELS: "whole numbers", KEYS: "texts"}
 _CACHE = 1 << 26  # bytes of unpacked chunks to keep: a chunk may hold many pictures, which are read one after the other
 # What h5py raises for a damaged file: HDF5's own errors have no type of their own.
-_UNREADABLE = (OSError, LookupError, ValueError, RuntimeError)
+_H5PY_ERRORS = (OSError, LookupError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Hdf5Reader:
             picture = images[handle]
         except FileNotFoundError:
             raise PictureError(Status.MISSING, f"{self.path.name} is gone") from None
-        except _UNREADABLE as error:
+        except _H5PY_ERRORS as error:
             raise PictureError(Status.UNREADABLE, f"{self.path.name}: {error}") from error
         return picture.tobytes() if images.ndim == 1 else picture
 
@@ -78,7 +78,7 @@ class Hdf5Images:
                 count = _count(file, address)
                 labels = _column(file, LABELS, count, address)
                 keys = _column(file, KEYS, count, address)
-        except _UNREADABLE as error:
+        except _H5PY_ERRORS as error:
             raise AnnotateError(f"cannot read the HDF5 file {address}: {error}") from error
         if keys is not None:
             _refuse_unsound(keys, address)

@@ -18,7 +18,7 @@ from storage import Status
 
 _BYTES, _PATH = "bytes", "path"  # the parts of a picture as `datasets` stores it
 # What `datasets` and Arrow raise for files that are missing, damaged, or contradict their metadata.
-_UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, pa.ArrowException)
+_DATASET_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, pa.ArrowException)
 
 
 class Table(Protocol):
@@ -69,7 +69,7 @@ class HubReader:
             picture = None if data is None else bytes(data)  # bytes, or a list of numbers; raises if they are not bytes
         except FileNotFoundError as error:
             raise PictureError(Status.MISSING, "the file of this row is gone") from error
-        except _UNREADABLE as error:
+        except _DATASET_ERRORS as error:
             raise PictureError(Status.UNREADABLE, str(error) or type(error).__name__) from error
         if picture is None:
             raise PictureError(Status.MISSING, "the row holds no picture, at most a path")
@@ -105,7 +105,7 @@ class HubImages:
             keys = table.values(column, _PATH) if _has_part(table.schema.field(column), _PATH) else []
             label = _label_column(features, address)
             labels = [] if label is None else table.values(label)
-        except _UNREADABLE as error:
+        except _DATASET_ERRORS as error:
             raise AnnotateError(f"cannot read the dataset {address}: {error}") from error
         self._path = Path(address).absolute()
         self.reader = HubReader(table, column)

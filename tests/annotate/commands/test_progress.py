@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from annotate.commands.progress import reporting
+from annotate.commands.progress import progress_display
 from storage import Progress
 
 
@@ -18,10 +18,10 @@ def test_a_terminal_gets_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with reporting("labelling", workers=lambda: 3) as reporter:
-        reporter.report(Progress(29, 30, 0))
-        reporter.say("a sentence")
-        reporter.report(Progress(30, 30, 1))
+    with progress_display("labelling", workers=lambda: 3) as display:
+        display.show(Progress(29, 30, 0))
+        display.say("a sentence")
+        display.show(Progress(30, 30, 1))
     text = terminal.getvalue()
     assert "97%" in text
     assert "30/30" in text

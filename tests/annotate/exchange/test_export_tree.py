@@ -151,7 +151,7 @@ def test_pictures_without_a_label_are_listed_and_not_written(one_wrong: Collecti
     one_wrong.bring_in()
     (one_wrong.store / "shards/record/c/2").unlink()
     reported: list[Progress] = []
-    exported = export_tree(open_store(one_wrong.store), one_wrong.root / "out", report=reported.append)
+    exported = export_tree(open_store(one_wrong.store), one_wrong.root / "out", on_progress=reported.append)
     assert exported.failures == (
         ("cat/c.jpg", "missing", "there is no label file cat/c.pt"),
         ("cat/e.jpg", "pending", "its shard is not labelled yet"),

@@ -149,7 +149,7 @@ def test_running_again_does_nothing_and_after_a_lost_record_only_that_shard(one_
 
 def test_progress_is_reported_from_nothing_to_all(one_wrong: Collection) -> None:
     reported: list[Progress] = []
-    one_wrong.bring_in(report=reported.append)
+    one_wrong.bring_in(on_progress=reported.append)
     assert [(progress.done, progress.total, progress.failed) for progress in reported] == [
         (0, 5, 0),
         (2, 5, 0),

@@ -54,7 +54,7 @@ def test_masks_are_palette_pngs_with_a_legend_and_named_by_row(labels: LabelMap,
 
 def test_progress_is_reported_after_each_shard(store: LabelStore, tmp_path: Path) -> None:
     reported: list[Progress] = []
-    export_masks(store, tmp_path / "out", "coco", report=reported.append)
+    export_masks(store, tmp_path / "out", "coco", on_progress=reported.append)
     assert reported == [Progress(4, 10, 0), Progress(8, 10, 0), Progress(10, 10, 0)]
 
 

@@ -71,9 +71,9 @@ def test_what_is_found_prints_as_a_line_and_not_as_its_arrays(store: LabelStore)
 
 def test_progress_is_reported_after_each_shard_up_to_all_rows(store: LabelStore) -> None:
     reported: list[Progress] = []
-    survey(store, report=reported.append)
-    areas(store, 0, report=reported.append)
-    compare(store, store, report=reported.append)
+    survey(store, on_progress=reported.append)
+    areas(store, 0, on_progress=reported.append)
+    compare(store, store, on_progress=reported.append)
     assert reported == [Progress(4, 10, 0), Progress(8, 10, 0), Progress(10, 10, 0)] * 3
 
 

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import pytest
 import timm
-import torch
 from safetensors.torch import load_file, save_file
 
 from annotate.errors import AnnotateError
 from annotate.images import ImageSource, open_images
-from annotate.jobs.execution import Execution
 from annotate.jobs.label_job import LabelJob
-from annotate.jobs.resume import default_precision
 from annotate.jobs.run import run
 from annotate.jobs.shard import Shard
 from annotate.jobs.workers import LocalWorkers
@@ -127,24 +124,3 @@ def test_class_names_that_are_not_one_for_each_class_are_refused(val: Path, chec
     )
     with pytest.raises(AnnotateError, match="2 class names come with the weights, but the model has 10 classes"):
         label(val, tmp_path / "labels.zarr", recipe)
-
-
-def test_a_precision_that_is_left_open_is_that_of_the_store_or_of_this_machine(
-    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
-) -> None:
-    here = "bfloat16" if torch.cuda.is_available() else "float32"
-    assert default_precision() == default_precision(str(tmp_path / "nothing.zarr")) == here
-    assert default_precision(str(finished)) == recipe.precision
-    label(val, tmp_path / "half.zarr", replace(recipe, precision="bfloat16"), part=range(1))
-    assert default_precision(str(tmp_path / "half.zarr")) == "bfloat16"
-
-
-def test_how_a_store_is_made_is_read_from_its_provenance(
-    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
-) -> None:
-    assert Execution.of(open_store(finished)) == Execution(batch_size=32, compiled=False)
-    label(val, tmp_path / "labels.zarr", recipe, part=range(1), batch_size=3)
-    assert Execution.of(open_store(tmp_path / "labels.zarr")) == Execution(batch_size=3)
-    assert (Execution().compile_for, Execution(batch_size=3, compiled=True).compile_for) == (None, 3)
-    with pytest.raises(AnnotateError, match="the batch size must be at least 1, not 0"):
-        Execution(batch_size=0)

@@ -34,7 +34,7 @@ def test_local_and_ray_workers_write_equal_stores(
 
 def test_progress_is_reported_from_nothing_to_all(val: Path, recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
     reported: list[Progress] = []
-    summary = label(val, tmp_path / "labels.zarr", recipe, report=reported.append)
+    summary = label(val, tmp_path / "labels.zarr", recipe, on_progress=reported.append)
     assert [(progress.done, progress.total) for progress in reported] == [(n, 30) for n in (0, 8, 16, 24, 30)]
     assert (summary.pictures, summary.labelled, summary.labelled_now) == (30, 30, 30)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from storage.keys.key import BLOCK
+from storage.keys.key import KEYS_AT_ONCE
 
 
 class Alive:
@@ -41,7 +41,7 @@ class MadeKeys(Sequence[str]):
         if not isinstance(row, slice):
             return MadeKey(self.others.get(row, f"{row}.jpg"), self.alive)
         rows = range(self.rows)[row]
-        assert len(rows) <= BLOCK
+        assert len(rows) <= KEYS_AT_ONCE
         return [self[row] for row in rows]
 
     def __iter__(self) -> Iterator[str]:

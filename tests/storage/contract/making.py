@@ -17,7 +17,7 @@ from storage import (
     find_store,
     open_store,
 )
-from storage.keys.key import BLOCK
+from storage.keys.key import KEYS_AT_ONCE
 from tests.storage.contract.fixtures import StoreFixtures
 from tests.storage.contract.made_keys import MadeKeys
 from tests.storage.contract.samples import KEYS, SCHEMA
@@ -55,22 +55,26 @@ class Making(StoreFixtures):
             create_store(address, SCHEMA, ["a.jpg", "b.jpg", "a.jpg"])
 
     def test_repeated_keys_far_apart_are_found(self, address: str) -> None:
-        keys = MadeKeys(BLOCK + 20, {BLOCK + 10: "3.jpg", BLOCK + 15: "1.jpg"})
+        keys = MadeKeys(KEYS_AT_ONCE + 20, {KEYS_AT_ONCE + 10: "3.jpg", KEYS_AT_ONCE + 15: "1.jpg"})
         with pytest.raises(
-            StoreError, match=f"row {BLOCK + 10} has the key '3.jpg' again; every key must name one pic"
+            StoreError, match=f"row {KEYS_AT_ONCE + 10} has the key '3.jpg' again; every key must name one pic"
         ):
             create_store(address, SCHEMA, keys)
         assert find_store(address) is None
 
     def test_keys_are_made_when_they_are_asked_for_and_held_a_block_at_a_time(self, address: str) -> None:
-        keys = MadeKeys(3 * BLOCK + 1)
-        store = create_store(address, replace(SCHEMA, rows_per_shard=BLOCK), keys)
-        assert keys.alive.most <= 2 * BLOCK  # a block is dropped when the next one has been made
+        keys = MadeKeys(3 * KEYS_AT_ONCE + 1)
+        store = create_store(address, replace(SCHEMA, rows_per_shard=KEYS_AT_ONCE), keys)
+        assert keys.alive.most <= 2 * KEYS_AT_ONCE  # a block is dropped when the next one has been made
         expected = [f"{row}.jpg" for row in range(len(keys))]
         text = "".join(f"{key}\0" for key in expected)
         assert store.header.keys_sha256 == hashlib.sha256(text.encode()).hexdigest()
         assert list(open_store(address).keys) == expected
-        assert [store.find(expected[row]) for row in (0, BLOCK, 3 * BLOCK)] == [0, BLOCK, 3 * BLOCK]
+        assert [store.find(expected[row]) for row in (0, KEYS_AT_ONCE, 3 * KEYS_AT_ONCE)] == [
+            0,
+            KEYS_AT_ONCE,
+            3 * KEYS_AT_ONCE,
+        ]
 
     def test_resuming_with_equal_keys_does_not_load_those_that_are_stored(
         self, full: LabelStore, address: str, monkeypatch: pytest.MonkeyPatch

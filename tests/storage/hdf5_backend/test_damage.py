@@ -201,7 +201,7 @@ class TestDamage(Hdf5Fixtures):
     def test_a_key_index_of_many_blocks_finds_every_row(
         self, store: LabelStore, address: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(key_index, "BLOCK", 4)
+        monkeypatch.setattr(key_index, "BLOCK_ENTRIES", 4)
         opened = open_store(address)
         assert [opened.find(key) for key in KEYS] == list(range(10))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import StoreError
-from storage.keys.key import BLOCK, blocks, check_keys, hash_keys, hash_sound_keys, is_key, refuse_repeats
+from storage.keys.key import KEYS_AT_ONCE, blocks, check_keys, hash_keys, hash_sound_keys, is_key, refuse_repeats
 from tests.storage.contract.made_keys import MadeKeys
 
 texts = st.lists(st.text(st.sampled_from("a./é\0\udc80"), max_size=4), max_size=6)
@@ -44,10 +44,10 @@ def test_a_key_of_a_later_block_is_named_with_its_row() -> None:
         ("\udc80", "not UTF-8"),
         ("7.jpg", "again; every key must name one"),
     ):
-        keys = MadeKeys(BLOCK + 20, {BLOCK + 10: key})
-        with pytest.raises(StoreError, match=f"row {BLOCK + 10} has the key .*{words}"):
+        keys = MadeKeys(KEYS_AT_ONCE + 20, {KEYS_AT_ONCE + 10: key})
+        with pytest.raises(StoreError, match=f"row {KEYS_AT_ONCE + 10} has the key .*{words}"):
             check_keys(keys)
-        assert keys.alive.most <= 2 * BLOCK
+        assert keys.alive.most <= 2 * KEYS_AT_ONCE
 
 
 def test_the_first_key_that_was_there_before_is_the_one_that_is_named() -> None:

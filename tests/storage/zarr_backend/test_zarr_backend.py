@@ -14,13 +14,9 @@ import zarr
 from storage import (
     DamageError,
     LabelStore,
-    MismatchError,
     NotAStoreError,
-    Publication,
     StoreError,
-    copy,
     create_store,
-    finalize,
     find_store,
     open_store,
     verify,
@@ -183,23 +179,6 @@ class TestZarrBackend(StoreContract):
             path = Path(address, "shards/record/c/1")
             path.write_bytes(body + google_crc32c.value(body).to_bytes(4, "little"))
             assert verify(open_store(address)).shards[1].state == "damaged"
-
-    def test_a_copy_onto_other_labels_or_targets_is_refused(self, full: LabelStore, tmp_path: Path) -> None:
-        other = create_store(tmp_path / "targets.h5", SCHEMA, KEYS, [0] * 10)
-        with pytest.raises(MismatchError, match="targets: the data set's own classes are others"):
-            copy(full, other.address)
-        other = create_store(tmp_path / "labels.h5", SCHEMA, KEYS, list(range(10)))
-        other.write(SHARDS[1], random_labels(np.random.default_rng(9), 4))
-        with pytest.raises(MismatchError, match="labels: rows 4 to 8 are others"):
-            copy(full, other.address)
-
-    def test_a_damaged_store_is_not_finalized(
-        self, full: LabelStore, address: str, damage: Callable[[str, int], None]
-    ) -> None:
-        damage("classes/1", 40)
-        with pytest.raises(StoreError, match="1 shards are damaged"):
-            finalize(open_store(address, writable=True), Publication(name="a", source="b", licence="c"))
-        assert not Path(address, "MANIFEST.sha256").exists()
 
     def test_a_sound_chunk_of_another_length_is_damage(self, full: LabelStore, address: str) -> None:
         path = Path(address, "classes/c/0/0/0/0")

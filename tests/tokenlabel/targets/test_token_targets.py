@@ -194,7 +194,7 @@ def test_class_numbers_stay_whole_beyond_what_half_precision_can_count() -> None
 
 @pytest.mark.parametrize("class_count", [1_000, 21_841])
 def test_a_batch_for_imagenet_is_at_most_six_megabytes(class_count: int) -> None:
-    """Of 128 pictures with 196 tokens, where the published recipe makes dense targets of 100 MB for 1,000 classes."""
+    """Of 128 pictures with 196 tokens, where the published method makes dense targets of 100 MB for 1,000 classes."""
     label = random_labels(np.random.default_rng(0), 1, grid=(18, 18), k=5, class_count=class_count)
     targets = token_targets(label[[0] * 128], [View.whole()] * 128, (14, 14), keep=8)
     assert (targets.classes.dtype, targets.probabilities.dtype) == (torch.int32, torch.float32)

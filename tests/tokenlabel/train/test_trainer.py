@@ -18,7 +18,7 @@ from timm.data import create_transform
 from torch.nn.functional import cross_entropy
 from torchvision.datasets import ImageFolder
 
-from tokenlabel.loss import soft_cross_entropy
+from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.models import LVViT
 from tokenlabel.train.__main__ import main
 from tokenlabel.train.settings import TrainSettings

@@ -76,3 +76,15 @@ def test_damage_is_repaired_as_verify_says(
     assert again.exit_code == 0, again.output
     assert command("verify", store).exit_code == 0
     assert contents(store) == contents(finished)
+
+
+def test_what_is_beyond_repair_is_not_said_to_be_repaired(command, store: Path) -> None:
+    (store / "keys/c/0").write_bytes(b"nonsense")
+    for pending in (False, True):
+        if pending:
+            (store / "classes/c/1/0/0/0").write_bytes(b"nonsense")
+        result = command("verify", store, "--repair")
+        assert result.exit_code == 4, result.output
+        assert "beyond repair: " in result.stdout
+        assert "repaired" not in result.stdout
+        assert ("once that is restored run `annotate run IMAGES" in result.stdout) == pending

@@ -1,0 +1,27 @@
+"""Which store may be published?"""
+
+from __future__ import annotations
+
+import pytest
+
+from storage import LabelStore, Publication, StoreError, finalize, open_store
+from storage.operations.manifest import MANIFEST
+from tests.storage.operations.conftest import damage
+
+ABOUT = Publication(name="a", source="b", licence="c")
+
+
+def test_a_damaged_store_is_not_finalized(full: LabelStore) -> None:
+    damage(full, 1)
+    with pytest.raises(StoreError, match="1 shards are damaged"):
+        finalize(open_store(full.address, writable=True), ABOUT)
+    assert full.backend.read_object(MANIFEST) is None
+
+
+def test_a_finalized_store_has_a_card_and_a_description_in_its_manifest(full: LabelStore) -> None:
+    count = finalize(full, ABOUT)
+    manifest = full.backend.read_object(MANIFEST)
+    assert manifest is not None
+    names = {line.split("  ")[1] for line in manifest.decode().splitlines()}
+    assert len(names) == count
+    assert {"README.md", "croissant.json"} <= names

@@ -1,0 +1,50 @@
+"""How wrong is a student about the pictures' own classes? Class numbers, or what mixing makes of them."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F  # noqa: N812 the field's own name
+
+from tokenlabel.errors import LabelError
+from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
+
+SoftLabel = tuple[torch.Tensor, torch.Tensor]
+"""Classes int64 [b, m] and their probabilities float [b, m], which mixing makes of class numbers."""
+
+
+def class_label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.Tensor:
+    """The mean cross-entropy of pictures with their own classes, a scalar in nats.
+
+    Args:
+        logits: [b, C].
+        label: int64 [b], or what mixing made of it.
+
+    Raises:
+        LabelError: labels of another form, or class numbers that the model does not have.
+    """
+    if isinstance(label, tuple):
+        classes, probabilities = label
+        if classes.shape != probabilities.shape or classes.shape[:-1] != logits.shape[:-1]:
+            raise LabelError(
+                f"a soft label of {len(logits)} pictures is classes [{len(logits)}, m] and probabilities of the same "
+                f"shape, not {list(classes.shape)} and {list(probabilities.shape)}"
+            )
+        _check_classes(classes[probabilities > 0] if not classes.is_cuda else classes, logits.shape[-1])
+        return soft_cross_entropy(logits, classes, probabilities).mean()
+    if label.shape != logits.shape[:1] or label.is_floating_point():
+        raise LabelError(
+            f"label must hold the class numbers of {len(logits)} pictures, int64 [{len(logits)}], not {label.dtype} "
+            f"{list(label.shape)}. If mixup made a dense label of it, it did not mix the targets of the tokens; mix "
+            "with tokenlabel.Mixer, and give its (classes, probabilities)"
+        )
+    _check_classes(label, logits.shape[-1])
+    return F.cross_entropy(logits.float(), label.long())
+
+
+def _check_classes(label: torch.Tensor, class_count: int) -> None:
+    """Check class numbers; not on a GPU, where the check would wait for all work before it."""
+    if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
+        raise LabelError(
+            f"label holds class numbers {int(label.min())} to {int(label.max())}, but the model has {class_count} "
+            "classes; leave out pictures without a class, or teach all by the annotator alone (label=None)"
+        )
