@@ -1,7 +1,7 @@
-"""How can the answers of a nonlinear head still add up? Its gates are frozen where the whole picture has put them.
+"""How can the logits of a nonlinear head average to its own answer? By freezing its gates at the whole picture's.
 
     activation        z ↦ f(0) + z · g,             g = (f(z̄) − f(0)) / z̄
-    norm              x ↦ (x − mean x) / σ · w + b,  σ of the pooled vector x̄; an RMS norm takes no mean off
+    norm              x ↦ (x − mean x) / σ · w + b,  σ of the pooled vector x̄; an RMS norm subtracts no mean
 
 Each z̄ is the layer's input when the network classifies the whole picture. With gates g and σ frozen there, the head is
 affine, so that the mean of its logits over the locations is its logits for their mean: the network's own answer.
@@ -52,13 +52,13 @@ class FrozenHead:
         with self._hooks(before=see):
             return head(), seen
 
-    def apply(self, seen: list[torch.Tensor], cells: int, head: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def apply(self, seen: list[torch.Tensor], locations: int, head: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What the same head returns for each location of the recorded pictures, with the gates of the whole pictures.
 
         Args:
             seen: the inputs that `record` returned, for b pictures.
-            cells: number of locations of each picture.
-            head: computes all b·cells locations, those of one picture next to each other.
+            locations: number of locations of each picture.
+            head: computes all b·locations rows, those of one picture next to each other.
         """
         pooled = iter(seen)
         given: list[torch.Tensor] = []
@@ -68,9 +68,9 @@ class FrozenHead:
 
         def freeze(layer: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
             x, at = given.pop(), next(pooled)
-            if at.numel() * cells != x.numel() or output.numel() != x.numel():
+            if at.numel() * locations != x.numel() or output.numel() != x.numel():
                 return output  # before the pooling, where the network itself works on each location: nothing to freeze
-            rows = x.reshape(len(at), cells, -1), at.reshape(len(at), 1, -1)
+            rows = x.reshape(len(at), locations, -1), at.reshape(len(at), 1, -1)
             frozen = _frozen_norm(layer, *rows, output) if _is_norm(layer) else _frozen_activation(layer, *rows)
             return frozen.reshape(output.shape).to(output.dtype)
 
@@ -108,7 +108,7 @@ def _is_norm(layer: nn.Module) -> bool:
 
 
 def _frozen_activation(layer: nn.Module, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """x [b, cells, C] times the gates g at z̄ [b, 1, C], plus f(0)."""
+    """x [b, locations, C] times the gates g at z̄ [b, 1, C], plus f(0)."""
     zero = layer.forward(torch.zeros_like(at))
     gate = (layer.forward(at.clone()) - zero) / at
     # Where z̄ is 0, the sum of x over the locations is 0 whatever the gate; 0 is what a ReLU would have.
@@ -116,7 +116,7 @@ def _frozen_activation(layer: nn.Module, x: torch.Tensor, at: torch.Tensor) -> t
 
 
 def _frozen_norm(layer: Any, x: torch.Tensor, at: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-    """The layer's output for x [b, cells, C], rescaled from each location's own σ to that of x̄ [b, 1, C]."""
+    """The layer's output for x [b, locations, C], rescaled from each location's own σ to that of x̄ [b, 1, C]."""
     bias = getattr(layer, "bias", None)
     shift = 0 if bias is None else bias
     return (output.reshape(x.shape) - shift) * (_deviation(layer, x) / _deviation(layer, at)) + shift

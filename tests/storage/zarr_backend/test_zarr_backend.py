@@ -105,7 +105,7 @@ class TestZarrBackend(StoreContract):
         (tmp_path / "folder" / "precious.txt").write_text("keep me")
         (tmp_path / "file").write_text("keep me")
         for name, words in (
-            ("other.zarr", "is not a store of label maps: its zarr.json is something else"),
+            ("other.zarr", "is not a store of label maps: its zarr.json does not describe one"),
             ("folder", "is not empty and not a store of label maps"),
             ("file", "is a file, not a store of label maps"),
         ):
@@ -186,11 +186,11 @@ class TestZarrBackend(StoreContract):
 
     def test_a_copy_onto_other_labels_or_targets_is_refused(self, full: LabelStore, tmp_path: Path) -> None:
         other = create_store(tmp_path / "targets.h5", SCHEMA, KEYS, [0] * 10)
-        with pytest.raises(MismatchError, match="targets: the data set's own classes are others"):
+        with pytest.raises(MismatchError, match="targets: the store has other classes of the dataset than the source"):
             copy(full, other.address)
         other = create_store(tmp_path / "labels.h5", SCHEMA, KEYS, list(range(10)))
         other.write(SHARDS[1], random_labels(np.random.default_rng(9), 4))
-        with pytest.raises(MismatchError, match="labels: rows 4 to 8 are others"):
+        with pytest.raises(MismatchError, match="labels: rows 4 to 8 of the store differ from those of the source"):
             copy(full, other.address)
 
     def test_a_damaged_store_is_not_finalized(

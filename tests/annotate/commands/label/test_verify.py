@@ -62,12 +62,12 @@ def test_verify_finds_changed_targets_and_a_changed_schema(command, store: Path)
     assert (result.exit_code, "the targets of" in result.stdout) == (4, True), result.output
 
 
-def test_damage_is_mended_as_verify_says(
+def test_damage_is_repaired_as_verify_says(
     command, store: Path, finished: Path, scene_folder: Path, checkpoint: Path
 ) -> None:
     (store / "classes/c/1/0/0/0").write_bytes(b"nonsense")
     result = command("verify", store)
-    assert f"`annotate verify {store} --repair` mends what it can, and makes damaged shards pending" in result.stdout
+    assert f"`annotate verify {store} --repair` repairs what it can, and makes damaged shards pending" in result.stdout
     result = command("verify", store, "--repair")
     assert result.exit_code == 3, result.output
     assert f"Now run `annotate run IMAGES {store} --model test_resnet …` again" in result.stdout
