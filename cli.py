@@ -10,16 +10,16 @@ from typing import Any
 import click
 
 # Each section of the help is a folder in annotate/commands, and each of its commands a file there. The one-line helps
-# stand here, so that `annotate --help` imports none of these files. 63 characters fit on a line of 80.
+# are here, so that `annotate --help` imports none of these files. 63 characters fit on a line of 80.
 SECTIONS = {
     "label": {
         "plan": "Estimate the time, workers and bytes that a run will take.",
         "calibrate": "Fit the temperature, so that confidence matches accuracy.",
         "run": "Label every picture of a collection; run it again to resume.",
-        "status": "Show how far a store is, also while others write to it.",
+        "status": "Show the progress of a store, also while others write to it.",
         "verify": "Check a store for damage, and repair it.",
     },
-    "look": {
+    "inspect": {
         "inspect": "Describe a store; show its labels as a sheet or a report.",
         "compare": "Compare the labels of two stores of the same pictures.",
         "query": "List the pictures that show a class, largest area first.",
@@ -33,10 +33,10 @@ SECTIONS = {
     },
 }
 
-ERROR, INTERRUPTED = 1, 130  # 2 is click's own; those of answers are in annotate/commands/answers.py
+ERROR, INTERRUPTED = 1, 130  # 2 is click's own; 0, 3 and 4 are in annotate/commands/answers.py
 
 
-class Door(click.Group):
+class CommandGroup(click.Group):
     """The commands by section, in the order of work. Errors that a person can correct become one message."""
 
     def __init__(self, **settings: Any) -> None:
@@ -58,7 +58,7 @@ class Door(click.Group):
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one list for each section, with the texts of all below one another."""
+        """Write one list for each section; the texts of all sections begin in one column."""
         width = max(map(len, self.commands))
         for section, commands in SECTIONS.items():
             with formatter.section(section.capitalize()):
@@ -74,14 +74,14 @@ class Door(click.Group):
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted; run the same command again to resume", err=True)
-            # End at once: a Ray that is still starting may abort on the way out, and Python may kill itself by the
-            # signal of an interrupted import. Ray's daemons end by themselves.
+            # Exit without cleaning up: a Ray that is still starting may abort during a normal exit, and Python may kill
+            # itself by the signal of an interrupted import. Ray's daemons notice the end of this process and exit.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(INTERRUPTED)
         except click.ClickException:
             raise
-        except Exception as error:  # only to ask whose it is: those that are not ours are raised again
+        except Exception as error:  # errors that are not ours are raised again
             if not _is_ours(error):
                 raise
             from annotate.text import hide_home
@@ -91,14 +91,14 @@ class Door(click.Group):
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether the message was written for the person at the terminal. Asked after the fact, so that help stays fast."""
+    """Whether the message was written for the person at the terminal. Imported only after an error: help stays fast."""
     from annotate.errors import AnnotateError
     from storage import StoreError
 
     return isinstance(error, AnnotateError | StoreError)
 
 
-@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="tokenlabel", prog_name="annotate")
 def main() -> None:
     """Label pictures densely with pretrained networks; check, inspect and share the labels.

@@ -1,6 +1,6 @@
 """How do pictures become label maps? With pretrained networks, into a store, by any number of workers.
 
-All names are imported when they are first used, so that `import annotate` takes no time.
+A name is imported when it is first used, so that `import annotate` is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What are the classes called? As a file or the store names them; otherwise by their numbers."""
+"""What are the classes called? By the names in a file or in the store; otherwise by their numbers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Names(Sequence[str]):
             return same[0]
         if same:
             raise AnnotateError(
-                f"{len(same)} classes are called {name!r}: give the number of one of them, {', '.join(map(str, same))}"
+                f"{len(same)} classes are called {name!r}; give the number of one of them: {', '.join(map(str, same))}"
             )
         near = difflib.get_close_matches(name, list(self), n=5, cutoff=0.5)
         hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
@@ -75,5 +75,8 @@ def read_names(file: Path, count: int | None = None) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotateError(f"cannot read the class names in {file}: {error}") from error
     if count is not None and len(names) != count:
-        raise AnnotateError(f"{file} has {len(names)} lines, but there are {count} classes: give one line for each")
+        raise AnnotateError(
+            f"cannot use the class names in {file}: it has {len(names)} lines, but there are {count} classes; give one "
+            "line for each"
+        )
     return names

@@ -1,4 +1,4 @@
-"""What can go wrong before a picture is labelled? One class to catch; its message says what to do."""
+"""Which errors does annotate raise? One class to catch; its message says what to do."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ class PictureError(Exception):
 
 
 class SourceGoneError(AnnotateError):
-    """The whole collection of pictures is gone: no single picture is to blame, and every other shard would fail too."""
+    """The whole collection of pictures is gone: no single picture is the cause, and the other shards would fail too."""

@@ -1,4 +1,4 @@
-"""How does text reach a terminal? Without control characters, since keys, names and reasons may come from anywhere."""
+"""How is text shown to a person? Without control characters, since keys, names and reasons may come from anywhere."""
 
 from __future__ import annotations
 

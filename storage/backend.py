@@ -1,4 +1,4 @@
-"""What must a backend give, so that a store can be built on it?"""
+"""What must a backend provide, so that a store can be built on it?"""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Backend(ABC):
     - A backend is picklable: only its address travels. Reading is safe in forked and spawned processes.
     - It never returns bytes whose checksum does not match: it raises `DamageError`.
 
-    A subclass is final. Its constructor takes `(address, *, writable)`, and finds the header.
+    A subclass is final. Its constructor takes `(address, *, writable)`, and reads the header.
     """
 
     def __init__(self, address: str, header: Header, *, writable: bool, remote: bool = False) -> None:
-        """Describe what was found.
+        """Keep what was found at the address.
 
         Args:
             address: where the store is, as errors name it.
             header: the header found there.
             writable: whether the store may be changed.
-            remote: whether each request takes long, so that many at the same time are faster than one after another.
+            remote: whether requests are slow, so that many at the same time are faster than one after another.
         """
         self.address = address
         self.header = header
@@ -131,7 +131,7 @@ class Backend(ABC):
     def checksums(self, shard: int) -> dict[str, str]:
         """The SHA-256, in hexadecimal, of every object of this shard as it is now, by its name.
 
-        Objects that do not exist are left out. The commit record itself is not included.
+        Missing objects are left out. The commit record itself is not included.
         """
 
     @abstractmethod
@@ -191,7 +191,7 @@ class Backend(ABC):
 
     @cached_property
     def targets(self) -> NDArray[np.int32]:
-        """The data set's own class of every row, or -1. Their SHA-256 is checked once.
+        """The dataset's own class of every row, or -1. Their SHA-256 is checked once.
 
         Raises:
             DamageError: they are not what was written.
@@ -213,7 +213,7 @@ class Backend(ABC):
     @property
     @final
     def seen_committed(self) -> frozenset[int]:
-        """The shards that `is_committed` has found so far, without looking again."""
+        """The shards that `is_committed` has found so far, without a new request."""
         return self._committed
 
     @final
@@ -236,7 +236,7 @@ class Backend(ABC):
 
     @final
     def check_same(self, schema: Schema, keys: Sequence[str]) -> Self:
-        """Compare a store with what a run will write into it. Its keys are loaded only to say how they differ.
+        """Check that a run has the schema and the keys of this store. Its keys are loaded only to say how they differ.
 
         Raises:
             MismatchError: naming each field that differs.

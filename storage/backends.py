@@ -1,4 +1,4 @@
-"""Which backend answers for an address? It is imported only when it is needed."""
+"""Which backend opens the store at an address? It is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from storage.store import LabelStore
 class _Entry:
     """One backend.
 
-    name:     as errors name it
-    suffixes: with which the addresses end that it answers for
-    package:  of the backend, which has the functions `create(address, schema, keys, targets)`,
-              `open_existing(address, writable=...)` and `find(address)`; each returns a `Backend`, or `find` None
-              where a new store can be made
-    library:  that it needs, beyond what the project always installs
-    extra:    of the project, which installs that library
-    schemes:  of the addresses with :// that it can use
+    name:     its name in errors
+    suffixes: its addresses end with one of these
+    package:  its package, which has the functions `create(address, schema, keys, targets)`,
+              `open_existing(address, writable=...)` and `find(address)`; each returns a `Backend`, except that `find`
+              returns None where a new store can be made
+    library:  a library that it needs, beyond what the project always installs
+    extra:    the extra of the project that installs this library
+    schemes:  whether it can use addresses with ://
     """
 
     name: str
@@ -36,7 +36,7 @@ class _Entry:
     schemes: bool = False
 
 
-# The first entry that has a suffix of the address. To add a backend is to add its folder, and a line here.
+# The first entry with a suffix of the address is used. To add a backend, add its folder and a line here.
 _BACKENDS = (
     _Entry(name="HDF5", suffixes=(".h5", ".hdf5"), package="storage.hdf5_backend", library="h5py", extra="hdf5"),
     _Entry(name="Zarr", suffixes=("",), package="storage.zarr_backend", schemes=True),
@@ -54,7 +54,7 @@ def create_store(
         schema: what all label maps share.
         keys: the key of each row. The sequence may make them on demand: it is asked for slices of a few tens of
             thousands, one after another, three or four times in total.
-        targets: the data set's own class of each row, or -1.
+        targets: the dataset's own class of each row, or -1.
 
     Raises:
         MismatchError: the store that exists there has another schema or other keys; each difference is named.
@@ -117,7 +117,7 @@ def absolute(address: str | os.PathLike[str]) -> str:
 
 
 def _backend(address: str) -> Any:
-    """The package of the backend that answers for an address.
+    """The package of the backend of an address.
 
     Raises:
         StoreError: it cannot use the address, or the library that it needs is not installed.
@@ -125,7 +125,8 @@ def _backend(address: str) -> Any:
     entry = next(entry for entry in _BACKENDS if address.rstrip("/").endswith(entry.suffixes))
     if "://" in address and not entry.schemes:
         raise StoreError(
-            f"an {entry.name} store is a local folder; in a bucket, give a Zarr store: s3://bucket/labels.zarr"
+            f"cannot use the address {address}: an {entry.name} store is a local folder; for a bucket, give "
+            "the address of a Zarr store, such as s3://bucket/labels.zarr"
         )
     if entry.library is not None and find_spec(entry.library) is None:
         raise StoreError(

@@ -1,4 +1,4 @@
-"""What can be wrong with a store? One base class to catch, and a subclass for each case that callers distinguish."""
+"""Which errors does storage raise? One base class to catch, and a subclass for each case that callers distinguish."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DamageError(StoreError):
 
 
 class NotLabelledError(StoreError):
-    """The rows asked for have no committed labels yet."""
+    """The requested rows have no committed labels yet."""
 
 
 class KeyNotFoundError(StoreError):
@@ -36,33 +36,35 @@ class MismatchError(StoreError):
         self.differences = tuple(differences)
         lines = "".join(f"\n  - {difference}" for difference in self.differences)
         super().__init__(
-            f"cannot go on with the store {address}: it was made differently.{lines}\n"
+            f"cannot continue the store {address}: it was made with other settings or pictures.{lines}\n"
             "Use the same settings and pictures to resume it, or give a new address to make another store."
         )
 
 
-# The errors of more than one backend, worded once.
+# Errors that several backends raise.
 
 
 def no_store(address: str) -> NotAStoreError:
     """No store exists at this address."""
-    bucket = " (or no such bucket)" if "://" in address else ""
+    bucket = " (or the bucket does not exist)" if "://" in address else ""
     return NotAStoreError(f"there is no store at {address}{bucket}; `annotate run IMAGES {address}` makes one")
 
 
 def a_file(address: str) -> NotAStoreError:
-    """There is a file where a store's folder should be."""
+    """A file is at the address instead of a folder."""
     return NotAStoreError(f"{address} is a file, not a store of label maps; give another address")
 
 
 def not_empty(address: str) -> NotAStoreError:
-    """There are other files where a new store should be."""
+    """Other files are at the address of a new store."""
     return NotAStoreError(f"{address} is not empty and not a store of label maps; give another address")
 
 
 def another(address: str, name: str) -> NotAStoreError:
-    """The object that should describe the store describes something else."""
-    return NotAStoreError(f"{address} is not a store of label maps: its {name} is something else; give another address")
+    """The object that should describe a store does not."""
+    return NotAStoreError(
+        f"{address} is not a store of label maps: its {name} does not describe one; give another address"
+    )
 
 
 def cannot_write(address: str, rows: range, why: str) -> StoreError:
@@ -75,4 +77,4 @@ def cannot_write(address: str, rows: range, why: str) -> StoreError:
 
 def opened_for_reading(address: str) -> StoreError:
     """The store was opened for reading, and something was to be written."""
-    return StoreError(f"cannot write to {address}: it was opened for reading")
+    return StoreError(f"cannot write to {address}: it was opened for reading; open it with writable=True")

@@ -1,4 +1,4 @@
-"""Where is a rectangle in a picture? A Box in unit image coordinates, the only form in which rectangles are stored."""
+"""Where is a rectangle in a picture? A Box in unit coordinates, the only form in which rectangles are stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle, edges in unit image coordinates: (0, 0) is the picture's top left corner, (1, 1) its bottom right.
+    """A rectangle, edges in unit coordinates: (0, 0) is the picture's top left corner, (1, 1) its bottom right.
 
         0 ─────────────── x ──▶ 1
         │    left      right
@@ -72,7 +72,7 @@ class Box:
         return self.right - self.left
 
     def to_outer(self, inner: Box) -> Box:
-        """Where `inner`, given in unit coordinates of this box, is in the picture: the crop of a crop."""
+        """The box in the picture of `inner`, which is given in unit coordinates of this box: the crop of a crop."""
         return Box(
             self.top + inner.top * self.height,
             self.left + inner.left * self.width,
@@ -81,7 +81,7 @@ class Box:
         )
 
     def to_inner(self, outer: Box) -> Box:
-        """Where `outer`, given in picture coordinates, is in unit coordinates of this box: undoes `to_outer`."""
+        """The box, in unit coordinates of this box, of `outer`, which is given in the picture's: undoes `to_outer`."""
         return Box(
             (outer.top - self.top) / self.height,
             (outer.left - self.left) / self.width,

@@ -1,4 +1,4 @@
-"""What describes a store, before any row is read? Its header: one JSON object, sealed by its SHA-256."""
+"""What describes a store before any row is read? Its header: one JSON object, sealed by its SHA-256."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Header:
     rows:           how many pictures it has, labelled or not
     keys_sha256:    over all keys in order, see `storage.keys.key.hash_keys`
     key_salt:       of the digests in its key index, see `storage.keys.key_index`
-    targets_sha256: over the data set's own classes as little-endian int32
+    targets_sha256: over the dataset's own classes as little-endian int32
     """
 
     schema: Schema
@@ -75,12 +75,12 @@ class Header:
         if (found := values.get("format")) != FORMAT:
             raise FormatError(
                 f"cannot read the store {address}: its format is {found}, this version of tokenlabel reads format "
-                f"{FORMAT}. Install a tokenlabel that reads it."
+                f"{FORMAT}. Install a version of tokenlabel that reads it."
             )
         if seal_of(values) != seal:
             raise DamageError(f"the header of {address} is not the one that was written: its SHA-256 does not match")
         try:
-            # What a later version has added may be ignored in this format.
+            # Fields that a later version added may be ignored in this format.
             known = {field.name: values[field.name] for field in fields(cls) if field.name != "schema"}
             return cls(schema=Schema.from_json(values["schema"]), **known)
         except (KeyError, TypeError) as error:
@@ -99,10 +99,10 @@ class Header:
 
 
 def stored_targets(targets: Sequence[int] | None, rows: int) -> NDArray[np.int32]:
-    """The data set's own class of each row as int32, -1 where there is no class.
+    """The dataset's own class of each row as int32, -1 where there is no class.
 
     Raises:
-        StoreError: there are more or fewer than rows.
+        StoreError: their number is not that of the rows.
     """
     own = np.full(rows, -1, np.int32) if targets is None else np.asarray(targets, np.int32)
     if own.shape != (rows,):
@@ -118,7 +118,7 @@ def hash_targets(targets: NDArray[np.int32]) -> str:
 def seal_of(values: Mapping[str, Any]) -> str:
     """SHA-256 over the JSON text of the values: sorted keys, no spaces, everything beyond ASCII escaped.
 
-    Whole numbers are written without a fraction, as some tools do when they copy JSON: 1 and 1.0 seal alike.
+    Whole numbers are written without a fraction, as some tools do when they copy JSON: 1 and 1.0 give one seal.
     """
     return hashlib.sha256(json.dumps(_whole(values), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""What does a label look like? For every location of a picture, the classes seen there and their probabilities."""
+"""What is a label? For every location of a picture, the most probable classes and their probabilities."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ class LabelMap:
     """The labels of a picture, or with leading axes of many: valid by construction, indexable, stackable.
 
     classes: uint16 or uint32 [..., h, w, k], class ids, best first; the type's largest value means "no class".
-    scores:  float32 [..., h, w, k], probabilities in [0, 1]. What they leave out of 1 is the remainder: it belongs to
+    scores:  float32 [..., h, w, k], probabilities in [0, 1]. What is missing to 1 is the remainder: it belongs to
              the classes that are not among the k. Or, where `kind` is "logit", float16 or float32 logits as another
-             tool wrote them, which say nothing of the other classes.
+             tool wrote them, which say nothing about the other classes.
     boxes:   float32 [..., 4], top, left, bottom, right of the part of the picture that the h x w grid covers, in unit
-             image coordinates (see `Box`); NaN where there is no label.
+             coordinates (see `Box`); NaN where there is no label.
     sizes:   uint32 [..., 2], height and width of the source picture in pixels; 0 where it is unknown.
     status:  uint8 [...], a `Status`. Rows that are not LABELLED hold no class anywhere.
     kind:    "probability" or "logit".
 
     Raises:
-        ValueError: shapes that do not belong together, scores that are not probabilities, a label where the status
-            says that there is no label.
+        ValueError: shapes do not belong together, scores are not probabilities, or there is a label where the status
+            says that there is none.
     """
 
     classes: NDArray[np.unsignedinteger]
@@ -149,7 +149,7 @@ class LabelMap:
     def __len__(self) -> int:
         """The length of the first leading axis."""
         if not self.status.ndim:
-            raise TypeError("a single label map has no length")
+            raise TypeError("a single label map has no length; only a batch has one")
         return len(self.status)
 
     @property
@@ -170,18 +170,22 @@ class LabelMap:
             TypeError: the scores are logits.
         """
         if self.kind != "probability":
-            raise TypeError("logits of k classes do not say what they leave to the others")
+            raise TypeError(
+                "cannot compute the remainder of logits: they say nothing about the other classes; check `kind`"
+            )
         return np.clip(1 - self.scores.sum(-1), 0, 1)
 
     @property
     def box(self) -> Box:
         """The part of the picture that the grid of this single label covers."""
         if self.boxes.ndim != 1:
-            raise TypeError("a batch of label maps has one box for each; index it first")
+            raise TypeError(
+                f"cannot give one box for a batch {self.status.shape} of label maps; index it first, or use `boxes`"
+            )
         return Box.from_edges(self.boxes)
 
 
-# The slots themselves: what a frozen dataclass sets is set through them, without looking them up by name each time.
+# The slots of the frozen dataclass, looked up once: `trusted` sets them for every label that is read.
 _set_classes, _set_scores, _set_boxes, _set_sizes, _set_status, _set_kind = (
     getattr(LabelMap, field.name).__set__ for field in fields(LabelMap)
 )

@@ -1,4 +1,4 @@
-"""How much of a long task is done? What it reports, and to whom."""
+"""How does a long task report how much of it is done? By calling a function with its Progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Progress:
     """How much of the work over the rows of a store is done.
 
     done:   pictures that are finished, with or without a label
-    total:  pictures that there are
+    total:  number of pictures
     failed: how many of those finished have no label
     """
 
@@ -21,8 +21,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], object]
-"""What long work calls when it begins and after each shard, such as a progress bar's method."""
+"""A function that long tasks call when they begin and after each shard, such as a progress bar's method."""
 
 
 def silent(progress: Progress) -> None:
-    """What work that nobody watches calls."""
+    """Report nothing: the default."""

@@ -1,4 +1,4 @@
-"""How does a shard say that it is finished? By its commit record, which is written last."""
+"""How is a shard marked as finished? By its commit record, which is written last."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class KeyedFailure(NamedTuple):
     reason: in words
 
     Examples:
-        >>> KeyedFailure("cat/1.jpg", "missing", "there is no such file").to_json()
-        {'key': 'cat/1.jpg', 'status': 'missing', 'reason': 'there is no such file'}
+        >>> KeyedFailure("cat/1.jpg", "missing", "the file is gone").to_json()
+        {'key': 'cat/1.jpg', 'status': 'missing', 'reason': 'the file is gone'}
     """
 
     key: str
@@ -50,7 +50,7 @@ class Record:
     failures:    why each of the others has no label
     objects:     SHA-256 of every storage object of the shard, in hexadecimal, by its key in the store. A crc32c over
                  bytes that end with their own crc32c says nothing: it depends on their length alone
-    run:         who wrote it, when, in which attempt, in how many seconds. The one part that two runs may differ in.
+    run:         who wrote it, when, in which attempt, in how many seconds. The only part in which two runs may differ.
     """
 
     start: int
@@ -88,9 +88,11 @@ class Record:
                 Failure(row=failure["row"], status=Status[failure["status"].upper()], reason=failure["reason"])
                 for failure in values.pop("failures")
             )
-            known = {name.name for name in fields(cls)}  # what a later version has added may be ignored in this format
+            known = {
+                name.name for name in fields(cls)
+            }  # fields that a later version added may be ignored in this format
             return cls(failures=failures, **{name: value for name, value in values.items() if name in known})
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise DamageError(
-                f"a commit record is not readable ({error!r}): {text[:80]!r}; `annotate verify` says what to do"
+                f"cannot read a commit record ({error!r}): {text[:80]!r}; `annotate verify` says what to do"
             ) from error

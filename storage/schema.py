@@ -1,4 +1,4 @@
-"""What do all label maps of a store share? The Schema says so, checks itself, and says how two of them differ."""
+"""What do all label maps of a store share? Their Schema, which checks itself and lists how two of them differ."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Schema:
     k:              classes kept at each location
     class_count:    classes that the annotator knows
     class_names:    their names, or None
-    target_names:   the data set's own class names, by target number, or None
+    target_names:   the dataset's own class names, by target number, or None
     rows_per_shard: rows that are written, resumed and checked together
     scores:         the kind of scores: "probability", of a softmax over all classes, or "logit", as other tools wrote
-                    them: bit-exact, but silent on all classes beyond the k
+                    them: bit-exact, but without information about the classes beyond the k
     score_type:     how a score is stored: "uint8" for probabilities, coded; "float16" or "float32" for logits
     recipe:         everything that decides a label, as JSON; see annotate/model/recipe.py
     provenance:     what else is worth knowing, as JSON. The one field in which two equal schemas may differ.
@@ -100,7 +100,7 @@ class Schema:
         Raises:
             FormatError: the values are not a schema.
         """
-        names = {known.name for known in fields(cls)}  # what a later version has added may be ignored in this format
+        names = {known.name for known in fields(cls)}  # fields that a later version added may be ignored in this format
         try:
             frozen: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
@@ -122,7 +122,7 @@ class Schema:
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every field as ("recipe.networks[0].model", '"resnet50"'), but for the provenance."""
+    """Every field as ("recipe.networks[0].model", '"resnet50"'), without the provenance."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             if name != "provenance":

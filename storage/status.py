@@ -1,4 +1,4 @@
-"""What became of a picture? One status a row, the same numbers in every store."""
+"""Is a picture labelled, or why not? Each row has one status; its numbers are the same in every store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Status(IntEnum):
     """The status of a row. The numbers are part of the format; `PENDING` is the fill value of an unwritten row."""
 
     LABELLED = 0
-    MISSING = 1  # the picture was listed, but its file is gone
+    MISSING = 1  # the collection lists the picture, but its file does not exist
     UNREADABLE = 2  # its bytes could not be read: permissions, input/output errors
     UNDECODABLE = 3  # its bytes are not a whole picture: empty, truncated, of another type
     REFUSED = 4  # a picture that is too dangerous to decode: a decompression bomb

@@ -1,4 +1,4 @@
-"""What is a store of label maps to those who read and write it? Labels by row, and rows by key."""
+"""How are labels read and written by row, and rows found by key? Through a LabelStore, whatever its backend."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LabelStore:
     - A store is picklable: only its address travels. Reading is safe in forked and spawned processes.
     - A label whose checksum does not match is never returned: `DamageError` is raised.
 
-    address: where the store is, as errors name it
+    address: where the store is, as in errors
     header:  what was fixed when it was made
     schema:  what all its label maps share
     backend: reads and writes its bytes. Programs that train or label do not need it.
@@ -66,7 +66,7 @@ class LabelStore:
 
     @property
     def targets(self) -> NDArray[np.int32]:
-        """The data set's own class of every row, int32 [rows], or -1. Their SHA-256 is checked once.
+        """The dataset's own class of every row, int32 [rows], or -1. Their SHA-256 is checked once.
 
         Raises:
             DamageError: they are not what was written.
@@ -135,7 +135,7 @@ class LabelStore:
     def records_of(self, shards: Iterable[int]) -> Iterator[tuple[int, Record | DamageError | None]]:
         """The number and the commit record of each of these shards, in their order.
 
-        None if there is none; and if it cannot be read, the error that says so.
+        None if there is no record; the error if it cannot be read.
         """
         if not self.backend.remote:
             yield from ((shard, self._record_or_damage(shard)) for shard in shards)
@@ -188,7 +188,7 @@ class LabelStore:
             rows: the rows of one shard.
             labels: one label for each row.
             reasons: why rows have no label, by row; every row that is not labelled needs one.
-            run: what the record says of the run: attempt, seconds, worker.
+            run: what the record says about the run: attempt, seconds, worker.
 
         Raises:
             StoreError: the rows are not a shard, the labels do not fit the schema, or writing failed.
@@ -218,12 +218,14 @@ class LabelStore:
     def _position(self, row: int) -> tuple[int, int]:
         """The number of a row's shard, and the row within it."""
         if not 0 <= row < self.header.rows:
-            raise IndexError(f"row {row} was asked of {self.address}, which has {self.header.rows}")
+            raise IndexError(
+                f"cannot read row {row} of {self.address}: its {self.header.rows:,} rows are numbered from 0"
+            )
         position = divmod(row, self.schema.rows_per_shard)
         if not self.backend.is_committed(position[0]):
             rows = self.rows_of(position[0])
             raise NotLabelledError(
-                f"rows {rows.start} to {rows.stop} of {self.address} have no labels yet; `annotate run` goes on with it"
+                f"rows {rows.start} to {rows.stop} of {self.address} have no labels yet; `annotate run` labels them"
             )
         return position
 
@@ -232,8 +234,8 @@ class LabelStore:
         step = self.schema.rows_per_shard
         if not rows or rows.start % step or rows != range(rows.start, min(rows.start + step, len(self))):
             raise StoreError(
-                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: a shard is written whole, from "
-                f"a multiple of {step} to {step} rows later or to row {len(self)}"
+                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: they are not one shard; a shard is "
+                f"written whole, starts at a multiple of {step}, and has {step} rows or ends at row {len(self)}"
             )
 
     def _check_labels(self, rows: range, labels: LabelMap) -> None:
@@ -245,7 +247,7 @@ class LabelStore:
             expected, found = f"{expected} as {schema.score_dtype}", f"{found} as {labels.scores.dtype}"
         if found != expected:
             raise StoreError(
-                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: it was given {found}, and holds "
+                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: given {found}; the store holds "
                 f"{expected}"
             )
 
@@ -262,5 +264,7 @@ def _failures_of(rows: range, labels: LabelMap, reasons: Mapping[int, str]) -> t
         if status != Status.LABELLED
     ]
     if missing := [row for row, _ in unlabelled if row not in reasons]:
-        raise StoreError(f"cannot write row {missing[0]}: it has no label, and no reason was given why")
+        raise StoreError(
+            f"cannot write row {missing[0]}: it has no label, and no reason was given; give one in `reasons`"
+        )
     return tuple(Failure(row=row, status=status, reason=reasons[row]) for row, status in unlabelled)

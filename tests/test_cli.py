@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import SECTIONS, Door, main
+from cli import SECTIONS, CommandGroup, main
 
 ROOT = Path(__file__).parent.parent
 NAMES = [name for commands in SECTIONS.values() for name in commands]
@@ -76,7 +76,7 @@ def test_an_unknown_command_is_refused_with_one_that_exists() -> None:
 
 
 def test_an_error_that_is_not_ours_keeps_its_traceback() -> None:
-    @click.group(cls=Door)
+    @click.group(cls=CommandGroup)
     def door() -> None:
         pass
 

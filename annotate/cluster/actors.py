@@ -1,4 +1,4 @@
-"""How do actors live and die? They are started, get one shard at a time, and every death is told apart by its cause."""
+"""How are the actors of Ray started, given shards and ended, and why did one end: its process, or its machine?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from annotate.jobs.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, Job
 from storage import Record, StoreError
 
-LOSSES = 10  # machines lost with one shard, or workers dead before they were ready, after which it is given up
+LOSSES = 10  # a shard is given up after so many lost machines, and a job after so many workers that died at the start
 _POLL = 2.0  # seconds; how soon a change in the size of the cluster is noticed
 
 
@@ -21,7 +21,7 @@ class MachineLostError(Exception):
 class WorkerDiedError(Exception):
     """The process that had a shard is gone, but not its machine.
 
-    reason: what Ray knows of the death
+    reason: what Ray knows about the death
     """
 
     def __init__(self, reason: str) -> None:
@@ -33,7 +33,7 @@ class Actors:
     """All actors of a job: those that are starting, those that wait for a shard, and those that have one.
 
     idle: actors that wait for a shard
-    busy: the actor and the shard behind each answer that is not there yet
+    busy: the actor and the shard of each result that has not arrived yet
 
     Args:
         create: starts one actor.
@@ -52,11 +52,11 @@ class Actors:
         self.busy: dict[Any, tuple[Any, Shard]] = {}
 
     def __repr__(self) -> str:
-        """How many there are, by what they do."""
+        """The numbers of actors by their state."""
         return f"Actors({len(self._starting)} starting, {len(self.idle)} idle, {len(self.busy)} busy)"
 
     def resize(self, count: int) -> None:
-        """Start or end actors until there are `count`; none that has a shard is ended."""
+        """Start or end actors until there are `count`; an actor that has a shard is not ended."""
         import ray
 
         while len(self._starting) + len(self.idle) + len(self.busy) < count:
@@ -71,7 +71,7 @@ class Actors:
         self.busy[actor.label.remote(shard)] = actor, shard
 
     def wait(self) -> Iterator[tuple[Shard, Record | Exception]]:
-        """Wait for the next result of a shard, its record or its error; yield nothing if there is none for a moment."""
+        """Wait up to two seconds for a result; yield its shard, and the shard's record or error."""
         import ray
 
         done, _ = ray.wait([*self._starting, *self.busy], num_returns=1, timeout=_POLL)
@@ -93,14 +93,14 @@ class Actors:
                 yield shard, record
 
     def end(self) -> None:
-        """End all actors, also those that have a shard."""
+        """End all actors, including those that have a shard."""
         import ray
 
         for actor in [*self._starting.values(), *self.idle, *(actor for actor, _ in self.busy.values())]:
             ray.kill(actor)
 
     def _admit(self, actor: Any, answer: Any) -> None:
-        """Take an actor that has started among the idle ones; raise if too many could not start."""
+        """Make an actor idle once it has started; raise if too many could not start."""
         import ray
 
         try:
@@ -113,8 +113,9 @@ class Actors:
             self._failed_starts += 1
             if self._failed_starts >= (LOSSES if self._machine else ATTEMPTS):
                 raise AnnotateError(
-                    f"{self._failed_starts} workers in a row died before they were ready ({_detail(error)}). Is there "
-                    "memory enough for the network? --workers or --gpus-per-worker make them fewer"
+                    f"cannot start workers: {self._failed_starts} in a row died before they were ready "
+                    f"({_detail(error)}). The usual cause is too little memory for the network: start fewer workers, "
+                    "with --workers or with a larger --gpus-per-worker"
                 ) from error
         else:
             self._failed_starts = 0
@@ -124,20 +125,20 @@ class Actors:
         """Whether the machine is gone, or only the process."""
         import ray
 
-        # For half a minute, all that Ray knows of a lost machine is that it does not answer.
+        # For half a minute after a machine is lost, Ray only reports that it does not answer.
         is_unreachable = isinstance(error, ray.exceptions.ActorUnavailableError)
         is_alive = any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self._machine[actor])
         return WorkerDiedError(_detail(error)) if is_alive and not is_unreachable else MachineLostError()
 
 
 def _detail(error: Exception) -> str:
-    """What Ray knows of a death, without its advice."""
+    """What Ray knows about a death, without its advice."""
     _, _, detail = str(error).rpartition("Worker exit detail: ")
     return detail.partition(". Some common causes")[0].partition("\n")[0][:200]
 
 
 class Worker:
-    """What an actor runs. The job starts in a call of its own, so that the reason of a failure reaches the driver."""
+    """What an actor runs. The job is started by a separate call, so that the reason of a failure reaches the driver."""
 
     def __init__(self, job: Job) -> None:
         self._job = job

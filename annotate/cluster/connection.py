@@ -1,4 +1,4 @@
-"""How is a Ray cluster reached, and what does it have? It is started here, or joined at an address."""
+"""How is a Ray cluster reached, and which machines does it have? It is started here, or joined at an address."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOCAL = "local"  # the address of a cluster that is started for one job on this 
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Have a connection to Ray while this lasts. One that the process has already is used, and left open.
+    """Connect to Ray during the `with` block. A connection that the process already has is used, and stays open.
 
     Raises:
         AnnotateError: the cluster cannot be reached.
-        KeyboardInterrupt: the process was told to end.
+        KeyboardInterrupt: the process received a signal to end.
     """
     # Ray reads these when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -49,7 +49,7 @@ def machines() -> list[dict[str, float]]:
 
 
 def describe_machines() -> str:
-    """The CPUs and GPUs of the machines, of five at most, as a part of a sentence."""
+    """The CPUs and GPUs of the machines, of five at most, as part of a sentence."""
     found = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in machines()]
     return f"the machines have {'; '.join(found[:5])}" if found else "there is no machine"
 
@@ -60,9 +60,8 @@ def describe_privacy(address: str) -> str:
         return f"Ray joins the cluster at {address!r} and sends no usage statistics"
     token = "no token" if os.environ.get("RAY_AUTH_MODE") == "disabled" else "a token"
     reports = os.environ.get("RAY_USAGE_STATS_ENABLED", "0") != "0"
-    return (
-        f"Ray runs on this machine, listens on its loopback alone, asks for {token} and reports to "
-        f"{'its makers, as RAY_USAGE_STATS_ENABLED says' if reports else 'nobody'}"
+    return f"Ray runs on this machine, listens on the loopback interface only, requires {token} and sends " + (
+        "usage statistics to its makers, because RAY_USAGE_STATS_ENABLED is set" if reports else "no usage statistics"
     )
 
 

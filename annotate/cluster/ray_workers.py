@@ -1,4 +1,4 @@
-"""How do the workers of a Ray cluster share a job? Who gets which shard, what is tried again, and when to give up."""
+"""How do the workers of a Ray cluster share a job? The driver assigns them, counts attempts, and gives up at last."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from annotate.jobs.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, FATAL_ERRORS, Job, ShardOutcome
 from storage import Record
 
-_PATIENCE = 30.0  # seconds without a ready worker, before the user is told
+_PATIENCE = 30.0  # seconds without a ready worker, after which a message says so
 
 
 class RayWorkers:
     """Actors of a Ray cluster: of one that is started on this machine, unless an address is given.
 
-    Ray itself restarts nothing: the driver hands out every attempt, and counts them. A worker has one shard at a time,
-    so that it is known which shard a dead worker had, and gets none before it has started, so that no shard waits for a
-    machine that never comes. If a machine is lost, that does not count as an attempt of its shard.
+    Ray itself restarts nothing: the driver assigns and counts every attempt. A worker has one shard at a time, so that
+    the shard of a dead worker is known, and gets its first when it has started, so that no shard waits for a machine
+    that never comes. If a machine is lost, that does not count as an attempt of its shard.
 
     count: how many workers are busy
 
     Args:
         count: how many workers; default: as many as the cluster has room for, changing with its size.
-        gpus_per_worker: GPUs that each worker has, also a fraction of one; default: 1 if the cluster has GPUs.
-        cpus_per_worker: CPUs that each worker has; default: 1.
-        address: of a running cluster, or "auto" for the one that this machine belongs to; "local" starts a cluster for
-            this job, which listens only on this machine's loopback and ends with the job.
+        gpus_per_worker: GPUs of each worker, a fraction of one is allowed; default: 1 if the cluster has GPUs.
+        cpus_per_worker: CPUs of each worker; default: 1.
+        address: address of a running cluster, or "auto" for the one that this machine belongs to; "local" starts a
+            cluster for this job, which listens only on this machine's loopback and ends with the job.
 
     >>> from annotate import RayWorkers
     >>> RayWorkers(2)
@@ -59,7 +59,7 @@ class RayWorkers:
 
     @property
     def about(self) -> str:
-        """Where the work is done, and who can see it, as a sentence."""
+        """Where the work is done and who can see it, as a sentence."""
         return describe_privacy(self._address)
 
     def map(
@@ -117,11 +117,14 @@ class RayWorkers:
         resources = ray.cluster_resources()
         if self._gpus_per_worker is None:
             self._gpus_per_worker = float(resources.get("GPU", 0) > 0)
-        # More workers than this machine has cores share them, or some would wait for ever.
+        # More workers than this machine has cores share them, or some would never start.
         if self._wanted_count and self._address == LOCAL:
             self._cpus_per_worker = min(self._cpus_per_worker or 1.0, resources["CPU"] / self._wanted_count)
         if self._address == LOCAL and not self._fitting():
-            raise AnnotateError(f"no worker can ever start here: {self._each_wants()}, and {describe_machines()}")
+            raise AnnotateError(
+                f"cannot start a worker on this machine: {self._each_wants()}, and {describe_machines()}; give smaller "
+                "--cpus-per-worker and --gpus-per-worker"
+            )
         shared = ray.put(job)
         actor = ray.remote(num_cpus=self._cpus(), num_gpus=self._gpus_per_worker, max_restarts=0, max_task_retries=0)(
             Worker
@@ -170,16 +173,17 @@ class _Verdict:
             raise result
         if isinstance(result, MachineLostError):
             self._losses[shard.rows] += 1
-            self._say(f"a machine was lost; rows {shard.rows.start} to {shard.rows.stop} go to another")
+            self._say(f"a machine was lost; rows {shard.rows.start} to {shard.rows.stop} are given to another")
             if self._losses[shard.rows] < LOSSES:
                 return shard
-            return ShardOutcome(shard, error=f"{LOSSES} machines were lost while they had it")
+            return ShardOutcome(shard, error=f"{LOSSES} machines were lost while they labelled it")
         if isinstance(result, WorkerDiedError):
             self._deadly.add(shard.rows)
             self._say(f"a worker died at rows {shard.rows.start} to {shard.rows.stop}: {result.reason}")
-            if not self._any_done and len(self._deadly) >= LOSSES:  # a few shards may be to blame, but not so many
+            if not self._any_done and len(self._deadly) >= LOSSES:  # a few shards may cause this, but not so many
                 raise AnnotateError(
-                    f"workers died at each of {len(self._deadly)} shards, and none was labelled: {result.reason}"
+                    f"cannot label: workers died at each of {len(self._deadly)} shards, and no shard was labelled. "
+                    f"The last reason is: {result.reason}"
                 )
         if shard.attempt < ATTEMPTS:
             return replace(shard, attempt=shard.attempt + 1)

@@ -1,1 +1,1 @@
-"""What can be done from a command line? Each file in label, look and share is a command; only this room knows click."""
+"""What can be done from a command line? Each file in label, inspect and share is one; only here is click imported."""

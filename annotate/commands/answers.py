@@ -24,7 +24,7 @@ class Answer(Protocol):
         ...
 
     def to_json(self) -> Mapping[str, Any]:
-        """The same for a program, and all of it."""
+        """All of it, for a program."""
         ...
 
 
@@ -33,12 +33,12 @@ class WorkAnswer(Answer, Protocol):
 
     @property
     def complete(self) -> bool:
-        """Nothing is left to do."""
+        """Whether nothing is left to do."""
         ...
 
 
 def answer(found: Answer, as_json: bool, **about: object) -> None:
-    """Print what was found. In JSON, `about` goes before it."""
+    """Print what was found. In JSON, the fields of `about` come first."""
     click.echo(json.dumps({**about, **found.to_json()}) if as_json else found.describe())
 
 
@@ -49,7 +49,7 @@ def exit_as(found: WorkAnswer) -> NoReturn:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """While a file is written.
+    """Turn errors of writing a file into one message.
 
     Raises:
         ClickException: it cannot be written.

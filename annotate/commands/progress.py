@@ -1,4 +1,4 @@
-"""How does a person, or a log, see how far a command is? As a bar on a terminal; of a run, else as lines of JSON."""
+"""How is progress shown? As a bar on a terminal; elsewhere as lines of JSON for `run` and `convert`, or not at all."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _EVERY = 10.0  # seconds between two lines
 
 
 class ProgressDisplay(Protocol):
-    """Shows how far a run is."""
+    """Shows the progress of a run."""
 
     def show(self, progress: Progress) -> None:
-        """How far it is now; the first call says where it began."""
+        """Show the progress now; the first call says where the run began."""
         ...
 
     def say(self, sentence: str) -> None:
-        """What a person should know."""
+        """Show a sentence that the user should read."""
         ...
 
 
@@ -34,8 +34,8 @@ def progress_display(what: str, *, workers: Callable[[], int] = lambda: 0) -> It
     """A bar where stderr is a terminal, and lines of JSON where it is not.
 
     Args:
-        what: is done, for the bar.
-        workers: how many are at work.
+        what: what is done, for the bar.
+        workers: returns how many workers are busy.
     """
     if not sys.stderr.isatty():
         lines = _Lines(workers)
@@ -44,7 +44,7 @@ def progress_display(what: str, *, workers: Callable[[], int] = lambda: 0) -> It
         return
     from tqdm import tqdm
 
-    with tqdm(unit=" images", desc=what, smoothing=0.1) as bar:
+    with tqdm(unit=" pictures", desc=what, smoothing=0.1) as bar:
         yield _Bar(bar, workers)
 
 
@@ -53,12 +53,12 @@ def counting(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[in
     """A bar for what takes minutes at most, where stderr is a terminal. It appears after a second and is then removed.
 
     Args:
-        what: is done, for the bar.
-        total: how many there are.
-        unit: of what.
+        what: what is done, for the bar.
+        total: how many things there are.
+        unit: what is counted.
 
     Yields:
-        What to call with the number of those that have been done since the last call.
+        A function to call with the number of things done since the last call.
     """
     from tqdm import tqdm
 
@@ -82,14 +82,14 @@ def following(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[P
 
 class _Bar:
     def __init__(self, bar: Any, workers: Callable[[], int]) -> None:
-        self._bar, self._workers, self._told = bar, workers, False
+        self._bar, self._workers, self._started = bar, workers, False
 
     def show(self, progress: Progress) -> None:
         bar = self._bar
-        if not self._told:  # what an earlier run did is no speed of this one
+        if not self._started:  # what an earlier run did does not count for this run's speed
             bar.total, bar.initial, bar.n = progress.total, progress.done, progress.done
             bar.refresh()
-            self._told = True
+            self._started = True
         known = {"workers": self._workers(), "failed": progress.failed}
         bar.set_postfix({name: count for name, count in known.items() if count}, refresh=False)
         bar.update(progress.done - bar.n)
@@ -107,13 +107,13 @@ class _Lines:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Write a line every so often, though nothing was finished; and a last one."""
+        """Write a line every ten seconds, also while nothing is finished."""
         ended = threading.Event()
 
         def beat() -> None:
             while not ended.wait(1.0):
                 if self._now is not None and time.monotonic() - self._last >= _EVERY:
-                    self._tell(self._now)
+                    self._write_progress(self._now)
 
         thread = threading.Thread(target=beat, name="progress", daemon=True)
         thread.start()
@@ -127,9 +127,9 @@ class _Lines:
         self._first = self._first or (time.monotonic(), progress.done)
         self._now = progress
         if time.monotonic() - self._last >= _EVERY or progress.done == progress.total:
-            self._tell(progress)
+            self._write_progress(progress)
 
-    def _tell(self, progress: Progress) -> None:
+    def _write_progress(self, progress: Progress) -> None:
         now = self._last = time.monotonic()
         began, before = self._first or (now, progress.done)
         speed = (progress.done - before) / (now - began) if now > began else 0.0

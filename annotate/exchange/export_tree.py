@@ -1,4 +1,4 @@
-"""How does a store become a tree of label files, for trainers that read nothing else? One file for each label."""
+"""How is a store exported as a tree of label files, for trainers that read nothing else? One .pt file a label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a tree of another tool's labels become a store? Bit for bit, with the geometry that the files lack."""
+"""How is a tree of another tool's label files imported into a store? Bit for bit; the caller states its geometry."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ class _Labels:
             h, w, k = label[0].shape
             raise PictureError(
                 Status.UNDECODABLE,
-                f"{name} has a grid of {h}x{w} with {k} classes at each location, the other labels one of "
+                f"{name} has a grid of {h}x{w} with {k} classes at each location; the other labels have a grid of "
                 f"{shape[0]}x{shape[1]} with {shape[2]}",
             )
         return label

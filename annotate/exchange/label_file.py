@@ -23,13 +23,13 @@ from storage import Status
 from storage.files.atomic_file import write_atomically
 from storage.labelmap import class_dtype
 
-MAX_BYTES = 64 * 2**20  # thousands of times what a label needs
+MAX_BYTES = 64 * 2**20  # thousands of times the size of a label
 # Class ids are stored in the type of the scores, which represents every whole number up to this one exactly.
 _WHOLE_NUMBERS = {"float16": 2**11, "float32": 2**24}
 
 
 def check_class_count(class_count: int, score_type: str) -> None:
-    """Check that label files of this type can tell so many classes apart.
+    """Check that label files of this type can represent so many classes.
 
     Raises:
         AnnotateError: a class id could be rounded to another.

@@ -52,7 +52,7 @@ def export_masks(
     """Write the best class of each pixel of each labelled picture, as masks of the picture's own size.
 
     png:      one palette PNG for each picture, masks/ROW.png (16-bit grey above 255 classes), legend.json, legend.png
-    coco:     one COCO file, annotations.json, with a region as uncompressed RLE for each class of each picture
+    coco:     one COCO file, annotations.json, with one region (uncompressed RLE) for each class of each picture
     fiftyone: masks of 8-bit grey, as FiftyOne reads them, and a program that opens them with their pictures
 
     In masks and in COCO's categories, class c has the value c + 1; 0 is where the label does not reach.
@@ -76,7 +76,7 @@ def export_masks(
     if len(names) > _MOST_CLASSES[layout]:
         raise AnnotateError(
             f"masks for {layout} can have {_MOST_CLASSES[layout]:,} classes, and the store has {len(names):,}; "
-            "COCO's have any number"
+            "export to coco, which can have any number"
         )
     labelled = store.column("status") == Status.LABELLED
     if (unknown := np.flatnonzero(labelled & ~store.column("sizes").all(1))).size:

@@ -7,7 +7,7 @@
     x/cat/tom.jpg      x/cat/tom.pt       cat/tom.pt
 
 The published tools cut the last two parts of a path at their first dot, so several pictures may write the same file,
-and the last one stays. In such a tree the file is the label of one of these pictures, and nothing says of which.
+and the last one stays. In such a tree the file is the label of one of these pictures, and it is unknown of which one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class TreeNames:
             more = " and others" if len(others) > _NAMED else ""
             raise PictureError(
                 Status.REFUSED,
-                f"the label file {name} may also belong to {named}{more}; a file that fits several is used for none",
+                f"the label file {name} may also belong to {named}{more}; such a file is used for none of them",
             )
         return name
 

@@ -1,4 +1,4 @@
-"""Where do pictures come from? From sources behind one protocol, chosen by the address."""
+"""Where do pictures come from? From sources with one protocol, chosen by the address."""
 
 from annotate.images.address import by_key, open_images
 from annotate.images.source import ImageSource, Picture, PictureReader

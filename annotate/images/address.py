@@ -1,4 +1,4 @@
-"""Which kind of collection is at an address? A table of all kinds; the file of a kind is imported only when needed."""
+"""Which kind of collection is at an address? Here is the table of all kinds; each is imported only when needed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class _Kind:
 
     opener:   what opens it, given its address: "file:name" in annotate/images/sources
     suffixes: a file with one of these suffixes is such a collection
-    marks:    a folder with all names of one of these sets is one, whatever else it holds
-    members:  a folder without pictures is one if it holds such files: what they are called, and how they are recognised
+    marks:    a folder that has all names of one of these sets is such a collection
+    members:  a folder without pictures but with such files is such a collection: their name, and how to recognise them
     key_root: if keys are paths of picture files, the folder that they are relative to, given the address
     packages: what it imports that may not be installed
     extra:    the extra of this project that installs them
@@ -116,11 +116,11 @@ def _local(address: str | os.PathLike[str]) -> Path:
     """The absolute path of a collection on this machine."""
     if "://" in os.fspath(address):
         raise AnnotateError(
-            f"cannot read pictures from {address}: pictures are read from local files. Copy or mount them"
+            f"cannot read pictures from {address}: pictures are read from local files only; copy or mount them"
         )
     path = Path(address).absolute()
     if not path.exists():
-        raise AnnotateError(f"there is no folder of pictures at {address}, nor a file that holds pictures")
+        raise AnnotateError(f"there is no folder of pictures at {address}, and no file that holds pictures")
     return path
 
 
@@ -153,11 +153,13 @@ def _kind_of_folder(path: Path) -> _Kind:
             return kind
     found = {kind.members[0]: kind for kind in _KINDS if kind.members and any(map(kind.members[1], names))}
     store = not names.isdisjoint(_STORES)
-    # Beside pictures, such files are only left out. Pictures are looked for last, because this may take long.
+    # Beside pictures, such files are only left out. The search for pictures comes last, because it may take long.
     if not (found or store) or holds_picture(path):
         return _FOLDER
     if store:
-        raise AnnotateError(f"{path} is a store of labels, not a collection of pictures; give the pictures first")
+        raise AnnotateError(
+            f"{path} is a store of labels, not a collection of pictures; give the pictures as the first argument"
+        )
     if len(found) > 1:
         raise AnnotateError(f"{path} holds {' and '.join(found)}; put each kind into a folder of its own")
     return next(iter(found.values()))

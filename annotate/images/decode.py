@@ -22,7 +22,7 @@ except ImportError:  # optional: it only saves time
     simplejpeg = None
 
 Exif = Literal["ignore", "apply"]
-MAX_PIXELS = 178_956_970  # PIL's own limit for "this is an attack": half a gigabyte as RGB
+MAX_PIXELS = 178_956_970  # PIL's own limit, above which it assumes an attack: half a gigabyte as RGB
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -98,7 +98,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
                 )
             if image.format == "EPS":
                 raise PictureError(
-                    Status.REFUSED, "it is PostScript, a program that draws, and is not run; convert it to PNG"
+                    Status.REFUSED, "it is PostScript, which is a program and is not run; convert it to PNG"
                 )
             yield image
     except UnidentifiedImageError:
@@ -122,7 +122,7 @@ def _quieten_pil() -> None:
 
 
 def _plain_jpeg(data: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
-    """The pixels of a plain and sound JPEG, equal to PIL's but faster; None if PIL has to decide.
+    """The pixels of a plain and sound JPEG, equal to PIL's but faster; None if PIL must decode it.
 
     PIL has read the header, so the same limits hold. libjpeg often only warns of damage and fills in grey. Such files
     fail here because of `strict`, and PIL decodes them, so the result does not depend on simplejpeg.

@@ -1,4 +1,4 @@
-"""How is a file opened once in each process? On first use; what is open is neither pickled nor used after a fork."""
+"""How is a file opened once in each process? On first use; an open file is neither pickled nor used after a fork."""
 
 from __future__ import annotations
 

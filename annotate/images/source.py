@@ -41,7 +41,7 @@ class ImageSource(Protocol):
 
     keys:         the key of each picture, unique, with / between its parts (see storage/keys/key.py)
     handles:      for each picture, what the reader needs to read it; a slice is small and picklable
-    targets:      the data set's own class of each picture, -1 where one has none; None if no picture has one
+    targets:      the dataset's own class of each picture, -1 where one has none; None if no picture has one
     target_names: the names of those classes in the order of their numbers, or None
     left_out:     number of files or members in the collection whose names are not those of pictures
     """

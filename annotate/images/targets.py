@@ -1,4 +1,4 @@
-"""How do the labels of a data set become class numbers? Numbers stay; names are numbered in sorted order."""
+"""How do the labels of a dataset become class numbers? Numbers stay; names are numbered in sorted order."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class WaitingReader:
             if time.monotonic() > deadline:
                 raise SourceGoneError(
                     f"the pictures at {self.root.name} have been unavailable for {self.patience:.0f} seconds; "
-                    "nothing is lost: when they are back, run the same command to continue"
+                    "nothing is lost: when they are available again, run the same command to continue"
                 )
             time.sleep(_POLL)
 

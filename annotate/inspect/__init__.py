@@ -1,4 +1,4 @@
-"""How does a person inspect labels? As figures, as images, and as pages for a browser."""
+"""How does a person inspect labels? As figures, as pictures, and as pages for a browser."""
 
 from annotate.class_names import Names, read_names
 from annotate.inspect.audit import Audit, audit

@@ -19,7 +19,7 @@ from storage import LabelStore
 class Suspect:
     """A picture whose label contradicts its own class.
 
-    own:   its class in the data set
+    own:   its class in the dataset
     label: the most probable class of its label
     area:  fraction of its locations where that class is best, in [0, 1]
     doubt: 1 minus the largest probability of its own class at any location, in [0, 1]
@@ -109,7 +109,7 @@ def audit(store: LabelStore, found: Survey, names: Names, *, fraction: float = 0
     """
     judged = np.flatnonzero(found.labelled & (found.targets >= 0))
     if not found.labelled.any():
-        raise AnnotateError(f"cannot audit {store.address}: nothing is labelled yet")
+        raise AnnotateError(f"cannot audit {store.address}: no picture is labelled yet; `annotate run` labels them")
     if not judged.size:
         raise AnnotateError(
             f"cannot audit {store.address}: its pictures have no classes of their own, or these classes are named "
@@ -130,13 +130,13 @@ def audit(store: LabelStore, found: Survey, names: Names, *, fraction: float = 0
     )
     counts = Counter((int(found.targets[row]), int(found.best[row])) for row in worst.tolist())
     patterns = [(names[a], names[b], n) for (a, b), n in counts.most_common() if n > 1]
-    seen = np.flatnonzero(found.cells)
+    seen = np.flatnonzero(found.locations)
     flattest = seen[np.argsort(found.class_confidence[seen], kind="stable")][:5]
     own = np.bincount(found.targets[judged], minlength=len(names))
     return Audit(
         pictures=len(judged),
         suspects=suspects,
         patterns=tuple(patterns),
-        flat=tuple((names[n], float(found.class_confidence[n]), int(found.cells[n])) for n in flattest.tolist()),
-        unseen=tuple(names[n] for n in np.flatnonzero((own > 0) & (found.cells == 0)).tolist()),
+        flat=tuple((names[n], float(found.class_confidence[n]), int(found.locations[n])) for n in flattest.tolist()),
+        unseen=tuple(names[n] for n in np.flatnonzero((own > 0) & (found.locations == 0)).tolist()),
     )

@@ -17,7 +17,7 @@ from annotate.inspect.survey import labelled_batches, refuse_logits
 from annotate.text import printable
 from storage import KeyNotFoundError, LabelMap, LabelStore, Progress
 
-_LEAST = 1e-6  # a smaller probability counts as this one: stored ones are rounded, and logarithms need more than 0
+_LEAST = 1e-6  # a smaller probability counts as this one: stored ones are rounded, and logarithms need values above 0
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -108,7 +108,7 @@ def compare(
     refuse_logits(second)
     _refuse_other_classes(first, second)
     count, ranks = first.schema.class_count, min(first.schema.k, second.schema.k)
-    cells = agreed = pictures = missing = 0
+    locations = agreed = pictures = missing = 0
     within = np.zeros(ranks, np.int64)
     of_class, agreed_class = np.zeros(count, np.int64), np.zeros(count, np.int64)
     divergence = 0.0
@@ -128,7 +128,7 @@ def compare(
         top = mine.classes[..., 0]
         hits = (theirs.classes[..., :ranks] == top[..., None]) & (theirs.scores[..., :ranks] > 0)
         same = hits[..., 0]
-        cells += same.size
+        locations += same.size
         agreed += int(same.sum())
         pictures += len(rows)
         within += np.cumsum(hits, -1).astype(bool).sum((0, 1, 2))
@@ -143,7 +143,8 @@ def compare(
                 heapq.heappop(worst)
     if not pictures:
         raise AnnotateError(
-            f"{first.address} and {second.address} have no labelled picture in common; pictures are matched by key"
+            f"cannot compare {first.address} and {second.address}: they have no labelled picture in common; pictures "
+            "are matched by key"
         )
     names = names or Names.of(first)
     seen = np.flatnonzero(of_class)
@@ -151,9 +152,9 @@ def compare(
     return Comparison(
         pictures=pictures,
         missing=missing,
-        agreement=agreed / cells,
-        within=tuple((within / cells).tolist()),
-        divergence=max(0.0, divergence / cells),
+        agreement=agreed / locations,
+        within=tuple((within / locations).tolist()),
+        divergence=max(0.0, divergence / locations),
         by_class=tuple((names[n], agreed_class[n] / of_class[n], int(of_class[n])) for n in order[:20].tolist()),
         most=tuple((first.keys[-row], value, part) for value, row, part in sorted(worst, reverse=True)),
     )
@@ -173,8 +174,8 @@ def _refuse_other_classes(first: LabelStore, second: LabelStore) -> None:
         mine.class_names and theirs.class_names and mine.class_names != theirs.class_names
     ):
         raise AnnotateError(
-            f"{first.address} has {mine.class_count} classes and {second.address} {theirs.class_count}, or they are "
-            "named differently: labels can be compared where their classes are the same"
+            f"cannot compare: {first.address} has {mine.class_count} classes and {second.address} "
+            f"{theirs.class_count}, or the names differ; only labels of the same classes can be compared"
         )
 
 

@@ -1,4 +1,4 @@
-"""What does a comparison look like? The pictures that differ most with both labels, and a page for a browser."""
+"""How is a comparison shown? The pictures that differ most with both labels, and a page for a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which colours do classes have? A palette for every colour vision, a scale of probability, and the legend of both."""
+"""Which colours do classes have? A palette for all kinds of colour vision, a scale of probability, and their legend."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def colour_of(number: int) -> Colour:
 
 
 def colours_of(names: Names, labels: LabelMap, rank: int) -> tuple[dict[int, Colour], list[tuple[str, Colour]]]:
-    """The colour of each class of these labels, different ones as far as they go, and the entries of the legend.
+    """The colour of each class of these labels, as different as possible, and the entries of the legend.
 
     A class has the colour of its number (see `colour_of`), unless a more frequent class has taken it. If there are more
-    classes than colours, the least frequent ones have none of their own, and are shown in `OTHER`.
+    classes than colours, the least frequent ones are all shown in `OTHER`.
 
     Args:
         names: of the classes.
@@ -69,7 +69,7 @@ def viridis(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def legend(classes: Sequence[tuple[str, Colour]], *, width: int) -> Image.Image:
-    """An image of this width in pixels: the names of classes beside their colours, and the scale of probability."""
+    """A picture of this width in pixels: the names of classes beside their colours, and the scale of probability."""
     face = font(13)
     entries = [(fitted(name, 220, 13), colour) for name, colour in classes]
     step = max([round(face.getlength(name)) for name, _ in entries], default=0) + 34
@@ -103,5 +103,5 @@ def fitted(text: str, width: int, size: int) -> str:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of all images, by its size in pixels."""
+    """The font of all sheets, by its size in pixels."""
     return ImageFont.load_default(size)

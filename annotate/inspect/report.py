@@ -1,4 +1,4 @@
-"""What do labels look like in a browser? One file that loads nothing: a gallery, pictures with labels, and figures."""
+"""How does a browser show labels? By one file that loads nothing else: a gallery, pictures with labels, and figures."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def report_page(
             on_progress(Progress(n + 1, len(rows), sum(not picture["image"] for picture in shown)))
     seen = {*np.unique(labels.classes[labels.scores > 0]).tolist()}
     seen |= {p["own"] for p in shown if p["own"] is not None} | {p["best"] for p in shown}
-    chosen = np.argsort(-found.cells, kind="stable")[:_CLASSES].tolist()
+    chosen = np.argsort(-found.locations, kind="stable")[:_CLASSES].tolist()
     matrix = _matrix(found)
     seen |= {*chosen, *(matrix["classes"] if matrix else ())}
     figures = statistics(store, found, names)
     pending = figures.unlabelled.get("pending", 0)
-    cells = max(int(found.cells.sum()), 1)
+    locations = max(int(found.locations.sum()), 1)
     data: dict[str, Any] = {
         "title": f"Labels of {annotator_of(store.schema.recipe)}",
         "about": f"{len(rows):,} of {figures.labelled:,} labelled pictures; each has {store.schema.grid[0]} × "
         f"{store.schema.grid[1]} locations with the {store.schema.k} best of {store.schema.class_count:,} classes",
-        "unfinished": f"unfinished: {pending:,} pictures are still to be labelled" if pending else "",
+        "unfinished": f"unfinished: {pending:,} pictures are not labelled yet" if pending else "",
         "grid": list(store.schema.grid),
         "k": store.schema.k,
         "names": {number: names[number] for number in sorted(seen)},
@@ -85,7 +85,7 @@ def report_page(
             "confidences": found.confidences.tolist(),
             "entropies": found.entropies.tolist(),
             "most_entropy": float(np.log(store.schema.k + 1)),
-            "classes": [[n, float(found.cells[n]) / cells] for n in chosen if found.cells[n]],
+            "classes": [[n, float(found.locations[n]) / locations] for n in chosen if found.locations[n]],
             "matrix": matrix,
         },
     }  # fmt: skip
@@ -96,7 +96,7 @@ def report_page(
 
 
 def _image(store: LabelStore, row: int, label: LabelMap, read: Callable[[str], Picture] | None) -> tuple[str, str]:
-    """A picture as a small JPEG in base64, and \"\"; or \"\" and the reason why there is none."""
+    """A picture as a small JPEG in base64, and \"\"; or \"\" and the reason why it cannot be shown."""
     if read is None:
         return "", "the report was made without its pictures"
     try:

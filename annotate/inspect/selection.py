@@ -1,4 +1,4 @@
-"""Which pictures are shown? The requested ones, the first in some order, or some chosen at random."""
+"""Which pictures are shown? Those that are requested, the first in some order, or some chosen at random."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def choose_rows(
         rows = [store.find(key) for key in keys]
         status = store.column("status")[rows]
         if (bad := np.flatnonzero(status != Status.LABELLED)).size:
-            raise AnnotateError(f"{keys[int(bad[0])]!r} has no label: it is {Status(int(status[bad[0]])).word}")
+            raise AnnotateError(
+                f"cannot show {keys[int(bad[0])]!r}: it has no label, its status is {Status(int(status[bad[0]])).word}"
+            )
         return rows
     candidates = np.flatnonzero(store.column("status") == Status.LABELLED)
     if number is not None:

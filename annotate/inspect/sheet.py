@@ -1,4 +1,4 @@
-"""What do labels look like? A contact sheet: pictures, the best class at each location, and its probability."""
+"""How does a sheet show labels? As pictures, the best class at each location, its probability, and the remainder."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _panels(
 def _lay(canvas: Image.Image, box: Box, cells: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     """Paint cells [h, w, 3] on the part of the canvas that the box names; what lies beyond the canvas is cut off.
 
-    The outermost cells reach half a cell further, where the picture goes on, as they do in training.
+    The outermost cells reach half a cell further, where the picture continues, as they do in training.
     """
     h, w = mask.shape
     box = box.to_outer(Box(-0.5 / h, -0.5 / w, 1 + 0.5 / h, 1 + 0.5 / w))
@@ -177,7 +177,7 @@ def _lay(canvas: Image.Image, box: Box, cells: NDArray[np.uint8], mask: NDArray[
 
 
 def _grown(cells: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """The cells with half a cell more on each side, as an image of this width and height."""
+    """The cells with half a cell more on each side, as a picture of this width and height."""
     halves = cells.repeat(2, 0).repeat(2, 1)
     halves = np.pad(halves, ((1, 1), (1, 1), *[(0, 0)] * (halves.ndim - 2)), "edge")
     return Image.fromarray(halves).resize(size, Image.Resampling.NEAREST)

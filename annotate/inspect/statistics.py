@@ -1,4 +1,4 @@
-"""What are the labels of a store like in figures? A summary of a survey, as values and as text."""
+"""Which figures describe the labels of a store? A summary of a survey, as values and as text."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Statistics:
     confidence:  mean probability of the best class of a location
     remainder:   mean probability outside the k classes of a location
     entropy:     mean entropy of a location over its k classes and the remainder, nats
-    agreement:   fraction of pictures whose most probable class over all locations is the data set's own, or None where
+    agreement:   fraction of pictures whose most probable class over all locations is the dataset's own, or None where
                  the two do not share class names
-    confused:    the most frequent differences: the data set's own class, the label's class, number of pictures
+    confused:    the most frequent differences: the dataset's own class, the label's class, number of pictures
     top_classes: the classes that are best at most locations, each with its fraction of all locations
     failures:    the first pictures without a label: key, status, reason
     """
@@ -72,7 +72,7 @@ class Statistics:
 
 def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
     """The figures of a survey of this store."""
-    cells = int(found.cells.sum())
+    locations = int(found.locations.sum())
 
     def mean(values: NDArray[np.float32]) -> float:
         return float(values[found.labelled].mean(dtype=np.float64)) if found.labelled.any() else 0.0
@@ -88,9 +88,9 @@ def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
         agreement=found.agreement,
         confused=tuple((names[a], names[b], count) for (a, b), count in found.confused.most_common(5)),
         top_classes=tuple(
-            (names[number], float(found.cells[number] / cells))
-            for number in np.argsort(-found.cells, kind="stable")[:10].tolist()
-            if found.cells[number]
+            (names[number], float(found.locations[number] / locations))
+            for number in np.argsort(-found.locations, kind="stable")[:10].tolist()
+            if found.locations[number]
         ),
         failures=tuple(islice(_failures(store), _SHOWN)),
     )
@@ -130,7 +130,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             rows.append(
                 (
                     "agreement",
-                    f"{figures.agreement:.3f}   of pictures: the most probable class overall is the data set's own",
+                    f"{figures.agreement:.3f}   of pictures: the most probable class overall is the dataset's own",
                 )
             )
         for n, (own, label, count) in enumerate(figures.confused):
@@ -144,7 +144,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
     for n, (key, word, why) in enumerate(figures.failures):
         rows.append(("no label" if n == 0 else "", f"{printable(key)}: {word}, {printable(why)}"))
     if figures.unlabelled.get("pending"):
-        rows.append(("unfinished", "these figures cover the finished shards only; `annotate run` continues"))
+        rows.append(("unfinished", "these figures cover the finished shards only; `annotate run` labels the rest"))
     return "\n".join(f"{name:11} {printable(text)}" for name, text in rows)
 
 

@@ -1,4 +1,4 @@
-"""What do the labels of a store say, by picture and by class? One pass over its shards collects it all."""
+"""What do the labels of a store say, by picture and by class? One pass over its shards collects all figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AT_ONCE = 4 << 20  # entries of a dense table of pictures and classes
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Survey:
-    """What was found in a store of n rows and C classes; a location is a cell of the label grid.
+    """What was found in a store of n rows and C classes.
 
     labelled:    bool [n], rows that have a label; for other rows the values below are 0, or NaN in own and peak
     confidence:  float32 [n], mean probability of a location's best class
@@ -29,12 +29,12 @@ class Survey:
     best:        int32 [n], the picture's class: the most probable one over all locations
     mass:        float32 [n], its mean probability over all locations
     area:        float32 [n], fraction of locations where it is the best class
-    own:         float32 [n], mean probability of the data set's own class; NaN where it is unknown
+    own:         float32 [n], mean probability of the dataset's own class; NaN where it is unknown
     peak:        float32 [n], its largest probability at any location; NaN likewise
-    targets:     int32 [n], the data set's own classes, -1 where unknown
+    targets:     int32 [n], the dataset's own classes, -1 where unknown
     statuses:    number of rows by status, pending ones included
     covered:     mean fraction of a picture that its label covers
-    cells:       int64 [C], number of locations where a class is best
+    locations:   int64 [C], number of locations where a class is best
     class_confidence, class_entropy: float64 [C], means over the locations where a class is best
     confidences, entropies: int64 [BINS], histograms of locations: confidence in [0, 1], entropy in [0, log(k + 1)]
     confused:    number of pictures whose label has another class than their own: (own, label) -> pictures
@@ -52,7 +52,7 @@ class Survey:
     targets: NDArray[np.int32]
     statuses: Counter[int]
     covered: float
-    cells: NDArray[np.int64]
+    locations: NDArray[np.int64]
     class_confidence: NDArray[np.float64]
     class_entropy: NDArray[np.float64]
     confidences: NDArray[np.int64]
@@ -62,11 +62,11 @@ class Survey:
     def __repr__(self) -> str:
         """The numbers of pictures and classes, without the arrays."""
         labelled = int(self.labelled.sum())
-        return f"Survey({labelled:,} of {len(self.labelled):,} pictures labelled, {len(self.cells):,} classes)"
+        return f"Survey({labelled:,} of {len(self.labelled):,} pictures labelled, {len(self.locations):,} classes)"
 
     @property
     def agreement(self) -> float | None:
-        """Fraction of pictures whose class by the label is the data set's own; None if no own class is known."""
+        """Fraction of pictures whose class by the label is the dataset's own; None if no own class is known."""
         judged = self.labelled & (self.targets >= 0)
         return float((self.best == self.targets)[judged].mean()) if judged.any() else None
 
@@ -94,15 +94,15 @@ def refuse_logits(store: LabelStore) -> None:
     if store.schema.scores != "probability":
         raise AnnotateError(
             f"cannot show {store.address}: its scores are logits of another tool, not probabilities, and say "
-            "nothing of the classes that are not stored; status, verify and convert work on it"
+            "nothing about the classes that are not stored; the commands status, verify and convert work on it"
         )
 
 
 def own_classes(store: LabelStore) -> NDArray[np.int32]:
-    """The data set's own class of each row as a class of the annotator, matched by name: int32 [n], -1 if unmatched.
+    """The dataset's own class of each row as a class of the annotator, matched by name: int32 [n], -1 if unmatched.
 
-    A name that several classes share matches none of them. If the annotator knows ImageNet's 1,000 classes, the data
-    set may name its classes by their synsets, for example n01440764.
+    A name that several classes share matches none of them. If the annotator knows ImageNet's 1,000 classes, the dataset
+    may name its classes by their synsets, for example n01440764.
     """
     names, own = store.schema.class_names or (), store.schema.target_names or ()
     if names and names == own:  # then numbers match, even where two classes share a name
@@ -143,7 +143,7 @@ def survey(store: LabelStore, *, on_progress: Callable[[Progress], object] = lam
     labelled, best = np.zeros(n, bool), np.zeros(n, np.int32)
     targets = own_classes(store)
     statuses: Counter[int] = Counter()
-    cells, sure, unsure = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
+    locations, sure, unsure = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
     confidences, entropies = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     confused: Counter[tuple[int, int]] = Counter()
     covered = 0.0
@@ -167,7 +167,7 @@ def survey(store: LabelStore, *, on_progress: Callable[[Progress], object] = lam
         here = np.where(labels.classes == own[:, None, None, None], labels.scores, 0).max((1, 2, 3))
         of_row["peak"][rows[known]] = here[known]
         confused.update((int(a), int(b)) for a, b in zip(own[known], chosen[known], strict=True) if a != b)
-        cells += np.bincount(top.ravel(), minlength=count + 1)[:count]
+        locations += np.bincount(top.ravel(), minlength=count + 1)[:count]
         sure += np.bincount(top.ravel(), confidence.ravel(), minlength=count + 1)[:count]
         unsure += np.bincount(top.ravel(), entropy.ravel(), minlength=count + 1)[:count]
         confidences += np.histogram(confidence, BINS, (0, 1))[0]
@@ -180,9 +180,9 @@ def survey(store: LabelStore, *, on_progress: Callable[[Progress], object] = lam
         targets=targets,
         statuses=statuses,
         covered=covered / max(int(labelled.sum()), 1),
-        cells=cells,
-        class_confidence=sure / np.maximum(cells, 1),
-        class_entropy=unsure / np.maximum(cells, 1),
+        locations=locations,
+        class_confidence=sure / np.maximum(locations, 1),
+        class_entropy=unsure / np.maximum(locations, 1),
         confidences=confidences,
         entropies=entropies,
         confused=confused,

@@ -1,4 +1,4 @@
-"""How does a terminal show an image? As coloured half blocks: each character shows two pixels, one above the other."""
+"""How does a terminal show a picture? As coloured half blocks: each character shows two pixels, one above the other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _has_all_colours() -> bool:
 
 
 def half_blocks(picture: Image.Image, *, columns: int | None = None) -> str:
-    """An image as text: each character shows two pixels, one above the other, as \"▀\" in their colours.
+    """A picture as text: each character shows two pixels, one above the other, as \"▀\" in their colours.
 
     Args:
         picture: of any size.

@@ -1,1 +1,1 @@
-"""How does a collection become a store? Shard by shard; running again resumes."""
+"""How does a collection become a store? Shard by shard; the same run again resumes."""

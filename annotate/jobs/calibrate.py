@@ -1,6 +1,6 @@
-"""How confident may a network be? A temperature, fitted on pictures whose classes are known.
+"""Which temperature makes confidence match accuracy? The one fitted on pictures whose classes are known.
 
-T is the temperature that makes the pictures' own classes likeliest [Guo et al. 2017, arXiv 1706.04599]:
+T is the temperature under which the pictures' own classes are most likely [Guo et al. 2017, arXiv 1706.04599]:
 
     T = argmin_T  mean over pictures of  -log p_T(class),    p_T = mean over passes of softmax(logits / T)
 """
@@ -29,7 +29,7 @@ class Calibration:
 
     temperature: the fitted T, 0.01 to 100
     pictures:    how many it was fitted on
-    accuracy:    fraction of them whose likeliest class is right; with one pass, the temperature does not change it
+    accuracy:    fraction of them whose best class is correct; with one pass, the temperature does not change it
     nll:         mean negative log-likelihood of the pictures' own classes, nats, at temperature 1 and at the fitted one
     error:       expected calibration error in 15 bins of confidence, at temperature 1 and at the fitted one
     """
@@ -79,11 +79,11 @@ def calibrate(
     """Fit the temperature on pictures whose classes are known, so that confidence matches accuracy.
 
     Args:
-        source: pictures with targets, named like the networks' classes.
+        source: pictures with targets; their class names are those of the networks.
         annotator: the networks, in the precision in which they will label: the temperature belongs to both.
         class_names: names of the networks' classes.
         count: number of pictures to use, chosen at random, the same ones each time.
-        batch_size: pictures that the networks see together.
+        batch_size: pictures in one forward pass.
         on_pictures: called with the number of pictures after each batch.
 
     Raises:
@@ -116,7 +116,9 @@ def calibrate(
             logits.append(annotator.picture_logits(pictures))
         on_pictures(min(batch_size, len(rows) - start))
     if not classes:
-        raise AnnotateError("cannot calibrate: none of the pictures can be read")
+        raise AnnotateError(
+            "cannot calibrate: none of the chosen pictures can be read; check the collection, or give more with --count"
+        )
     return fit(torch.cat(logits, 1), torch.tensor(classes))
 
 
@@ -166,7 +168,7 @@ def _numbers(source: ImageSource, class_names: Sequence[str] | None, class_count
     """The number of each picture's class among the networks' classes, or -1."""
     if source.targets is None or source.target_names is None:
         raise AnnotateError(
-            "cannot calibrate: the pictures have no classes; give a folder with a folder for each class"
+            "cannot calibrate: the pictures have no classes; give a folder with one folder for each class"
         )
     known = {name: number for number, name in enumerate(class_names or ())}
     numbers = [known.get(name, -1) for name in source.target_names]

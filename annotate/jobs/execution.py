@@ -1,4 +1,4 @@
-"""How is a recipe carried out? What can change the last bits of a label, and nothing more."""
+"""How is a recipe executed? By settings that can change the last bit of a label, and nothing more."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Execution:
     compiled: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a batch of no picture."""
+        """Check that the batch size is positive."""
         if self.batch_size < 1:
             raise AnnotateError(f"the batch size must be at least 1, not {self.batch_size}")
 
     @classmethod
     def of(cls, store: LabelStore) -> Self:
-        """How the labels of this store are made, by its provenance."""
+        """How the labels of this store are made, from its provenance."""
         known = store.schema.provenance
         return cls(
             batch_size=int(known.get("batch_size", cls().batch_size)),

@@ -59,8 +59,8 @@ class LabelJob:
         self._refuse_differences(annotator, expected)
         if (annotator.grid, annotator.class_count) != (store.schema.grid, store.schema.class_count):
             raise AnnotateError(
-                f"the model answers with {annotator.class_count} classes on a {annotator.grid} grid, the store "
-                f"{self.address} was made for {store.schema.class_count} on {store.schema.grid}"
+                f"cannot label into {self.address}: the model gives {annotator.class_count} classes on a grid of "
+                f"{annotator.grid}, the store was made for {store.schema.class_count} on {store.schema.grid}"
             )
         reader = WaitingReader(self.reader)
         decoders = ThreadPoolExecutor(_decoders(device), "decoder", torch.set_num_threads, (1,))
@@ -74,7 +74,7 @@ class LabelJob:
         return lambda shard: commit_shard(store, shard, make, run=self.run, about=about)
 
     def _refuse_differences(self, annotator: Annotator, expected: Any) -> None:
-        """All labels of a store come from the same weights, and those that timm downloads may change."""
+        """Check that the weights are those of the store's other labels: what timm downloads may change."""
         for network, found, known in zip(self.recipe.networks, annotator.provenance, expected or (), strict=False):
             if found["state"] != known.get("state"):
                 raise AnnotateError(
@@ -143,7 +143,7 @@ def _ahead(
 
 
 def _decoders(device: str) -> int:
-    """How many threads decode: one on the CPU, whose other cores have workers of their own; more for a GPU."""
+    """How many threads decode: one on the CPU, where each core has its own worker; more for a GPU."""
     if device == "cpu":
         return 1
     return min(8, max(1, (os.cpu_count() or 1) // torch.cuda.device_count()))
@@ -151,7 +151,7 @@ def _decoders(device: str) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit torch to one thread while this lasts."""
+    """Limit torch to one thread during the `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""What will a job cost? Shards are counted; bytes and time are estimated from a few pictures, before it begins."""
+"""How long will a job take, and how large will its store be? Estimated by labelling a few of its pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from annotate.model.recipe import Recipe
 from annotate.text import duration
 from storage import Schema, create_store
 
-_SHARDS, _ROWS = 6, 16  # of the probe, after one more shard that only warms up
+_SHARDS, _ROWS = 6, 16  # of the probe; one more shard before these only warms up
 PROBED = (1 + _SHARDS) * _ROWS  # pictures
 _BYTES_A_KEY = 60  # of the key column and its index, for names of some 30 letters
 
@@ -34,7 +34,7 @@ class Plan:
     """An estimate of what labelling a collection takes.
 
     pictures, shards: how many there are
-    bytes:    of the finished store
+    bytes:    size of the finished store
     bytes_each: of one picture's label, the mean over the probe
     speeds:   pictures a second of one worker, by shard of the probe: the lowest, the median, the highest
     workers:  how many will work on this machine
@@ -89,8 +89,8 @@ class Plan:
             f"for one worker ({self.speeds[0]:,.2f} to {self.speeds[2]:,.2f})",
             f"on this machine with {self.workers} worker{'s' * (self.workers != 1)}: "
             f"{duration(3600 * middle / self.workers)} ({duration(3600 * low / self.workers)} to "
-            f"{duration(3600 * high / self.workers)}), if they do not slow each other down",
-            f"measured on {self.probed} pictures, start-up left out; the ranges are those of its shards",
+            f"{duration(3600 * high / self.workers)}), provided that they do not slow each other down",
+            f"measured on {self.probed} pictures, without start-up; the ranges are those of the shards of this probe",
         ]
         if self.unreadable:
             lines.append(f"{self.unreadable} of these could not be labelled")
@@ -112,7 +112,7 @@ def plan(
     """Estimate what `run` would take: label a few pictures as one worker does, into a temporary store.
 
     Args:
-        source, recipe, k, rows_per_shard, batch_size, compiled: as of `run`.
+        source, recipe, k, rows_per_shard, batch_size, compiled: as for `run`.
         pictures: size of the collection to estimate for; default: that of the source.
         workers: how many will work on this machine.
         on_pictures: called after each shard of the probe with its number of pictures.

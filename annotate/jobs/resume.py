@@ -1,4 +1,4 @@
-"""Does a run resume a store, or create one? What was not asked for is decided here, and what differs is refused."""
+"""Does a run resume a store, or create one? Here settings get their defaults, and contradictions are refused."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from storage.keys.key import check_keys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a run was asked for. Where a field is None, the store decides if it exists, and else the default.
+    """The settings that a run was given. Where a field is None, an existing store decides, otherwise the default.
 
-    recipe, k:      as of `run`; they have no default
-    rows_per_shard: default `rows_of_shards`
-    batch_size:     default that of `Execution`
-    compiled:       default whether it is worth it
-    names:          of the classes; default those that come with the weights
+    recipe, k:      as for `run`; they have no default
+    rows_per_shard: default: `rows_of_shards`
+    batch_size:     default: that of `Execution`
+    compiled:       default: compiled if that saves time
+    names:          of the classes; default: those that come with the weights
     """
 
     recipe: Recipe
@@ -47,10 +47,10 @@ def rows_of_shards(pictures: int) -> int:
 def open_or_create(
     source: ImageSource, address: str, request: Request, *, part: range | None, say: Callable[[str], None]
 ) -> tuple[LabelStore, bool]:
-    """The store to write into, and whether it is new. All that can be refused early is refused before networks load.
+    """The store to write into, and whether it is new. Whatever can be refused early is refused before networks load.
 
     Raises:
-        MismatchError, StoreError, AnnotateError: as of `run`.
+        MismatchError, StoreError, AnnotateError: as for `run`.
     """
     store = find_store(address)
     if store is None:
@@ -69,7 +69,7 @@ def numbers_of(part: range | None, shards: int, rows_per_shard: int) -> range:
         return range(shards)
     if not part or part.start < 0 or part.stop > shards:
         raise AnnotateError(
-            f"shards {part.start} to {part.stop - 1} were asked for, but there are the shards 0 to {shards - 1}, of "
+            f"cannot label shards {part.start} to {part.stop - 1}: there are the shards 0 to {shards - 1}, of "
             f"{rows_per_shard:,} pictures each"
         )
     return part
@@ -113,12 +113,14 @@ def _class_names(request: Request, class_count: int) -> tuple[str, ...] | None:
     names = request.names if given else request.recipe.class_names()
     if names is not None and len(names) != class_count:
         origin = "were given" if given else "come with the weights"
-        raise AnnotateError(f"{len(names)} class names {origin}, but the model has {class_count} classes")
+        raise AnnotateError(
+            f"{len(names)} class names {origin}, but the model has {class_count} classes; give one name for each"
+        )
     return names
 
 
 def _refuse_differences(store: LabelStore, source: ImageSource, request: Request) -> None:
-    """Refuse a store whose other labels would be made differently, or of other pictures."""
+    """Refuse a store whose labels were made with other settings or of other pictures."""
     schema = replace(
         store.schema,
         recipe=request.recipe.to_json(),
@@ -142,7 +144,7 @@ def _other_targets(store: LabelStore, source: ImageSource) -> Iterator[str]:
         row = int(rows[0])
         yield (
             f"targets: in row {row}, {store.keys[row]!r}, the store has {store.targets[row]}, this run has "
-            f"{targets[row]}; {len(rows):,} of {len(store):,} rows differ, and -1 is no target"
+            f"{targets[row]}; {len(rows):,} of {len(store):,} rows differ, and -1 means no target"
         )
 
 
@@ -152,11 +154,11 @@ def _other_execution(store: LabelStore, request: Request) -> Iterator[str]:
     if request.batch_size not in (None, known.batch_size):
         yield (
             f"batch_size: the store has {known.batch_size}, this run has {request.batch_size}; another may change "
-            "the last bit of a label. Leave --batch-size out to go on with that of the store"
+            "the last bit of a label. Leave --batch-size out to continue with that of the store"
         )
     if request.compiled not in (None, known.compiled):
         has, asked = ("true", "false") if known.compiled else ("false", "true")
         yield (
-            f"compiled: the store has {has}, this run has {asked}; leave --compile and --no-compile out to go "
-            "on with that of the store"
+            f"compiled: the store has {has}, this run has {asked}; leave --compile and --no-compile out to "
+            "continue with that of the store"
         )

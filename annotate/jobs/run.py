@@ -1,4 +1,4 @@
-"""How does a whole collection become a store? What is missing is labelled; running again resumes."""
+"""How is a whole collection labelled into a store? Shards without a label are labelled; the same run again resumes."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def run(
         batch_size: pictures that the network labels together; default: that of the existing store, or 32. A value
             other than the store's is refused, because it may change the last bit of a label.
         compiled: whether to compile the networks; default: as in the existing store, which refuses anything else, or
-            where it is worth it.
+            where that saves time.
         part: the numbers of the shards to label; default: all.
         names: of the networks' classes, kept in the store; default: those that come with the weights.
         on_progress: called when the run begins and after each shard.
         say: called with sentences that the user should read.
 
     Raises:
-        MismatchError: the existing store was made differently, or of pictures with other targets. This is checked
-            before any network is loaded.
+        MismatchError: the existing store was made with other settings, or of pictures with other targets. This is
+            checked before any network is loaded.
         StoreError: the address cannot be used.
         AnnotateError: the network cannot be built or has no faithful dense answer, the part has shards that do not
             exist, or the pictures are gone.
@@ -157,5 +157,5 @@ def _pending(store: LabelStore, numbers: range, *, is_new: bool) -> list[int]:
     pending = [number for number in numbers if number not in committed]
     if not pending or is_new:
         return pending
-    first = secrets.randbelow(len(pending))  # another run may be at work: begin elsewhere, so that the two meet late
+    first = secrets.randbelow(len(pending))  # another run may be working: begin elsewhere, so that the two meet late
     return pending[first:] + pending[:first]

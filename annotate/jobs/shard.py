@@ -1,4 +1,4 @@
-"""What is one task of a job? The rows of a shard: they are labelled and committed once, with who, when and how."""
+"""What is one task of a job? One shard: its rows are labelled, then committed with a record of who, when and how."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def commit_shard(
         shard: one of its shards.
         make: makes the labels, and the reason for each row without one.
         run: the name of the run, by which it recognises its own records.
-        about: what else the record says about how the labels were made.
+        about: further fields of the record on how the labels were made.
     """
     if (committed := _record(store, shard)) is not None:
         return committed
     started = time.monotonic()
     labels, reasons = make(shard)
-    if (committed := _record(store, shard)) is not None:  # another was faster, and its last bits may differ
+    if (committed := _record(store, shard)) is not None:  # another worker was faster, and its last bits may differ
         return committed
     origin = {
         "run": run,

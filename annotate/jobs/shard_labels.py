@@ -1,4 +1,4 @@
-"""Where do the labels of a shard come together? In one set of arrays, into whose rows each batch writes its own."""
+"""How are the batches of a shard collected? In one set of arrays, into which each batch writes its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ShardLabels:
 
     Args:
         rows: the rows of the shard.
-        annotator: it decides the shape of the labels.
+        annotator: determines the shape of the labels.
     """
 
     def __init__(self, rows: range, annotator: Annotator) -> None:

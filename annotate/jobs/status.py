@@ -1,4 +1,4 @@
-"""How far is a store, and how fast does it grow? Read from its commit records alone, on any machine."""
+"""How much of a store is labelled, and how fast does it grow? Read from its commit records only, on any machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WINDOW = 600.0  # seconds; what was finished earlier says nothing about the spe
 
 @dataclass(frozen=True, kw_only=True)
 class StoreStatus:
-    """How far a store is.
+    """The progress of a store.
 
     pictures, labelled, failed, pending: numbers of rows; rows whose commit record cannot be read are pending
     shards, shards_pending: numbers of shards

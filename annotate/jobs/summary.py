@@ -1,4 +1,4 @@
-"""How did a run go? What it labelled, what has no label and why, and what the whole collection has now."""
+"""What did a run do? What it labelled, what has no label and why, and what the whole collection has now."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from storage import KeyedFailure
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """How a run went.
+    """What a run did.
 
-    pictures:     number in the whole collection, or in the part that the run was asked for
+    pictures:     number in the whole collection, or in the part of it that the run was given
     labelled:     how many of them have a label now
     failures:     key, status and reason of each of them that could not be labelled, in this run or an earlier one
     given_up:     rows and reason of each shard that failed in every attempt; running again tries it again
@@ -22,9 +22,9 @@ class Summary:
     seconds:      how long this run took
     tried:        pictures of the shards that this run finished
     joined:       pictures of this run that another run labelled in the meantime
-    retried:      shards that this run finished after a failed attempt
+    retried:      shards that this run finished in a second or third attempt
     work:         seconds of worker time for the shards that this run finished, by device
-    left_out:     files that are not pictures by their names
+    left_out:     files that were skipped, because their names are not those of pictures
     head:         "exact", or how far the dense head is from the network's own answer
     """
 
@@ -60,10 +60,10 @@ class Summary:
         if self.retried:
             lines.append(f"{self.retried:,} shards were finished in a second or third attempt")
         if self.head != "exact":
-            lines.append(f"the dense head is {self.head}: this is how far its mean is from the network's own answer")
+            lines.append(f"the dense head is {self.head}: its mean differs that much from the network's own answer")
         lines.append(f"{self.labelled:,} of {self.pictures:,} pictures are labelled")
         if self.left_out:
-            lines.append(f"{self.left_out:,} other files are no pictures by their names")
+            lines.append(f"{self.left_out:,} other files were skipped (not picture names)")
         if self.failures:
             lines.append(f"{len(self.failures):,} pictures could not be labelled:")
             lines += [f"  {printable(key)}: {word}, {printable(why)}" for key, word, why in self.failures[:shown]]
@@ -71,7 +71,7 @@ class Summary:
             lines.append(f"  … and {len(self.failures) - shown:,} more")
         for rows, why in self.given_up:
             lines.append(
-                f"rows {rows.start} to {rows.stop} were given up: {printable(why)}; run the command again to try them"
+                f"rows {rows.start} to {rows.stop} were given up: {printable(why)}; run the command again to retry them"
             )
         return "\n".join(lines)
 

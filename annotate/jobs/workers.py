@@ -1,4 +1,4 @@
-"""Who does the work? Any number of workers, or this process itself, under one contract."""
+"""What is a group of workers, and how does one process do all the work? The contract, and LocalWorkers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from annotate.jobs.shard import Shard
 from storage import Record, StoreError
 
 ATTEMPTS = 3  # for one shard; then it is given up and the others continue
-FATAL_ERRORS = (StoreError, SourceGoneError)  # after all attempts of one shard: the others would fail as well
+FATAL_ERRORS = (
+    StoreError,
+    SourceGoneError,
+)  # these end the run after the last attempt of one shard: the others would fail as well
 
 
 class Job(Protocol):
@@ -24,7 +27,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShardOutcome:
-    """What became of a shard: it is done and has a commit record, or it was given up because of an error."""
+    """The result of a shard: it is done and has a commit record, or it was given up because of an error."""
 
     shard: Shard
     record: Record | None = None
@@ -47,7 +50,7 @@ class Workers(Protocol):
         Raises:
             Exception: what `job.start` raised; a job that cannot start would fail in every worker.
             StoreError, SourceGoneError: in its last attempt a shard could not be written, or no picture could be read.
-            KeyboardInterrupt: the process was told to end. Unfinished shards are abandoned, which harms nothing.
+            KeyboardInterrupt: the process received a signal to end. Unfinished shards are abandoned, which is harmless.
         """
         ...
 
@@ -63,7 +66,7 @@ class Workers(Protocol):
 
 
 class LocalWorkers:
-    """This process itself, which labels one shard after the other: for array jobs, tests, debuggers and profilers.
+    """One worker, in this process, which labels one shard after the other: for array jobs, tests and debuggers.
 
     >>> from annotate import LocalWorkers
     >>> LocalWorkers()

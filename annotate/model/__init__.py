@@ -1,1 +1,1 @@
-"""How does a picture become a label map? With a network, on one device; no disk and no cluster."""
+"""How does a picture become a label map? By networks on one device; nothing here touches a disk or a cluster."""

@@ -39,7 +39,7 @@ class Annotator:
     """One network or several, which label every location of a picture.
 
     The label of a location is the mean over P passes (see `Recipe.passes`) of p = softmax(logits / T), where T is the
-    recipe's temperature; of its classes the k likeliest are kept.
+    recipe's temperature; of its classes the k most probable are kept.
 
     recipe, k:   as given
     grid:        rows and columns of the labels
@@ -52,7 +52,7 @@ class Annotator:
         k: classes to keep at each location.
         device: where the networks run, as torch names it.
         compile_for: the batch size to compile the networks for; None leaves them uncompiled.
-        measured: the `provenance` of an earlier annotator of this recipe, so that nothing is measured again.
+        measured: the `provenance` of an earlier annotator of this recipe, whose measurements are then used again.
 
     Raises:
         AnnotateError: a network cannot be built, has no faithful dense answer, or fewer than k classes; or networks
@@ -87,7 +87,7 @@ class Annotator:
         self.k = k
         self._device = torch.device(device)
         self._compiled_for = compile_for
-        # The inputs that pictures are fitted to, each once: (height, width) and filter. That of the labels comes first.
+        # The inputs that pictures are fitted to, each once: (height, width) and filter. The first is the labels' own.
         self._inputs: list[tuple[tuple[int, int], str]] = []
         known = measured or [{}] * len(recipe.networks)
         self._ready = [self._load(network, found) for network, found in zip(recipe.networks, known, strict=True)]
@@ -103,8 +103,8 @@ class Annotator:
                 )
         if not 1 <= k <= self.class_count:
             raise AnnotateError(
-                f"cannot keep the {k} best classes of {recipe.networks[0].model}: it has {self.class_count}; "
-                "give a k up to that"
+                f"cannot keep the {k} best classes of {recipe.networks[0].model}: it has {self.class_count} "
+                f"classes; give a k from 1 to {self.class_count}"
             )
 
     def __repr__(self) -> str:
@@ -172,7 +172,7 @@ class Annotator:
         return torch.stack([values.mean((1, 2)).cpu() for _, _, values in logits])
 
     def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Box, torch.Tensor]]:
-        """Of each pass: the number of its input, the box of its grid on it, and its logits, float32 [b, h, w, C].
+        """For each pass: the number of its input, the box of its grid on it, and its logits, float32 [b, h, w, C].
 
         The logits and the box of a mirrored pass are mirrored back.
         """

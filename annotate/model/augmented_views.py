@@ -42,7 +42,7 @@ def onto_grid(
 
 
 def _centres(start: float, length: float, count: int) -> torch.Tensor:
-    """Centres of `count` cells along an axis of the pass, in grid_sample's coordinates: float64 [count], -1 to 1."""
+    """Centres of `count` locations on an axis of the pass, in grid_sample's coordinates: float64 [count], -1 to 1."""
     return 2 * (start + (torch.arange(count, dtype=torch.float64) + 0.5) / count * length) - 1
 
 

@@ -1,4 +1,4 @@
-"""Is a network worth compiling? It takes a while in each worker, and saves a fraction of every picture's time."""
+"""Is a network worth compiling? It takes seconds in each worker, and saves a fraction of every picture's time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import torch
 
-# Compiling takes 6 to 28 s, and reduces the time on the CPU to 0.6 to 0.8: shorter jobs hardly win it back.
+# Compiling takes 6 to 28 s, and reduces the time on the CPU to 0.6 to 0.8: shorter jobs hardly gain.
 _SECONDS_OF_EACH_WORKER = 300
 _PICTURES_OF_EACH_GPU = 20_000
 
 
 def can_compile() -> bool:
-    """Whether this machine has what torch needs to compile: a C++ compiler, or for a GPU its own."""
+    """Whether this machine has what torch needs to compile: a C++ compiler, or a GPU, for which torch has its own."""
     return torch.cuda.is_available() or any(map(shutil.which, ("c++", "g++", "clang++")))
 
 

@@ -1,4 +1,4 @@
-"""How does a classifier answer at every location? The network's own head gets each location as a 1x1 feature map.
+"""How does a classifier label every location? The network's own head gets each location as a 1x1 feature map.
 
     pixels ──forward_features──▶ [b, C, h, w] ──▶ [b·h·w, C, 1, 1] ──forward_head──▶ [b, h, w, classes]
 
@@ -97,7 +97,7 @@ class DenseClassifier(nn.Module):
 
     @torch.inference_mode()
     def consistency(self, input_size: tuple[int, int]) -> tuple[tuple[int, int], int, Consistency]:
-        """Run the network both ways on noise of this size: its grid, its number of classes, and how far the two differ.
+        """Run the network both ways on noise of this size; return its grid, its number of classes, and the difference.
 
         Raises:
             AnnotateError: the network does not take this input, or has no faithful dense answer.
@@ -115,19 +115,19 @@ class DenseClassifier(nn.Module):
             return grid, own.shape[1], Consistency(self._deviation(features, grid))
         except AnnotateError:
             raise
-        except Exception as error:  # networks check their input with whatever they like
+        except Exception as error:  # networks raise exceptions of many types on an input that does not fit
             raise AnnotateError(
                 f"the model {self.name} does not answer on a {input_size[0]}x{input_size[1]} input: {error}"
             ) from error
 
     def grid_box(self, input_size: tuple[int, int], grid: tuple[int, int]) -> Box:
-        """The part of the input that the grid covers, in unit coordinates: cells lie over the pixels they depend on.
+        """The part of the input that the grid covers, in unit coordinates; each location lies over its pixels.
 
-        The distance between cells is the network's stride, and the input need not be a multiple of it. A network that
+        The distance between locations is the network's stride; the input need not be a multiple of it. A network that
         pads each of its strided convolutions on both sides, as ResNet does, has its first location at the input's first
-        pixel instead of half a stride from it: its grid lies half a cell further up and left than the input. One that
-        pads at the end only, as TensorFlow does, has its grid half a cell further down and right. Which networks do so
-        is measured: the gradient shows the pixels that the middle of the grid depends on.
+        pixel instead of half a stride from it: its grid lies half a stride further up and left than the input. One that
+        pads at the end only, as TensorFlow does, has its grid half a stride further down and right. Which networks do
+        so is measured: the gradient shows the pixels that the middle of the grid depends on.
         """
         steps = self.steps(input_size, grid)
         # A smaller input, which takes less time, has the same phase if its sides are multiples of the stride as well.
@@ -136,7 +136,7 @@ class DenseClassifier(nn.Module):
         ]
         try:
             found = self._phase((small[0], small[1]))
-        except Exception:  # it takes no other size; networks raise whatever they like
+        except Exception:  # the network takes no other size, and raises exceptions of many types
             found = self._phase(input_size)
         phases = [away / step for step, away in zip(steps, found, strict=True)]
         phase = sum(phases) / 2  # equal for both sides, apart from the noise of the measurement
@@ -160,19 +160,19 @@ class DenseClassifier(nn.Module):
         return down, across
 
     def _phase(self, input_size: tuple[int, int]) -> tuple[float, float]:
-        """How far below and right of the input's middle the pixels lie that the grid's middle depends on; in pixels."""
+        """How far below and right of the input's middle the pixels are that the grid's middle depends on, in pixels."""
         pixels = self._noise(input_size, 4).requires_grad_()
         with torch.enable_grad():
             features, (h, w) = self._features(pixels)
             if min(h, w) < 2:
                 return 0.0, 0.0  # a single location depends on the whole input
             locations = self._locations(features).reshape(len(pixels), h, w, -1)
-            # An even number of cells has no middle one; the two beside the middle are cut by the edges symmetrically.
+            # An even number of locations has no middle one; the edges cut the two beside the middle symmetrically.
             middle = locations[:, [(h - 1) // 2, h // 2]][:, :, [(w - 1) // 2, w // 2]]
             towards = torch.randn(middle.shape, generator=torch.Generator().manual_seed(2)).to(middle)
             (gradient,) = torch.autograd.grad((middle * towards).sum(), pixels)
         energy = gradient.square().sum((0, 1)).double()
-        energy = (energy - energy.median()).clamp_min(0)  # what all locations depend on alike is left out
+        energy = (energy - energy.median()).clamp_min(0)  # without what all locations depend on equally
         y, x = (torch.arange(side, dtype=torch.float64).to(energy) + 0.5 - side / 2 for side in input_size)
         total = energy.sum().clamp_min(1e-300)
         return float((energy.sum(1) * y).sum() / total), float((energy.sum(0) * x).sum() / total)

@@ -1,7 +1,7 @@
 """How can the answers of a nonlinear head average to its own? Its slopes are frozen at their whole-picture values.
 
     activation        z ↦ f(0) + z · g,             g = (f(z̄) − f(0)) / z̄
-    norm              x ↦ (x − mean x) / σ · w + b,  σ of the pooled vector x̄; an RMS norm takes no mean off
+    norm              x ↦ (x − mean x) / σ · w + b,  σ of the pooled vector x̄; an RMS norm subtracts no mean
 
 Each z̄ is the layer's input when the network classifies the whole picture. With the slopes g and the σ frozen there, the
 head is affine: the mean of its logits over the locations is its logits for their mean, the network's own answer.

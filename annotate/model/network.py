@@ -48,7 +48,7 @@ class Network:
     checkpoint: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse fields out of range."""
+        """Check that each field is in its range."""
         if min(self.input_size) < 1:
             raise AnnotateError(f"the input size must be at least 1x1 pixels, not {self.input_size}")
 
@@ -76,7 +76,7 @@ class Network:
         _check_model_name(model)
         config = timm.get_pretrained_cfg(model)
         if config is None:
-            raise AnnotateError(f"timm knows the model {model}, but not its input; use another name")
+            raise AnnotateError(f"timm knows the model {model}, but not its input size; use another model")
         known = config.to_dict()
         default_size = known.get("test_input_size") or known["input_size"]
         return cls(
@@ -122,11 +122,14 @@ class Network:
             model: torch.nn.Module = timm.create_model(
                 self.model, pretrained=checkpoint is None, **self.model_kwargs
             ).eval()
-        except Exception as error:  # the internet, the Hub and timm raise whatever they like
+        except Exception as error:  # the internet, the Hub and timm raise exceptions of many types
             raise AnnotateError(self._cannot_build(error)) from error
         if checkpoint is not None:
             if _file_hash(checkpoint) != self.weights:
-                raise AnnotateError(f"the checkpoint {checkpoint} has changed since the job began; begin it again")
+                raise AnnotateError(
+                    f"the checkpoint {checkpoint} has changed since the job began: its SHA-256 is no longer "
+                    f"{self.weights}. Restore that file, or start a new job with the changed one"
+                )
             try:
                 # Refuses pickles that hold more than tensors.
                 timm.models.load_checkpoint(model, str(checkpoint), weights_only=True)
@@ -146,7 +149,7 @@ class Network:
         the weights of that tag: this is how machines without internet use them. Without a tag, its classes are unknown.
 
         Raises:
-            AnnotateError: the checkpoint's `class_names` are not a JSON list of texts.
+            AnnotateError: the checkpoint's `class_names` are not a JSON list of strings.
         """
         import timm
 
@@ -228,7 +231,7 @@ def _names_in(checkpoint: Path) -> tuple[str, ...] | None:
     """The class names in the header of a .safetensors file, or None.
 
     Raises:
-        AnnotateError: they are not a JSON list of texts.
+        AnnotateError: they are not a JSON list of strings.
     """
     from safetensors import safe_open
 
@@ -244,7 +247,7 @@ def _names_in(checkpoint: Path) -> tuple[str, ...] | None:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise AnnotateError(
-            f"the class_names in the header of {checkpoint} are not a JSON list of texts, but {listed[:80]!r}; write "
+            f"the class_names in the header of {checkpoint} are not a JSON list of strings, but {listed[:80]!r}; write "
             'them as ["tench", "goldfish", …], or leave them out'
         )
     return tuple(names)

@@ -1,7 +1,7 @@
-"""How does a picture become the network's input? By one of three modes, each of which says what part it shows.
+"""How does a picture become the network's input? By one of three modes; each also returns the part that it shows.
 
-squash      the whole picture, height and width each scaled by a factor of its own
-letterbox   the whole picture at its own aspect ratio with grey bars: the box reaches beyond the picture
+squash      the whole picture, height and width scaled independently
+letterbox   the whole picture at its aspect ratio, with grey bars: the box reaches beyond the picture
 center      the usual evaluation crop: the largest centred rectangle of the input's aspect ratio, in whole pixels
 """
 

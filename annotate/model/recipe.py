@@ -1,4 +1,4 @@
-"""What decides a label? The Recipe: frozen, JSON, the store's provenance, and the reason to refuse a mixed store."""
+"""What decides a label, apart from its picture? The Recipe, which a store keeps, and refuses to mix with others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Recipe:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        """Refuse fields out of range."""
+        """Check that each field is in its range."""
         if not self.networks:
             raise AnnotateError("a recipe needs at least one network")
         for name, choices in (("preprocess", Mode), ("exif", Exif), ("head", Head), ("precision", Precision)):
@@ -67,8 +67,8 @@ class Recipe:
             or not all(0.1 <= scale <= 10 for scale in self.scales)
         ):
             raise AnnotateError(
-                "scales must be different numbers from 0.1 to 10 with 1.0 among them, where a network's grid is "
-                f"that of the labels; not {', '.join(map(str, self.scales))}"
+                "scales must be different numbers from 0.1 to 10, one of them 1.0, because the labels have the grid of "
+                f"scale 1.0; not {', '.join(map(str, self.scales))}"
             )
         if not 0.01 <= self.temperature <= 100:
             raise AnnotateError(f"the temperature must be from 0.01 to 100, not {self.temperature}")
@@ -108,7 +108,7 @@ class Recipe:
         return cls(**{**values, "networks": networks, "scales": tuple(values["scales"])})
 
     def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes that the networks share, or None if no network has any.
+        """The names of the classes that the networks share, or None if no network names them.
 
         Raises:
             AnnotateError: two networks disagree.

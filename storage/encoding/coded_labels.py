@@ -1,4 +1,4 @@
-"""How are labels stored, in every backend? As five arrays of numbers: encoding and decoding."""
+"""How does every backend store labels? As five arrays of numbers, encoded and decoded here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Layout:
 
     @property
     def is_map(self) -> bool:
-        """Whether it has a grid, and so is worth compressing and reading by the picture."""
+        """Whether it has a grid: such an array is compressed, and read picture by picture."""
         return "y" in self.dimensions
 
 
@@ -77,21 +77,21 @@ def decode(coded: CodedLabels, schema: Schema) -> LabelMap:
 
 
 def problems(coded: CodedLabels, schema: Schema) -> Iterator[str]:
-    """One sentence for each way in which these numbers are no labels of this schema."""
+    """One sentence for each way in which these numbers are not labels of this schema."""
     nothing = coded.classes == no_class(coded.classes.dtype)
     known = coded.classes[~nothing]
     if known.size and known.max() >= schema.class_count:
-        yield f"there is a class {known.max()}, but the store has {schema.class_count} classes"
+        yield f"a class id is {known.max()}, but the store has {schema.class_count} classes"
     if schema.scores == "probability":
         if (most := float(scores.mass(coded.scores).max(initial=0))) > 1:
             yield f"the probabilities of a location sum to {most:.3f}"
         if (nothing != (scores.decode(coded.scores) == 0)).any():
-            yield "there is a class without a probability, or a probability without a class"
+            yield "a class has no probability, or a probability has no class"
     elif np.isnan(coded.scores).any():
-        yield "there is a logit that is no number"
+        yield "a logit is not a number"
     labelled = coded.status == Status.LABELLED
     if not np.isin(coded.status, [*Status]).all():
-        yield f"there is an unknown status, {coded.status.max()}"
+        yield f"a status is unknown: {coded.status.max()}"
     if not nothing[~labelled].all():
         yield "a row that is not labelled has a class"
     top, left, bottom, right = coded.boxes[labelled].T

@@ -2,16 +2,16 @@
 
 A location has the probabilities p_1 >= ... >= p_k of its k best classes and the remainder r = 1 - sum(p). They sum to
 1, so one of the k + 1 numbers need not be written. It must be a large one: a small number that is derived as the
-difference of large ones keeps nothing but their rounding errors. So the larger of p_1 and r is derived:
+difference of large ones consists of their rounding errors. So the larger of p_1 and r is derived:
 
     byte 0      bit 7      1: it holds p_1, and r is derived;  0: it holds r, and p_1 is derived
                 bits 0-6   round(128 * sqrt(the smaller of p_1 and r))
     byte i > 0             round(128 * sqrt(p_{i+1}))
 
-None of the written numbers exceeds 1/2, so no code but for its flag exceeds 91. Equal steps of sqrt(p) are equal steps
-of the Hellinger distance, so that small and large probabilities are kept equally well: the Kullback-Leibler divergence
-from what was coded stays below 1e-4 nats on average (`make bench`). (c / 128)^2 and the sums of such numbers are exact
-in float32, so that every reader finds the same probabilities to the last bit.
+None of the written numbers exceeds 1/2, so no code without its flag exceeds 91. Equal steps of sqrt(p) are equal steps
+of the Hellinger distance, so that small and large probabilities are stored equally well: the Kullback-Leibler
+divergence from what was coded stays below 1e-4 nats on average (`make bench`). (c / 128)^2 and the sums of such numbers
+are exact in float32, so that every reader finds the same probabilities to the last bit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENCODING = {  # what stores say of their scores
 }
 
 _WRITTEN = ((np.arange(256) % FLAG / STEPS) ** 2).astype(np.float32)  # the number that each code stands for
-# Arrays, not numbers: numpy would make one of each number at each call, and that takes longer than the sum itself.
+# Arrays, not numbers: numpy would convert a number to an array at each call, which takes longer than the sum.
 _ONE, _FLAG = np.array(1, np.float32), np.array(FLAG, np.uint8)
 
 
@@ -56,7 +56,7 @@ def encode(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
 def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The probabilities float32 [..., k] of the codes [..., k]: in [0, 1], with a sum of at most 1."""
-    # Training waits for this: few passes over small arrays, each with numpy's fastest call.
+    # Training waits for this, so it makes few passes over small arrays, each with numpy's fastest call.
     values = _written(codes)
     k = codes.shape[-1]
     locations, flat = codes.reshape(-1, k), values.reshape(-1, k)
@@ -67,7 +67,7 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def mass(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the written numbers of each location sum to: float32 [...], at most 1 in what `encode` gives."""
+    """The sum of the written numbers of each location: float32 [...], at most 1 for codes that `encode` returned."""
     total: NDArray[np.float32] = _written(codes).sum(-1)
     return total
 

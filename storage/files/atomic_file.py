@@ -1,4 +1,4 @@
-"""How does a file appear whole or not at all? It is written under a temporary name beside its own, and then renamed."""
+"""How is a file written atomically? Under a temporary name in the same folder, which is then renamed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import BinaryIO
 
 PARTIAL = ".partial"  # ends the name of a file that is not finished
 _ATTEMPTS = 3
-_LONGEST = 50  # characters of a file's name in its temporary one: in UTF-8 both fit the 255 bytes of a name
+_LONGEST = 50  # characters of a file's name that its temporary name repeats, so that in UTF-8 it fits 255 bytes
 
 
 def write_atomically(path: Path, data: bytes | memoryview | Callable[[BinaryIO], object], *, new: bool = False) -> None:
-    """Write a file, and the folders above it; whoever opens it finds all of it, or what was there before.
+    """Write a file, and the folders above it; a reader finds all of it, or what was there before.
 
     A symbolic link at its name is replaced, not followed.
 
     Args:
         path: of the file.
         data: its bytes, or a function that writes them to an open file.
-        new: only if nothing is there yet.
+        new: write only if nothing exists at the path.
 
     Raises:
-        FileExistsError: it was to be new, and something is there.
+        FileExistsError: `new` is set, and something exists at the path.
         OSError: the system refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,5 +62,5 @@ def remove_leftovers_below(folder: Path) -> None:
 
 
 def _prefix(path: Path) -> str:
-    """With what the temporary names of a file begin."""
+    """The beginning of the temporary names of a file."""
     return f"{path.name[:_LONGEST]}."

@@ -1,4 +1,4 @@
-"""How are label maps stored in HDF5 files? Only this package of storage imports h5py."""
+"""How are label maps stored in HDF5 files? In storage, only this package imports h5py."""
 
 from storage.hdf5_backend.backend import Hdf5Backend
 from storage.hdf5_backend.creation import create, find

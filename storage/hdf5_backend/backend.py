@@ -44,8 +44,8 @@ class Hdf5Backend(Backend):
         """Open a store that exists.
 
         Raises:
-            NotAStoreError: nothing exists there, or something else.
-            FormatError: it is of a format that this version does not read.
+            NotAStoreError: nothing exists there, or something that is not a store.
+            FormatError: it has a format that this version does not read.
             DamageError: its header is not what was written.
         """
         self._folder = Path(address)
@@ -138,7 +138,7 @@ class Hdf5Backend(Backend):
         return self._files.checksums(shard)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the file that all shards share."""
+        """One sentence for each fault of the file that all shards share."""
         same = True
         for name, expected in zip((DIGESTS, SLOTS), self._index_of_keys(), strict=True):
             try:
@@ -146,7 +146,7 @@ class Hdf5Backend(Backend):
             except DamageError:
                 same = False
         if not same:
-            yield "the key index is not that of the keys"
+            yield "the key index does not belong to the keys"
         if not is_sealed(self.read_object(STORE) or b""):
             yield f"{STORE} is not what was written: its SHA-256 does not match"
 
@@ -186,10 +186,10 @@ class Hdf5Backend(Backend):
         remove_leftovers_below(self._folder)
 
     def consolidate(self) -> None:
-        """Nothing to do: one file already has all that opening needs."""
+        """Do nothing: one file already has all that opening needs."""
 
     def _index_of_keys(self) -> Sequence[NDArray[Any]]:
-        """What the key index must be: digests and slots."""
+        """The correct key index: digests and slots."""
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
         return digests, slots
 

@@ -1,4 +1,4 @@
-"""How is an HDF5 store created? One file is written whole; who first links it to its name has created it."""
+"""How is an HDF5 store created? One file is written whole; the first process to link it to its name is the creator."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from storage.schema import Schema
 def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None = None) -> Hdf5Backend:
     """Make a store, or open the equal one that exists.
 
-    Any number of processes may do so at the same time: one makes it, those that agree with it open it, and the others
-    are refused.
+    Any number of processes may do so at the same time: one creates the store, those with the same schema and keys open
+    it, and the others are refused.
 
     Raises:
         MismatchError: another store of label maps exists there.
@@ -48,7 +48,7 @@ def find(address: str) -> Hdf5Backend | None:
     """
     folder = Path(address)
     try:
-        # Listed first: what another process makes afterwards is its store, not something else.
+        # Listed first, so that a store that another process makes afterwards is not taken for other files.
         there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     except OSError as error:
         raise StoreError(f"cannot read the store {address}: {error}") from error
@@ -67,8 +67,8 @@ def _write_store(path: Path, schema: Schema, keys: Sequence[str], targets: Seque
     data = store_file(header, keys, own, (digests, slots))
     try:
         write_atomically(path, data, new=True)
-        remove_leftovers(path)  # of processes that are still writing one: they come too late
+        remove_leftovers(path)  # of processes that are still writing: they were not the first
     except OSError:
-        if not path.exists():  # else another process was first, and may have removed this one's file
+        if not path.exists():  # otherwise another process was first, and may have removed this one's file
             raise
     return header

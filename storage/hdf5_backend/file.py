@@ -1,4 +1,4 @@
-"""How is an HDF5 file opened for reading? Without locks, even if others have it open."""
+"""How is an HDF5 file opened for reading? Without locks, also while others have it open."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
 
     Args:
         path: of the file.
-        cache_bytes: of decoded chunks that are kept for each array; none by default, for files of which hardly a
-            chunk is read twice.
+        cache_bytes: how many bytes of decoded chunks are kept for each array; default: none, because most chunks are
+            read once.
 
     Raises:
         OSError: it is missing, or not an HDF5 file.
@@ -23,5 +23,5 @@ def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
     except OSError as error:
         if "locking flag" not in str(error):
             raise
-        # Other code in this process has it open as h5py does by default; HDF5 wants the same of all who open a file.
+        # Other code in this process has it open with h5py's default locking, which HDF5 then requires here too.
         return h5py.File(path, "r", rdcc_nbytes=cache_bytes)

@@ -31,10 +31,10 @@ from storage.schema import Schema
 STORE, SHARDS = "store.h5", "shards"
 DIGESTS, SLOTS = "key_index/digests", "key_index/slots"
 RECORD, RECORD_SEAL = "record", "record_sha256"
-# What h5py raises of a file that is missing or damaged: HDF5's own errors have no type of their own.
+# What h5py raises for a file that is missing or damaged: it has no separate type for HDF5's errors.
 HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError)
 COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
-_FORMAT = ("v110", "v110")  # of the oldest library that must read it
+_FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
 _SEAL_BYTES = 64
 
@@ -45,7 +45,7 @@ def shard_name(shard: int) -> str:
 
 
 def store_file(header: Header, keys: Sequence[str], targets: NDArray[np.int32], index: Sequence[NDArray[Any]]) -> bytes:
-    """The bytes of `STORE`; the index is digests and slots.
+    """The bytes of `STORE`; `index` is digests and slots.
 
     The file ends with the SHA-256, in hexadecimal, of what is before it, which HDF5 ignores. HDF5 has no checksum
     for the names of the files that virtual arrays join.
@@ -56,8 +56,8 @@ def store_file(header: Header, keys: Sequence[str], targets: NDArray[np.int32], 
         file.attrs[ATTRIBUTE] = np.bytes_(json.dumps(values))
         file.attrs[SEAL] = np.bytes_(seal_of(values))
         _column(file, "targets", header.rows, "<i4")[:] = targets
-        # Strings of one length, with zeros at their end: HDF5 does not checksum or compress those of variable
-        # length, and may hang when it reads damaged ones.
+        # Strings of one length, padded with zeros: HDF5 does not checksum or compress strings of variable length,
+        # and may hang when it reads damaged ones.
         longest = max((len(key.encode()) for block in blocks(keys) for key in block), default=1)
         text = h5py.string_dtype(length=longest)
         column = _column(file, "keys", header.rows, text)
@@ -90,17 +90,17 @@ def shard_file(schema: Schema, arrays: Sequence[NDArray[Any]], record: str) -> b
 
 
 def read_header(folder: Path, address: str) -> Header | None:
-    """The header of the store in this folder; None where nothing is.
+    """The header of the store in this folder; None if there is no file.
 
     Raises:
         NotAStoreError: something exists there that is not a store of label maps.
-        FormatError: it is of a format that this version does not read.
+        FormatError: it has a format that this version does not read.
         DamageError: its header is not what was written.
         StoreError: it cannot be read.
     """
     if folder.exists() and not folder.is_dir():
         raise a_file(address)
-    has_shards = (folder / SHARDS).is_dir()  # checked before the file that is written before it
+    has_shards = (folder / SHARDS).is_dir()  # checked first, because it is created after the file
     try:
         with open_file(folder / STORE) as file:
             values, seal = json.loads(file.attrs[ATTRIBUTE]), file.attrs.get(SEAL, b"").decode()

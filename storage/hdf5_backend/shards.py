@@ -25,7 +25,7 @@ _OPEN_SHARDS = 64  # each has a file descriptor, and half a megabyte of HDF5's o
 class _Shard(NamedTuple):
     """An open file, its two maps to read from, and its small arrays."""
 
-    file: h5py.File  # as long as it is open, its arrays can be read
+    file: h5py.File  # must stay open while its arrays are read
     classes: h5py.Dataset
     scores: h5py.Dataset
     boxes: NDArray[np.float32]
@@ -90,12 +90,12 @@ class ShardFiles:
         return found
 
     def forget(self) -> None:
-        """Open all files again when they are next read: some were replaced."""
+        """Close all files, so that the next read opens them again: some were replaced."""
         with self._lock():
             self._open.clear()
 
     def _start(self) -> None:
-        self._open: OrderedDict[int, _Shard] = OrderedDict()  # those read last at its end
+        self._open: OrderedDict[int, _Shard] = OrderedDict()  # the most recently read at the end
         self._change = Lock()
         self._process = os.getpid()
 
@@ -124,8 +124,8 @@ class ShardFiles:
                 array = h5py.h5d.open(file.id, layout.name.encode())
                 if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
                     raise DamageError(
-                        f"the shard {path} is of another store: its {layout.name} are {array.dtype} {array.shape}, "
-                        f"not {layout.dtype} {(rows, *layout.row)}"
+                        f"the shard {path} belongs to another store: its {layout.name} are {array.dtype} "
+                        f"{array.shape}, not {layout.dtype} {(rows, *layout.row)}"
                     )
                 if layout.is_map:  # readonly, so that h5py works out once how it is read
                     arrays.append(h5py.Dataset(array, readonly=True))

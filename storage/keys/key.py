@@ -1,6 +1,6 @@
 """What may the key of a picture be? A relative path with / between its parts, which names something below a root.
 
-A collection may have a hundred million keys, and may make them only when asked. So they are passed over in blocks.
+A collection may have a hundred million keys, and may make them on demand. So they are processed in blocks.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def refuse_repeats(keys: Sequence[str], digests: NDArray[Any]) -> None:
 
     Args:
         keys: the keys.
-        digests: of each key a number that equal keys have in common, and others hardly ever.
+        digests: a number for each key; equal keys have equal numbers, others almost never.
 
     Raises:
-        StoreError: it names the first key that was there before.
+        StoreError: two keys are equal; the error names the first row that repeats a key.
     """
     ordered = np.sort(digests)
     suspect = ordered[1:][ordered[1:] == ordered[:-1]]
@@ -58,7 +58,7 @@ def refuse_repeats(keys: Sequence[str], digests: NDArray[Any]) -> None:
     rows = np.flatnonzero(np.isin(digests, suspect))
     rows = rows[np.argsort(digests[rows], kind="stable")]
     again = rows[1:][digests[rows[1:]] == digests[rows[:-1]]]
-    for row in np.sort(again).tolist():  # the first is it, except for two keys in 10^19 that happen to share a digest
+    for row in np.sort(again).tolist():  # usually the first; different keys share a digest once in 10^19 pairs
         key = keys[row]
         if any(keys[before] == key for before in np.flatnonzero(digests[:row] == digests[row]).tolist()):
             raise StoreError(f"row {row} has the key {key!r} again; every key must name one picture")

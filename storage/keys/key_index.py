@@ -3,11 +3,12 @@
 Each key has a digest of 64 bits. `digests` has them in the order of the rows; `slots` is an open-addressing hash table
 of row numbers, at most half full:
 
-    home of a digest = floor(digest / 2^32 * len(slots) / 2^32);  a taken slot sends on to the next, the last to slot 0
+    home of a digest = floor(digest / 2^32 * len(slots) / 2^32)
+    a key whose slot is taken goes into the next free slot; slot 0 follows the last
 
-A slot is believed only where the digest of its row is the digest of the key. So a damaged index loses keys, but never
-gives a key the row of another. That two keys of one store share a digest is seen when the index is built, and other
-salts are tried until no two do.
+A slot counts only if the digest of its row is the digest of the key. So a damaged index loses keys, but never gives a
+key the row of another. If two keys of one store share a digest when the index is built, other salts are tried until no
+two do.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _table(digests: NDArray[np.uint64]) -> NDArray[np.uint32] | None:
     slots = np.full(count, EMPTY, np.uint32)
     over: list[int] = []  # rows beyond the last slot, in order
     last = -1
-    # By the first bits of the digests, so that what sorting needs is needed for a part of them only.
+    # In parts by the first bits of the digests, so that sorting needs memory for one part only.
     parts = np.empty(len(digests), np.uint8)
     np.right_shift(digests, np.uint64(64 - _PART_BITS), out=parts, casting="unsafe")
     for part in range(2**_PART_BITS):
@@ -101,7 +102,7 @@ class Blocks:
     @classmethod
     def of(cls, values: NDArray[Any], letter: Literal["Q", "I"]) -> Self:
         """The blocks of an array in memory."""
-        # By way of bytes: what Zarr decodes may have a byte order that memoryview does not read, though it is the same.
+        # By way of bytes: Zarr may state the byte order of what it decodes, which memoryview refuses even if native.
         blocks = (
             np.ascontiguousarray(values[start : start + BLOCK_ENTRIES]).data
             for start in range(0, len(values), BLOCK_ENTRIES)
@@ -113,7 +114,7 @@ class Blocks:
         """The blocks of an array of this many uint64 (Q) or uint32 (I), whose chunks are the files 0, 1, … of a folder.
 
         Raises:
-            DamageError: a file is missing or has not the length it must have.
+            DamageError: a file is missing or has a wrong length.
         """
         bytes_each = min(count, BLOCK_ENTRIES) * np.dtype(letter).itemsize + CRC_BYTES
         files = []
@@ -159,7 +160,7 @@ class KeyIndex:
 
 
 def _blake2b(salt: int) -> Callable[[bytes], bytes]:
-    """What gives 64 bits of BLAKE2b over a key in UTF-8; the salt is its parameter of that name."""
+    """A function that returns 64 bits of BLAKE2b over a key in UTF-8; `salt` is BLAKE2b's parameter of that name."""
     begun = hashlib.blake2b(digest_size=8, salt=salt.to_bytes(16, "little")).copy  # faster than a new hash each time
 
     def digest(key: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""How does a store move to another backend? Shard by shard, as stored, so that not a bit changes."""
+"""How is a store copied to another backend? Shard by shard, as stored, so that not a bit changes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from storage.store import LabelStore
 
 @dataclass(frozen=True, kw_only=True)
 class Copied:
-    """How a copy went.
+    """What a copy did.
 
-    address:    of the copy
-    pictures:   that both stores have, labelled or not
-    copied_now: how many of them this call has copied
-    pending:    how many of them are pending in the source too
+    address:    address of the copy
+    pictures:   pictures in both stores, labelled or not
+    copied_now: how many of them this call copied
+    pending:    how many of them are still pending, because they are pending in the source
     """
 
     address: str
@@ -32,7 +32,7 @@ class Copied:
 
     @property
     def complete(self) -> bool:
-        """Nothing is pending."""
+        """Whether nothing is pending."""
         return not self.pending
 
     def describe(self) -> str:
@@ -57,7 +57,7 @@ def copy(source: LabelStore, address: str, *, on_progress: OnProgress = silent) 
 
     Raises:
         StoreError: the address is inside the source.
-        MismatchError: another store is at the address.
+        MismatchError: the store at the address is not a copy of the source.
         DamageError: the source is damaged; what was copied before stays.
 
     Examples:
@@ -71,10 +71,12 @@ def copy(source: LabelStore, address: str, *, on_progress: OnProgress = silent) 
         (0, 2, ['cat/1.jpg', 'dog/2.jpg'])
     """
     if f"{absolute(address)}/".startswith(f"{absolute(source.address).rstrip('/')}/"):
-        raise StoreError(f"cannot copy {source.address} to {address}: that is inside of it; give an address beside it")
+        raise StoreError(
+            f"cannot copy {source.address} to {address}: the target is inside the source; give an address outside it"
+        )
     target = create_store(address, source.schema, source.keys, source.targets.tolist())
     if not np.array_equal(target.targets, source.targets):
-        raise MismatchError(address, ["targets: the data set's own classes are others"])
+        raise MismatchError(address, ["targets: the store has other classes of the dataset than the source"])
     there, shards = target.committed(), source.shards()
     before = done = sum(len(shards[shard]) for shard in there)
     on_progress(Progress(done, len(source), 0))
@@ -85,7 +87,9 @@ def copy(source: LabelStore, address: str, *, on_progress: OnProgress = silent) 
         labels = source.backend.fetch(positions)
         if shard in there:
             if _bytes(labels) != _bytes(target.backend.fetch(positions)):
-                raise MismatchError(address, [f"labels: rows {rows.start} to {rows.stop} are others"])
+                raise MismatchError(
+                    address, [f"labels: rows {rows.start} to {rows.stop} of the store differ from those of the source"]
+                )
             continue
         target.backend.put(shard, labels, failures=record.failures, run=record.run)
         done += len(rows)

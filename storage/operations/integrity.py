@@ -91,9 +91,9 @@ class Verification:
 def verify(store: LabelStore, *, deep: bool = False, on_progress: OnProgress = silent) -> Verification:
     """Read a whole store again, and compare it with what was written.
 
-    Checked are the hashes of keys and targets, the metadata, the key index, the manifest of a finalized store, every
+    This checks the hashes of keys and targets, the metadata, the key index, the manifest of a finalized store, every
     commit record, the SHA-256 of every object of a shard against its record, and that every row is accounted for.
-    With `deep`, every chunk is decoded as well, and every value must be in its range.
+    With `deep`, it also decodes every chunk and checks that every value is in its range.
 
     Args:
         store: the store.
@@ -145,7 +145,7 @@ def repair(store: LabelStore, found: Verification) -> list[str]:
         if report.state == "damaged":
             store.backend.forget(shard)
     if found.shared:
-        with suppress(DamageError):  # of the keys, from which all else follows; it is named again below
+        with suppress(DamageError):  # damaged keys, from which everything else follows; reported again below
             store.backend.rebuild()
     store.backend.delete_object(MANIFEST)  # the store is no longer the one that was published
     return _verify_shared(store)
@@ -194,7 +194,7 @@ def _objects(store: LabelStore, shard: int, record: Record) -> Iterator[str]:
     found = store.backend.checksums(shard)
     for name in sorted(record.objects.keys() | found.keys()):
         if found.get(name) != record.objects.get(name):
-            expected = record.objects.get(name, "no such object")
+            expected = record.objects.get(name, "no object of this name")
             yield f"{name}: its SHA-256 is {found.get(name, 'missing')}, the commit record has {expected}"
 
 

@@ -1,4 +1,4 @@
-"""Is a published store whole? Its manifest names every object with its SHA-256, in the format of `sha256sum`."""
+"""Is a published store complete? Its manifest lists every object with its SHA-256, in the format of `sha256sum`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MANIFEST = "MANIFEST.sha256"
 
 
 def write_manifest(store: LabelStore) -> int:
-    """Name every object of a store in its manifest, and return how many there are.
+    """List every object of a store in its manifest, and return how many there are.
 
     The objects of shards are not read again: their commit records have their SHA-256.
     """
@@ -33,11 +33,11 @@ def differences(store: LabelStore) -> Iterator[str]:
     known, there = _recorded(store), set(_names(store))
     for name in sorted(listed.keys() | there):
         if name not in listed:
-            yield f"{name} is not in {MANIFEST}; `annotate finalize` writes it again"
+            yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
         elif name not in there:
-            yield f"{name} is in {MANIFEST}, but not there"
+            yield f"{name} is listed in {MANIFEST}, but missing in the store"
         elif listed[name] != (known.get(name) or _sha256(store, name)):
-            yield f"{name} is not what {MANIFEST} says; `annotate finalize` writes it again, if the change was meant"
+            yield f"{name} is not what {MANIFEST} says; after an intended change, `annotate finalize` writes it again"
 
 
 def _recorded(store: LabelStore) -> dict[str, str]:

@@ -61,9 +61,9 @@ class Publication:
     """What the publisher knows and the store does not.
 
     name:    of the label set
-    source:  the pictures that were labelled: the name of their data set, or its address
-    licence: of the labels, an SPDX identifier or an address
-    url:     where the label set will be, or None
+    source:  the pictures that were labelled: the name of their dataset, or its URL
+    licence: of the labels, an SPDX identifier or a URL
+    url:     where the label set will be published, or None
     """
 
     name: str
@@ -88,14 +88,14 @@ def finalize(store: LabelStore, publication: Publication) -> int:
         >>> missing = LabelMap.unlabelled(Status.MISSING, grid=schema.grid, k=schema.k, class_count=1000)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     store = create_store(f"{folder}/labels.zarr", schema, ["cat/1.jpg"])
-        ...     _ = store.write(range(1), LabelMap.stack([missing]), reasons={0: "there is no such file"})
+        ...     _ = store.write(range(1), LabelMap.stack([missing]), reasons={0: "the file is gone"})
         ...     finalize(store, Publication(name="Cats", source="my pictures", licence="CC0-1.0")) > 0
         True
     """
     if pending := store.pending():
         raise StoreError(
             f"cannot finalize {store.address}: {len(pending):,} of {len(store.shards()):,} shards are pending; "
-            "`annotate run` goes on with them"
+            "`annotate run` labels them"
         )
     if damaged := [report for report in verify(store).shards if report.state == "damaged"]:
         raise StoreError(
@@ -138,7 +138,7 @@ Dense labels for training vision models: for each of {h} x {w} locations of ever
 | | |
 |---|---|
 | pictures | {len(store):,}, of which {labelled:,} are labelled |
-| pictures from | {publication.source}; they are **not** part of this data set, and their own terms apply |
+| pictures from | {publication.source}; they are **not** part of this dataset, and their own terms apply |
 | licence of the labels | {publication.licence} |
 | SHA-256 of the keys | `{store.header.keys_sha256}` |
 
@@ -163,7 +163,7 @@ store = open_store("{store.address.rstrip("/").split("/")[-1]}")
 labels = store.read([store.find({store.keys[0]!r})])
 ```
 
-Any {kind} reader opens the arrays. `sha256sum -c MANIFEST.sha256` or `annotate verify` checks that all arrived.
+Any {kind} reader opens the arrays. `sha256sum -c MANIFEST.sha256` or `annotate verify` checks a download.
 """
 
 
@@ -229,7 +229,7 @@ def _size_category(rows: int) -> str:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    """Rows of a Markdown table; no value can end a cell or its code."""
+    """Rows of a Markdown table; no value can end its cell or its code span."""
     # The demo and the benchmarks share another one, in demo/markdown.py, which storage cannot import.
     inert = str.maketrans("`|", "'/")
     rows = ((name, json.dumps(value, ensure_ascii=False).translate(inert)) for name, value in _flat(values))

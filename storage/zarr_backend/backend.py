@@ -1,4 +1,4 @@
-"""How are label maps stored in Zarr v3? One group, ten arrays, one object a shard and array (docs/format.md)."""
+"""How are label maps stored in Zarr v3? One group, ten arrays, one object for each shard and array: docs/format.md."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class ZarrBackend(Backend):
         """Open a store that exists.
 
         Raises:
-            NotAStoreError: nothing exists there, or something else.
-            FormatError: it is of a format that this version does not read.
+            NotAStoreError: nothing exists there, or something that is not a store.
+            FormatError: it has a format that this version does not read.
             DamageError: its header is not what was written.
         """
         self._objects = Objects(address, writable=writable)
@@ -163,10 +163,10 @@ class ZarrBackend(Backend):
         return {name: digest for name, digest in found if digest is not None}
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the metadata and with the key index."""
+        """One sentence for each fault of the metadata and of the key index."""
         yield from (f"{name} is not what follows from the header" for name in self._wrong_documents())
         if not self._index_is_right():
-            yield "the key index is not that of the keys"
+            yield "the key index does not belong to the keys"
 
     def rebuild(self) -> None:
         """Write metadata and key index again, where they are wrong."""
@@ -210,7 +210,7 @@ class ZarrBackend(Backend):
         return {"kind": "inline", "must_understand": False, "metadata": metadata}
 
     def _wrong_documents(self) -> dict[str, bytes]:
-        """What should replace each piece of metadata that means something else."""
+        """The correct version of each piece of metadata that is wrong, by its name."""
         root, found = root_document(self.header), _json(self._objects.get(ROOT))
         consolidated = found.get("consolidated_metadata") if isinstance(found, dict) else None
         if consolidated is not None:
@@ -251,7 +251,7 @@ class ZarrBackend(Backend):
                 values: NDArray[Any] = self._arrays[name].oindex[where]
         except StoreError:
             raise
-        except Exception as error:  # a codec's own error, whatever its type: the bytes are not what was written
+        except Exception as error:  # codecs raise errors of many types: the bytes are not what was written
             raise DamageError(f"{name} of {self.address} is damaged: {error}") from error
         return values
 
@@ -276,7 +276,7 @@ class ZarrBackend(Backend):
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
         for name, values in ((DIGESTS, digests), (SLOTS, slots)):
             for child in self._objects.children(f"{name}/c"):
-                self._objects.delete(f"{name}/c/{child}")  # zarr-python would read what it replaces
+                self._objects.delete(f"{name}/c/{child}")  # otherwise zarr-python would read what it replaces
             self._arrays[name][:] = values
 
 

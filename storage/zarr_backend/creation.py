@@ -29,8 +29,8 @@ from storage.zarr_backend.objects import Objects, in_short
 def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None = None) -> ZarrBackend:
     """Write all metadata of a new store, or open the equal one that exists.
 
-    Any number of processes may do so at the same time: the first claims the address, those that agree with it write
-    the same bytes, and the others are refused.
+    Any number of processes may do so at the same time: the first claims the address, those with the same schema and
+    keys write the same bytes, and the others are refused.
 
     Raises:
         MismatchError: another store of label maps exists there.
@@ -49,7 +49,7 @@ def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[
 
 
 def find(address: str) -> ZarrBackend | None:
-    """The store that exists there, for writing, or None where a new one can be made, or one was not finished.
+    """The store that exists there, for writing, or None where a new one can be made, or its creation was not finished.
 
     Raises:
         NotAStoreError: something else exists there.
@@ -71,17 +71,18 @@ def _write_store(objects: Objects, schema: Schema, keys: Sequence[str], targets:
     mine = Header.of(schema, keys_sha256, own, salt)
     objects.set(ROOT, as_text(root_document(mine, creating=True)), new=True)
     claimed = read_root(objects)
-    # Another may have been first. Its header differs from this one in nothing but the provenance, or wins.
+    # Another process may have been first. Its header may differ from this one in the provenance only, otherwise this
+    # process is refused.
     if claimed is None or claimed[0] != mine:
         raise NotAStoreError(
-            f"a store with other settings or pictures is being created at {objects.address}, or was given up; "
-            "it holds no labels. Remove it, or give another address"
+            f"a store with other settings or pictures is being created at {objects.address}, or its "
+            "creation was interrupted; it holds no labels. Remove it, or give another address"
         )
     header = claimed[0]
     for name, data in documents(header).items():
         objects.set(name, data)
     columns = arrays(header, objects.zarr)
-    # One chunk after the other: of an array that it is given whole, zarr-python makes as many bytes again.
+    # One chunk after the other: zarr-python makes a second copy of all bytes that it is given at once.
     for number, block in enumerate(blocks(keys, COLUMN_CHUNK)):
         start = number * COLUMN_CHUNK
         columns["keys"][start : start + len(block)] = np.array(block, np.dtypes.StringDType())

@@ -59,7 +59,7 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
 
     Raises:
         NotAStoreError: something exists there that is not a store of label maps.
-        FormatError: it is of a format that this version does not read.
+        FormatError: it has a format that this version does not read.
         DamageError: its header is not what was written.
     """
     data = objects.get(ROOT)
@@ -87,7 +87,7 @@ def documents(header: Header) -> dict[str, bytes]:
 
 
 def same_document(found: Any, expected: Mapping[str, Any]) -> bool:
-    """Whether the metadata of an array or a group mean the same, however another version of Zarr writes them.
+    """Whether the metadata of an array or a group mean the same, also as another version of Zarr writes them.
 
     Attributes that others have added do not matter.
     """
@@ -100,7 +100,7 @@ def same_document(found: Any, expected: Mapping[str, Any]) -> bool:
 
 
 def same_root(found: Any, expected: Mapping[str, Any]) -> bool:
-    """Whether the root says that it is ours, and holds no copy of metadata that are not the arrays' own.
+    """Whether the root names our convention, and its copies of metadata, if there are any, are those of the arrays.
 
     Its header was compared with its seal when the store was opened.
     """
@@ -125,12 +125,12 @@ def _meaning(document: Mapping[str, Any]) -> dict[str, Any] | None:
     """An array's metadata as zarr-python understands them, or None where it does not."""
     try:
         return ArrayV3Metadata.from_dict({**copy.deepcopy(dict(document)), "attributes": {}}).to_dict()
-    except Exception:  # zarr raises anything for invalid metadata
+    except Exception:  # zarr raises errors of many types for invalid metadata
         return None
 
 
 def arrays(header: Header, store: Store) -> dict[str, zarr.Array[Any]]:
-    """Every array of a store with this header, by its path. What the store says of them itself is not asked."""
+    """Every array of a store with this header, by its path. The store's own metadata are not read."""
     _, described = _describe(header)
     return {
         name: zarr.Array(AsyncArray(array.metadata, StorePath(store, name), config=WRITE_FILL))

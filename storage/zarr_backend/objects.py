@@ -1,4 +1,4 @@
-"""Where are the objects of a Zarr store? In a local folder, or in a bucket; named bytes either way."""
+"""How are the objects of a Zarr store read and written? As named bytes, in a local folder or in a bucket."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _client_lives_in: int | None = None  # the process that first used a bucket
 
 @final
 class Objects:
-    """Named bytes at an address: a local folder, or `s3://bucket/prefix`, with what the environment says of access.
+    """Named bytes at an address: a local folder, or `s3://bucket/prefix`, with the credentials of the environment.
 
-    address: as errors name it
+    address: as in errors
     folder:  the local folder, or None
-    zarr:    the same address, as zarr-python knows it
-    errors:  what is raised when a request fails
+    zarr:    zarr-python's store for the same address
+    errors:  the exceptions that failed requests raise
 
     Raises:
         StoreError: the address is of an unknown kind.
@@ -113,10 +113,10 @@ class Objects:
 
     @contextmanager
     def explaining_errors(self, what: str, name: str) -> Iterator[None]:
-        """Say what was being done when a request failed.
+        """Turn the error of a request into a StoreError that says what was being done.
 
         Raises:
-            StoreError: it failed.
+            StoreError: the request failed.
         """
         self.refuse_after_fork()
         try:
@@ -128,7 +128,7 @@ class Objects:
         """Check that the client of a bucket is used in the process that made it: its threads do not survive a fork.
 
         Raises:
-            StoreError: it is not; calls would wait for ever.
+            StoreError: another process made it; its calls would never return.
         """
         global _client_lives_in
         if self.folder is not None:
@@ -142,25 +142,25 @@ class Objects:
 
 
 def in_short(error: BaseException) -> str:
-    """The first line of an error, without what may be secret in an address.
+    """The first line of an error, without passwords in addresses.
 
-    Clients of buckets add pages about their retries, and repeat the endpoint with any password in it.
+    Clients of buckets append long texts about their retries, and repeat the endpoint with any password in it.
     """
     return re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
 
 
 def _bucket(address: str, writable: bool) -> tuple[Store, tuple[type[Exception], ...]]:
-    """The bucket as zarr-python knows it, and what it raises."""
+    """zarr-python's store for the bucket, and the exceptions that it raises."""
     parts = urlsplit(address)
     if parts.scheme != "s3":
-        raise StoreError(f"cannot use an address with {parts.scheme}://; a store is a local folder or s3://bucket/name")
+        raise StoreError(f"cannot use an address with {parts.scheme}://; give a local folder or s3://bucket/name")
     if "@" in parts.netloc or parts.query or parts.fragment:  # not repeated: it may hold a secret
         raise StoreError(
-            "cannot use this s3:// address: it is s3://bucket/name and nothing else. Credentials come from the "
-            "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the machine's role gives"
+            "cannot use this s3:// address: give s3://bucket/name and nothing else. Credentials come from the "
+            "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
         )
     if not parts.netloc or not is_key(parts.path.strip("/")):
-        raise StoreError(f"cannot use the address {address}: it is s3://bucket/name, with a name")
+        raise StoreError(f"cannot use the address {address}: the name of the store is missing; give s3://bucket/name")
     try:
         from obstore.exceptions import BaseError
         from obstore.store import S3Store

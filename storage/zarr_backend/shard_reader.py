@@ -1,4 +1,4 @@
-"""How is one label read from a local store in microseconds? Map the objects, check what finds the chunk, decode it.
+"""How is one label read from a local store in microseconds? Map its objects, check their index, decode one chunk.
 
 `classes` and `scores` have one inner chunk a picture. Their objects, as Zarr v3 writes them (docs/format.md):
 
@@ -37,7 +37,7 @@ _OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 
 
 
 class _Decompressor(threading.local):
-    """One for each thread: zstandard's objects are not to be shared."""
+    """One for each thread: threads must not share zstandard's objects."""
 
     def __init__(self) -> None:
         self.decompress = zstandard.ZstdDecompressor().decompress
@@ -75,8 +75,11 @@ class ShardReader:
         self._layouts = layouts(schema)
         self._grid = *schema.grid, schema.k
         self._class_dtype, self._score_dtype = schema.class_dtype, schema.score_dtype
-        cells = math.prod(self._grid)
-        self._class_bytes, self._score_bytes = cells * self._class_dtype.itemsize, cells * self._score_dtype.itemsize
+        entries = math.prod(self._grid)
+        self._class_bytes, self._score_bytes = (
+            entries * self._class_dtype.itemsize,
+            entries * self._score_dtype.itemsize,
+        )
         self._open: OrderedDict[int, _Shard] = OrderedDict()
 
     def read(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
@@ -85,7 +88,7 @@ class ShardReader:
         Raises:
             DamageError: an object or a chunk is missing or fails its checksum.
         """
-        # Plain Python, and no more calls than needed: training waits for it.
+        # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores = bytearray(), bytearray()
@@ -131,29 +134,29 @@ class ShardReader:
         return values.copy()
 
     def forget(self, shard: int) -> None:
-        """Map the objects of a shard again when they are next read: they were replaced."""
+        """Unmap the objects of a shard, so that the next read maps them again: they were replaced."""
         self._open.pop(shard, None)
 
     def _chunk(self, chunks: _Chunks, size: int, shard: int, row: int) -> bytes:
-        """The bytes of one inner chunk, of which there are so many."""
+        """The bytes of one inner chunk, which must be `size`."""
         data, entries = chunks
         offset = entries[2 * row]
         end = offset + entries[2 * row + 1]
-        if end > len(data):  # also where it was never written: both are 2**64 - 1
+        if end > len(data):  # also if it was never written: then both are 2**64 - 1
             raise self._damage(shard, row, "is missing")
         try:
             chunk = _zstd.decompress(data[offset:end])
         except zstandard.ZstdError as error:
             raise self._damage(shard, row, f"is damaged: {error}") from error
-        if len(chunk) != size:  # though its checksum matches
-            raise self._damage(shard, row, f"is of another store: its chunk has {len(chunk)} bytes, not {size}")
+        if len(chunk) != size:  # although its checksum matches
+            raise self._damage(shard, row, f"belongs to another store: its chunk has {len(chunk)} bytes, not {size}")
         return chunk
 
     def _damage(self, shard: int, row: int, what: str) -> DamageError:
         return DamageError(f"row {row} of shard {shard} in {self._folder} {what}; `annotate verify` lists the damage")
 
     def _map(self, number: int) -> _Shard:
-        """Map the objects of a shard, and check what all reads depend on. Keep them as long as their data are used."""
+        """Map the objects of a shard, and check their lengths and indexes, on which all reads depend."""
         mappings = []
         for layout in self._layouts:
             path = self._folder / object_name(layout, number)
@@ -191,7 +194,7 @@ def one_string(data: bytes) -> str | None:
 
 
 def least_bytes(layout: Layout, rows_per_shard: int) -> int:
-    """The bytes of an object of this array: all of them where it is plain, and else those of its index."""
+    """The least length of an object of this array, in bytes: all of a plain object, or the index of another."""
     row = _ENTRY_BYTES if layout.is_map else int(np.prod(layout.row, dtype=np.int64)) * layout.dtype.itemsize
     return rows_per_shard * row + CRC_BYTES
 

@@ -1,7 +1,7 @@
-"""How do the labels of a shard become objects? As Zarr v3 lays them out, each made in one piece.
+"""How do the labels of a shard become objects? In the layout of Zarr v3, each object built in one piece.
 
-shard_reader.py describes their bytes. zarr-python would write the same values in the same layout, four times as
-slowly, and would first read the object that it replaces.
+shard_reader.py describes their bytes. zarr-python would write the same values in the same layout, but takes four
+times as long, and first reads the object that it replaces.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEVEL = 9  # above it, reading slows down
 
 
 class _Compressor(threading.local):
-    """One for each thread: zstandard's objects are not to be shared."""
+    """One for each thread: threads must not share zstandard's objects."""
 
     def __init__(self) -> None:
         self.compress = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress
@@ -42,7 +42,7 @@ def shard_object(layout: Layout, values: NDArray[Any], rows_per_shard: int) -> b
 
 
 def string_object(text: str) -> bytes:
-    """The object of an array of strings that holds one."""
+    """The object of an array of strings that holds this one string."""
     data = text.encode()
     return _with_checksum(struct.pack("<II", 1, len(data)) + data)
 

@@ -1,1 +1,1 @@
-"""How are labels made, and how far and how sound are they? One command a file."""
+"""How are labels made, watched and verified? One file for each command."""

@@ -16,8 +16,10 @@ from annotate.commands.progress import counting
 @click.command()
 @address("images")
 @recipe_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write settings for `annotate run --config`.")
-@click.option("--count", type=click.IntRange(min=2), default=2000, help="Pictures to use, chosen at random: 2000.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the temperature to a file for `run --config`."
+)
+@click.option("--count", type=click.IntRange(min=2), default=2000, help="Number of pictures to use, chosen at random.")
 @json_option
 def calibrate(
     images: str,
@@ -30,9 +32,9 @@ def calibrate(
 ) -> None:
     """Fit the temperature, so that confidence matches accuracy on IMAGES.
 
-    The classes of IMAGES need the names of the networks' own, as in a folder with one folder for each class. Use
-    pictures that the networks were not trained on. Where --precision is left open, it is what a new store would have on
-    this machine: a temperature belongs to one precision.
+    IMAGES is a collection whose classes are known and named like the networks' classes, for example a folder with one
+    folder for each class. Use pictures that the networks were not trained on. A temperature belongs to one precision;
+    without --precision it is what a new store would have on this machine.
     """
     from annotate.images import open_images
     from annotate.jobs.calibrate import calibrate as fit
@@ -42,7 +44,7 @@ def calibrate(
     source = open_images(images)
     recipe = recipe_of(**settings, precision=resolve_precision(precision))
     annotator = Annotator(recipe, k=1)
-    with counting("classifying", min(count, len(source.keys)), "images") as more:
+    with counting("classifying", min(count, len(source.keys)), "pictures") as more:
         found = fit(source, annotator, recipe.class_names(), count=count, batch_size=batch_size or 32, on_pictures=more)
     if output is not None:
         with writing(output):

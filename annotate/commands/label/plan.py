@@ -1,4 +1,4 @@
-"""What will a run take? `annotate plan`"""
+"""How long will a run take, and how large will its store be? `annotate plan`"""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from annotate.commands.progress import counting
 @address("images")
 @recipe_options
 @labelling_options
-@click.option(
-    "--assume", type=click.IntRange(min=1), metavar="N", help="Estimate for N pictures: 1281167 for ImageNet."
-)
+@click.option("--assume", type=click.IntRange(min=1), metavar="N", help="Estimate for N pictures, for example 1281167.")
 @json_option
 def plan(
     images: str,
@@ -36,7 +34,7 @@ def plan(
 ) -> None:
     """Estimate what `annotate run` on IMAGES will take: shards, bytes and hours.
 
-    The estimate comes from labelling some of the pictures on this machine; nothing is stored.
+    The estimate comes from labelling 112 of the pictures on this machine; nothing is stored.
     """
     import torch
 
@@ -48,7 +46,7 @@ def plan(
     source = open_images(images)
     gpus = torch.cuda.device_count()
     recipe = recipe_of(**settings, precision=resolve_precision(precision))
-    with counting("probing", PROBED, "images") as count:
+    with counting("probing", PROBED, "pictures") as count:
         found = estimate(
             source,
             recipe,

@@ -34,7 +34,7 @@ def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
     first, dash, last = text.partition("-")
     last = last if dash else first
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-        raise click.BadParameter(f"give the first and the last shard, as in 0-311; not {text!r}")
+        raise click.BadParameter(f"give the first and the last shard, as in 0-311, not {text!r}")
     return range(int(first), int(last) + 1)
 
 
@@ -72,11 +72,13 @@ def run(
 ) -> None:
     """Label every picture of IMAGES into STORE; run it again to resume.
 
-    IMAGES is a folder, tar files, a list of paths, or a data set on disk (docs/sources.md). STORE becomes a Zarr group;
+    IMAGES is a folder, tar files, a list of paths, or a dataset on disk (docs/sources.md). STORE becomes a Zarr group;
     if it exists and was made with the same settings, only the pictures without a label are labelled.
     """
     if failures is not None and not failures.parent.is_dir():
-        raise click.UsageError(f"--failures {failures}: there is no folder {failures.parent}")
+        raise click.UsageError(
+            f"cannot write --failures {failures}: there is no folder {failures.parent}; make it first"
+        )
     with _ended_by_sigterm():
         from annotate.class_names import read_names
         from annotate.commands.progress import progress_display
@@ -107,8 +109,8 @@ def run(
     written = _write_failures(_unlabelled(summary, source.keys), store, part, failures)
     if not as_json:
         if written:
-            click.echo(f"all that could not be labelled: {written}")
-        click.echo(f"look at them: annotate inspect {store} --images {images} -o sheet.png")
+            click.echo(f"pictures that could not be labelled are listed in {written}")
+        click.echo(f"to see the labels: annotate inspect {store} --images {images} -o sheet.png")
     exit_as(summary)
 
 
@@ -123,12 +125,12 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _workers(local: bool, count: int | None, address: str, gpus: float | None, cpus: float | None) -> Workers:
-    """Who does the work: this process, or Ray's."""
+    """Who does the work: this process, or the workers of Ray."""
     if local:
         if count not in (None, 1) or address != "local" or gpus is not None or cpus is not None:
             raise click.UsageError(
                 "--local works in this process alone: leave out --workers, --ray-address, --gpus-per-worker and "
-                "--cpus-per-worker, or start more of it, each with its own --shards"
+                "--cpus-per-worker. For more workers, start the command several times, each with another --shards"
             )
         from annotate.jobs.workers import LocalWorkers
 
@@ -147,7 +149,7 @@ def _unlabelled(summary: Summary, keys: Sequence[str]) -> list[tuple[str, str, s
 def _write_failures(
     rows: Sequence[tuple[str, str, str]], store: str, part: range | None, path: Path | None
 ) -> Path | None:
-    """Write them to `path`, or else beside a store that is a folder; return the file, if there is one.
+    """Write them to `path`, or by default beside a store that is a folder; return the file, if there is one.
 
     Each part of a job has its own file. What an earlier run wrote beside the store is removed when nothing failed.
     """

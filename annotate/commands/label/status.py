@@ -1,4 +1,4 @@
-"""How far is a store? `annotate status`"""
+"""How much of a store is labelled, and how long will the rest take? `annotate status`"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from annotate.commands.options.store import address
 
 @click.command()
 @address("store")
-@click.option("--watch", is_flag=True, help="Print it again every few seconds, until all is done.")
-@click.option("--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds, with --watch.")
+@click.option("--watch", is_flag=True, help="Print it again and again until nothing is pending.")
+@click.option("--every", type=click.FloatRange(min=0.1), default=5.0, help="Seconds between two readings with --watch.")
 @json_option
 def status(store: str, watch: bool, every: float, as_json: bool) -> None:
-    """Show how far STORE is, from any machine, also while others write to it.
+    """Show how many pictures of STORE are labelled, failed and pending, and the speed.
 
-    Nothing but the store is asked.
+    Only the store is read: this works on any machine that can read it, also while others write to it.
     """
     from annotate.jobs.status import StatusWatcher
     from storage import open_store

@@ -1,4 +1,4 @@
-"""Is everything in a store as it was written? `annotate verify`"""
+"""Is a store still what was written, and can damage be repaired? `annotate verify`"""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @address("store")
-@click.option("--deep", is_flag=True, help="Also decode every label and check every value.")
-@click.option("--repair", is_flag=True, help="Make damaged shards pending, and restore what can be derived.")
+@click.option("--deep", is_flag=True, help="Also decode every label and check that its values are valid.")
+@click.option("--repair", is_flag=True, help="Make damaged shards pending, and rebuild metadata and key index.")
 @json_option
 def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
-    """Read all of STORE and compare it with what was written.
+    """Read all of STORE and check that it is what was written.
 
-    Checks the keys, the metadata, every commit record, the SHA-256 of every object, and that every row is accounted
-    for. The exit code is 4 if there is damage, and 3 if shards are pending.
+    This checks the keys, the metadata, every commit record, the SHA-256 of every object, and that every row is
+    accounted for. The exit code is 4 if there is damage, and 3 if shards are pending.
     """
     from storage import DamageError, open_store
-    from storage import repair as mend
+    from storage import repair as repair_store
     from storage import verify as check
 
     try:
@@ -41,7 +41,7 @@ def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
     lines, beside = [found.describe()], {}
     state: str = found.state
     if repair and state == "damaged":
-        beside["beyond_repair"] = left = mend(opened, found)
+        beside["beyond_repair"] = left = repair_store(opened, found)
         state = "damaged" if left else "pending" if opened.pending() else "ok"
         lines += [f"beyond repair: {problem}; restore it from a copy" for problem in left]
         if opened.pending():
@@ -49,7 +49,7 @@ def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
         elif not left:
             lines.append("repaired")
     elif state == "damaged":
-        lines.append(f"`annotate verify {store} --repair` mends what it can, and makes damaged shards pending")
+        lines.append(f"`annotate verify {store} --repair` repairs what it can, and makes damaged shards pending")
     click.echo(json.dumps({"store": store, **found.to_json(), **beside}) if as_json else "\n".join(lines))
     sys.exit({"damaged": DAMAGED, "pending": UNFINISHED, "ok": DONE}[state])
 

@@ -1,1 +1,1 @@
-"""What do several commands take? Each file holds options that belong together."""
+"""Which options do several commands share? Each file holds options that belong together."""

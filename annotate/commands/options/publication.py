@@ -1,4 +1,4 @@
-"""What must be known of labels before others use them? Their name, the source of the pictures, and the licence."""
+"""Which options do `finalize` and `card` share? The labels' name, the source of their pictures, and their licence."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 _OPTIONS = [
-    click.option("--name", help="Name of the label set; default: that of the store."),
-    click.option("--source", required=True, help="The pictures that were labelled: name or URL of their data set."),
-    click.option("--licence", "--license", required=True, help="Licence of the labels: an SPDX identifier, or a URL."),
-    click.option("--url", help="Where the label set will be published."),
+    click.option("--name", help="Name of the label set. Default: the store's."),
+    click.option("--source", required=True, help="Dataset of the labelled pictures: its name or URL."),
+    click.option("--licence", "--license", required=True, help="Licence of the labels: an SPDX identifier or a URL."),
+    click.option("--url", help="URL where the label set will be published."),
 ]
 
 
 def publication_options(command: Command) -> Command:
-    """Add what `finalize` and `card` take."""
+    """Add the options that `finalize` and `card` share."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -1,4 +1,4 @@
-"""Which networks look at the pictures, and how? The options that make a recipe."""
+"""Which options make a recipe? The networks that label the pictures, and how they are used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _scales(value: Any) -> tuple[float, ...]:
 
 
 def _model_kwarg(text: str) -> tuple[str, Any]:
-    """Key and value of "output_stride=8"; a value that is no Python literal is text."""
+    """Key and value of "output_stride=8"; a value that is not a Python literal is text."""
     key, separator, value = text.partition("=")
     if not separator or not key.isidentifier():
         raise _malformed("model_kwargs", text)
@@ -52,13 +52,13 @@ def _model_kwarg(text: str) -> tuple[str, Any]:
 
 
 def _malformed(name: str, value: Any) -> click.BadParameter:
-    return click.BadParameter(f"give {WRITTEN[name][1]}; not {value!r}")
+    return click.BadParameter(f"give {WRITTEN[name][1]}, not {value!r}")
 
 
 def _read_configs(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]) -> None:
-    """Take the options that are not given from TOML files; where two files have one, the last file's counts.
+    """Take the options that are not given from TOML files; where two files have the same one, the last file counts.
 
-    What `annotate run` knows is known to all, so that one file serves several commands.
+    All commands accept every option of `annotate run` in a file, so that one file serves several commands.
     """
     commands = [ctx.command]
     if ctx.parent is not None and isinstance(ctx.parent.command, click.Group):
@@ -68,44 +68,57 @@ def _read_configs(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...
 
 
 _OPTIONS = [
-    click.option("--model", "models", multiple=True, metavar="NAME", help="Name in timm; several are averaged."),
     click.option(
-        "--checkpoint", "checkpoints", multiple=True, type=click.Path(path_type=Path), help="File of its weights."
+        "--model", "models", multiple=True, metavar="NAME", help="timm network to use. Repeat it to average several."
     ),
-    click.option("--pretrained", is_flag=True, help="timm's weights: the default without a file."),
+    click.option(
+        "--checkpoint",
+        "checkpoints",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File of weights, one for each --model.",
+    ),
+    click.option("--pretrained", is_flag=True, help="Use timm's weights: the default without --checkpoint."),
     click.option(
         "--input-size",
         "input_sizes",
         multiple=True,
         type=_size,
         metavar="N|HxW",
-        help="Input size; default: the network's own.",
+        help="Input size in pixels. Default: the network's own.",
     ),
     click.option(
         "--preprocess",
         type=click.Choice(["squash", "letterbox", "center"]),
         default="squash",
-        help="How a picture is fitted to the input size.",
+        metavar="MODE",
+        help="Fit pictures to the input: squash, letterbox (pad) or center (crop).",
     ),
     click.option(
-        "--head", type=click.Choice(["local", "frozen"]), default="local", help="How locations are classified."
+        "--head",
+        type=click.Choice(["local", "frozen"]),
+        default="local",
+        metavar="HEAD",
+        help="Classify locations by the local or the frozen head (docs/annotators.md).",
     ),
-    click.option("--flip/--no-flip", help="Average with the mirrored picture."),
+    click.option("--flip/--no-flip", help="Average with the mirror image."),
     click.option(
         "--scales",
         type=_scales,
         default="1.0",
         metavar="S,S,…",
-        help="Average over these multiples of the size.",
+        help="Average over multiples of the input size.",
     ),
     click.option(
         "--config",
         type=click.Path(path_type=Path),
+        metavar="FILE",
         is_eager=True,
         expose_value=False,
         callback=_read_configs,
         multiple=True,
-        help="TOML file of settings; may be repeated.",
+        help="Read options from a TOML file. May be repeated.",
     ),
     click.option("--model-kwarg", "model_kwargs", multiple=True, type=_model_kwarg, metavar="KEY=VALUE", hidden=True),
     click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True),
@@ -115,7 +128,7 @@ _OPTIONS = [
 
 
 def recipe_options(command: Command) -> Command:
-    """Add what `run`, `plan` and `calibrate` take to make a recipe."""
+    """Add the options by which `run`, `plan` and `calibrate` make a recipe."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -133,7 +146,7 @@ def recipe_of(
     """The recipe of the options.
 
     Raises:
-        UsageError: the options name no network, or do not fit one another.
+        UsageError: the options name no network, or contradict each other.
     """
     from annotate.model.recipe import Recipe
 
@@ -153,7 +166,9 @@ def _networks(
     if not models:
         raise click.UsageError("Missing option '--model': the name of a timm network, for example dm_nfnet_f6.dm_in1k")
     if pretrained and checkpoints:
-        raise click.UsageError("--pretrained asks for timm's weights, and --checkpoint for others: give one of them")
+        raise click.UsageError(
+            "--pretrained asks for timm's weights, and --checkpoint for other weights: give only one of the two"
+        )
     files = _for_each(models, checkpoints or (None,), "--checkpoint", shared=not checkpoints)
     sizes = _for_each(models, input_sizes or (None,), "--input-size", shared=True)
     return tuple(
@@ -163,11 +178,11 @@ def _networks(
 
 
 def _for_each(models: tuple[str, ...], values: tuple[Any, ...], option: str, *, shared: bool) -> tuple[Any, ...]:
-    """One value for each model. Where it may be shared, a single value holds for all."""
+    """One value for each model. Where a value may be shared, a single one is used for all."""
     if len(values) == 1 and shared:
         return values * len(models)
     if len(values) != len(models):
         raise click.UsageError(
-            f"there are {len(models)} --model and {len(values)} {option}: give one for each, in their order"
+            f"got {len(values)} {option} for {len(models)} --model; give one {option} for each --model, in order"
         )
     return values

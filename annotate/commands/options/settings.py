@@ -13,8 +13,8 @@ import click
 _OF_ONE_CALL = {"config", "as_json", "part", "failures", "names", "assume"}
 # Options with a notation of their own: the types that they can have in a file, and the notation in words.
 WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
-    "input_sizes": ((int, str), "a number of pixels, 224, or height and width, 192x256"),
-    "scales": ((int, float, str, list), "numbers with commas between, as in 0.8,1.0,1.2"),
+    "input_sizes": ((int, str), "a number of pixels, for example 224, or height and width, for example 192x256"),
+    "scales": ((int, float, str, list), "numbers with commas between them, for example 0.8,1.0,1.2"),
     "model_kwargs": ((str,), "KEY=VALUE, for example output_stride=8"),
 }
 
@@ -24,7 +24,7 @@ def read_settings(path: Path, commands: Iterable[click.Command]) -> dict[str, An
 
     Args:
         path: the file.
-        commands: those whose options are known. One file can be given to several commands; each takes what it uses.
+        commands: their options may be in the file. One file can be given to several commands; each takes what it uses.
 
     Raises:
         UsageError: the file cannot be read, or has an unknown setting, or a value of the wrong type.
@@ -36,7 +36,8 @@ def read_settings(path: Path, commands: Iterable[click.Command]) -> dict[str, An
     known = {name: option for command in commands for name, option in _settings(command).items()}
     if unknown := [name for name in values if name.replace("_", "-") not in known]:
         raise click.UsageError(
-            f"{path} has {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}, as in `annotate run`"
+            f"cannot use the settings in {path}: unknown setting {', '.join(unknown)}. Settings are named like the "
+            f"options of `annotate run`: {', '.join(sorted(known))}"
         )
     found = {}
     for name, value in values.items():
@@ -44,8 +45,8 @@ def read_settings(path: Path, commands: Iterable[click.Command]) -> dict[str, An
         several = value if option.multiple and isinstance(value, list) else [value]
         if not all(_is_valid(option, one) for one in several):
             raise click.UsageError(
-                f"{path} has {name} = {json.dumps(value, default=str, ensure_ascii=False)}; expected is "
-                f"{_expected(option)[1]}{', or a list of such' if option.multiple else ''}"
+                f"cannot use the settings in {path}: {name} = {json.dumps(value, default=str, ensure_ascii=False)} is "
+                f"not valid; expected: {_expected(option)[1]}{', or a list of these' if option.multiple else ''}"
             )
         found[str(option.name)] = several if option.multiple else value
     return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 names_option = click.option(
-    "--names", type=click.Path(path_type=Path), help="Text file of class names, one a line; default: the store's."
+    "--names", type=click.Path(path_type=Path), help="Text file of class names, one on each line. Default: the store's."
 )
 
 
@@ -34,5 +34,7 @@ def open_partial(address: str) -> LabelStore:
 
     store = open_store(address)
     if pending := sum(map(len, store.pending())):
-        click.echo(f"{store.address} is unfinished: {pending:,} pictures are still to be labelled", err=True)
+        click.echo(
+            f"{store.address} is unfinished: {pending:,} pictures are not labelled yet, and are left out", err=True
+        )
     return store

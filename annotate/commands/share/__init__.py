@@ -1,1 +1,1 @@
-"""How do labels reach other formats, other tools and other people? One command a file."""
+"""How do labels reach other formats, other tools and other people? One file for each command."""

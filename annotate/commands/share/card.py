@@ -18,7 +18,7 @@ from annotate.commands.options.store import address
     "-o", "--output", type=click.Path(path_type=Path), help="Write the card to this file instead of printing it."
 )
 def card(store: str, name: str | None, source: str, licence: str, url: str | None, output: Path | None) -> None:
-    """Print a dataset card of STORE, in Markdown: its source, its licence, and how it was made."""
+    """Print a dataset card of STORE in Markdown: its source, its licence, and how it was made."""
     from storage import open_store
     from storage.operations.publication import card as describe
 

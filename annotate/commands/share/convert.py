@@ -22,18 +22,16 @@ if TYPE_CHECKING:
     "--from",
     "layout",
     type=click.Choice(["tokenlabeling", "relabel"]),
-    help="SOURCE is a tree of .pt files that this tool wrote; needs --images and --geometry.",
+    help="Import SOURCE, a tree of .pt files that this tool wrote. Needs --images and --geometry.",
 )
-@click.option("--images", type=click.Path(path_type=Path), help="The pictures that the tree has labels of.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the pictures that the tree labels.")
 @click.option(
     "--geometry",
     type=click.Choice(["squash", "center"]),
-    help="What the tool labelled, which its files do not record: the whole picture, or its centre square.",
+    help="Part of each picture that was labelled: all of it (squash), or its centre square (center).",
 )
-@click.option(
-    "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Classes of the tree's labels."
-)
-@click.option("--to", "tree", type=click.Choice(["tokenlabeling"]), help="Write TARGET as a tree of .pt files.")
+@click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes of the tree's labels.")
+@click.option("--to", "tree", type=click.Choice(["tokenlabeling"]), help="Export to TARGET, a tree of .pt files.")
 @json_option
 def convert(
     source: str,
@@ -47,14 +45,14 @@ def convert(
 ) -> None:
     """Copy the labels of SOURCE to TARGET; run it again to resume.
 
-    Between stores (a folder, labels.h5/, s3://bucket/labels.zarr) every value stays the same to the bit. With --from,
-    SOURCE is a tree of another tool's .pt files, stored as the same logits to the bit; with --to, TARGET becomes such a
+    Between stores (a folder, labels.h5/, s3://bucket/labels.zarr) every value is copied bit for bit. With --from,
+    SOURCE is a tree of another tool's .pt files, whose logits are stored bit for bit; with --to, TARGET becomes such a
     tree, for trainers that read nothing else.
     """
     from storage import copy, open_store
 
     if layout and tree:
-        raise click.UsageError("give --from or --to, not both; convert to a store in between")
+        raise click.UsageError("give --from or --to, not both; to do both, convert to a store first")
     if layout and (images is None or geometry is None):
         raise click.UsageError("--from needs --images and --geometry: the tree's files record neither")
     summary: WorkAnswer

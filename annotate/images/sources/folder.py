@@ -1,4 +1,4 @@
-"""How are the picture files of a folder a collection? By their relative paths, sorted."""
+"""How does a folder become a collection? Its picture files are sorted by their relative paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is an HDF5 file a collection of pictures? By its dataset "images", and by "labels" and "keys" if it has them."""
+"""How does an HDF5 file become a collection? By its dataset "images", and by "labels" and "keys" if it has them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from storage.hdf5_backend.file import open_file
 
 IMAGES, LABELS, KEYS = "images", "labels", "keys"
 _KINDS = {LABELS: "whole numbers", KEYS: "texts"}
-_CACHE = 1 << 26  # bytes of unpacked chunks to keep: a chunk may hold many pictures, which are read one after the other
-# What h5py raises for a damaged file: HDF5's own errors have no type of their own.
+_CACHE = 1 << 26  # bytes of decoded chunks to keep: a chunk may hold many pictures, which are read one after the other
+# What h5py raises for a damaged file: it has no separate type for HDF5's errors.
 _H5PY_ERRORS = (OSError, LookupError, ValueError, RuntimeError)
 
 

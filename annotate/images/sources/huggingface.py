@@ -1,4 +1,4 @@
-"""How is a Hugging Face dataset on disk a collection of pictures? By its columns of pictures and labels."""
+"""How does a Hugging Face dataset on disk become a collection? From its columns of pictures and labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DATASET_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, 
 
 
 class Table(Protocol):
-    """Rows of named columns, small and picklable: what a file format has to offer to become a source."""
+    """Rows of named columns, small and picklable: what a file format must offer to become a source."""
 
     @property
     def root(self) -> Path:
@@ -54,7 +54,7 @@ class HubReader:
 
     @property
     def root(self) -> Path:
-        """The folder of the data set's files."""
+        """The folder of the dataset's files."""
         return self.table.root
 
     def read(self, handle: int, /) -> bytes:
@@ -90,7 +90,7 @@ class HubImages:
         at: opens the table there: `ParquetTable.at` or `SavedTable.at`.
 
     Raises:
-        AnnotateError: the files cannot be read, belong to several splits, have no such column of pictures, or have a
+        AnnotateError: the files cannot be read, belong to several splits, have no column of pictures, or have a
             column "label" whose values are not classes.
     """
 

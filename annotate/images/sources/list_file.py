@@ -1,4 +1,4 @@
-"""How is a CSV or JSONL file a collection of pictures? Each line has the path of a picture, and may have its label."""
+"""How does a CSV or JSONL file become a collection? Each line has the path of a picture, and may have its label."""
 
 from __future__ import annotations
 

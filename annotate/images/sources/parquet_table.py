@@ -1,4 +1,4 @@
-"""How are Parquet files read row by row? One row group at a time, kept in memory for the rows that follow."""
+"""How are Parquet files read row by row? One row group at a time, which is kept in memory for the next rows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ParquetTable:
                 if not file.schema_arrow.equals(first) or _features(file.schema_arrow) != _features(first):
                     raise AnnotateError(
                         f"cannot use {root} as one collection: {name} and {names[0]} have different columns or "
-                        "classes. Put each data set into a folder of its own"
+                        "classes. Put each dataset into its own folder"
                     )
                 _refuse_large_groups(root / name, file.metadata)
                 rows += file.metadata.num_rows

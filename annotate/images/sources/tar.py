@@ -1,4 +1,4 @@
-"""How are tar files a collection of pictures? By an index of the positions of members, from one pass over headers."""
+"""How do tar files become a collection? One pass over their headers makes an index of the positions of members."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _index(path: Path) -> _Index:
         raise AnnotateError(f"cannot read the tar file {path}: {error.strerror or error}") from error
     except (EOFError, ValueError, tarfile.TarError) as error:
         raise AnnotateError(
-            f"cannot index {path}: {error}. It is truncated, damaged or not a tar file; get it again"
+            f"cannot index {path}: {error}. It is truncated, damaged or not a tar file; download or copy it again"
         ) from error
 
 

@@ -80,7 +80,7 @@ def look_at(browser: Browser, row: int) -> None:
 def test_it_opens_without_an_error_and_says_what_is_missing(opened: Browser) -> None:
     assert len(opened.all(".card")) == 12
     assert "12 of 12 labelled pictures" in opened.find("#about").text
-    assert "unfinished: 1 pictures are still to be labelled" in opened.find(".warn").text
+    assert "unfinished: 1 pictures are not labelled yet" in opened.find(".warn").text
     look_at(opened, 7)
     assert "the file is gone" in opened.find("#facts").text
     assert opened.errors() == []

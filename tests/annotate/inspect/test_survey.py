@@ -42,7 +42,7 @@ def test_a_survey_is_what_the_labels_say_one_by_one(store: LabelStore) -> None:
         parts = np.concatenate([full, 1 - full.sum(0, keepdims=True)]).clip(1e-30)
         assert found.entropy[row] == pytest.approx(-(parts * np.log(parts)).sum(0).mean(), abs=1e-5)
     tops = np.stack([store[row].classes[..., 0] for row in range(10)])
-    assert found.cells.tolist() == [(tops == number).sum() for number in range(COUNT)]
+    assert found.locations.tolist() == [(tops == number).sum() for number in range(COUNT)]
     assert found.confidences.sum() == found.entropies.sum() == tops.size
     assert found.agreement == np.mean([found.best[row] == row % 5 for row in range(10)])
     assert sum(found.confused.values()) == round(10 * (1 - found.agreement))
@@ -56,7 +56,7 @@ def test_a_survey_does_not_depend_on_how_much_it_reads_at_once(
     whole = survey(store)
     monkeypatch.setattr(sys.modules["annotate.inspect.survey"], "_AT_ONCE", 2 * COUNT)
     pieces = survey(store)
-    for name in ("confidence", "best", "peak", "cells", "class_entropy", "entropies"):
+    for name in ("confidence", "best", "peak", "locations", "class_entropy", "entropies"):
         assert np.allclose(getattr(whole, name), getattr(pieces, name), equal_nan=True)
 
 

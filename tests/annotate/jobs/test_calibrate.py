@@ -79,4 +79,4 @@ def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
     words = ["run", "images", "labels.zarr", "--config", str(tmp_path / "a.toml")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert "a.toml has flipp, but the settings are" in result.output
+    assert "a.toml: unknown setting flipp. Settings are named like the options of `annotate run`: " in result.output

@@ -100,7 +100,7 @@ def test_a_store_is_continued_compiled_or_not_as_it_was_begun(
     label(val, tmp_path / "labels.zarr", recipe, compiled=begun, workers=Watched())
     assert [job.execution.compiled for job in jobs] == [begun] * 3
     words = f"compiled: the store has {begun}, this run has {not begun}; leave --compile and --no-compile out to"
-    with pytest.raises(MismatchError, match=f"(?i){words} go on with that of the store"):
+    with pytest.raises(MismatchError, match=f"(?i){words} continue with that of the store"):
         label(val, tmp_path / "labels.zarr", recipe, compiled=not begun, workers=Watched())
 
 

@@ -104,7 +104,7 @@ def test_batches_do_not_mix_rows_up(
     label(val, tmp_path / "labels.zarr", recipe, batch_size=3)
     assert label(val, tmp_path / "labels.zarr", recipe).complete  # continues with 3
     words = "batch_size: the store has 3, this run has 32; another may change the last bit of a label"
-    with pytest.raises(MismatchError, match=f"{words}. Leave --batch-size out to go on with that of the store"):
+    with pytest.raises(MismatchError, match=f"{words}. Leave --batch-size out to continue with that of the store"):
         label(val, tmp_path / "labels.zarr", recipe, batch_size=32)
     one, other = (open_store(path).read(range(30)) for path in (tmp_path / "labels.zarr", finished))
     assert (one.classes[..., 0] == other.classes[..., 0]).mean() > 0.999

@@ -81,7 +81,7 @@ class ReadingAndWriting(StoreFixtures):
     def test_labels_of_another_shape_are_refused(self, store: LabelStore) -> None:
         with pytest.raises(
             StoreError,
-            match=r"given probability labels, classes uint16 \(4, 6, 5, 2\), and holds .* \(4, 6, 5, 3\)",
+            match=r"given probability labels, classes uint16 \(4, 6, 5, 2\); the store holds .* \(4, 6, 5, 3\)",
         ):
             store.write(SHARDS[0], random_labels(np.random.default_rng(0), 4, k=2))
 

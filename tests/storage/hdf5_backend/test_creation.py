@@ -106,8 +106,8 @@ class TestCreation(Hdf5Fixtures):
         (tmp_path / "folder.h5" / "precious.txt").write_text("keep me")
         (tmp_path / "file.h5").write_text("keep me")
         for name, words in (
-            ("other.h5", "is not a store of label maps: its store.h5 is something else"),
-            ("text.h5", "is not a store of label maps: its store.h5 is something else"),
+            ("other.h5", "is not a store of label maps: its store.h5 does not describe one"),
+            ("text.h5", "is not a store of label maps: its store.h5 does not describe one"),
             ("folder.h5", "is not empty and not a store of label maps"),
             ("file.h5", "is a file, not a store of label maps"),
         ):

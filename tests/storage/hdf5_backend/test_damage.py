@@ -85,7 +85,7 @@ class TestDamage(Hdf5Fixtures):
         place = Path(address, "shards/000001.h5")
         shutil.copy(tmp_path / "other.h5/shards/000001.h5", place)
         with pytest.raises(
-            DamageError, match=r"is of another store: its classes are uint16 \(4, 6, 5, 2\), not uint16"
+            DamageError, match=r"belongs to another store: its classes are uint16 \(4, 6, 5, 2\), not uint16"
         ):
             open_store(address).read([5])
         place.unlink()
@@ -193,7 +193,7 @@ class TestDamage(Hdf5Fixtures):
                 file[name] = values[:-1] if change == "short" else np.zeros_like(values)
         opened = open_store(address, writable=True)
         assert all(_found(opened, key) in (None, row) for row, key in enumerate(KEYS))
-        assert verify(opened).shared == ("the key index is not that of the keys", NOT_WRITTEN)
+        assert verify(opened).shared == ("the key index does not belong to the keys", NOT_WRITTEN)
         opened.backend.rebuild()
         assert [opened.find(key) for key in KEYS] == list(range(10))
         assert verify(open_store(address)).shared == ()

@@ -101,7 +101,7 @@ class TestZarrBackend(StoreContract):
         (tmp_path / "folder" / "precious.txt").write_text("keep me")
         (tmp_path / "file").write_text("keep me")
         for name, words in (
-            ("other.zarr", "is not a store of label maps: its zarr.json is something else"),
+            ("other.zarr", "is not a store of label maps: its zarr.json does not describe one"),
             ("folder", "is not empty and not a store of label maps"),
             ("file", "is a file, not a store of label maps"),
         ):

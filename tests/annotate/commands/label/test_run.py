@@ -48,7 +48,7 @@ def test_bad_pictures_are_named_rows_and_the_run_continues(command, checkpoint: 
     assert "9 of 12 pictures are labelled" in result.stdout
     assert "3 pictures could not be labelled:" in result.stdout
     assert "  empty.jpg: undecodable, the file is empty" in result.stdout
-    assert "1 other files are no pictures by their names" in result.stdout
+    assert "1 other files were skipped (not picture names)" in result.stdout
     assert f"annotate inspect {address} --images" in result.stdout
     opened = open_store(address)
     assert dict(zip(opened.keys, map(Status, opened.column("status").tolist()), strict=True)) == expected
@@ -95,7 +95,7 @@ def test_what_could_not_be_labelled_is_listed_in_a_file(
     words = ["run", images, tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
     result = command(*words)
     assert result.exit_code == 3
-    assert f"all that could not be labelled: {tmp_path / 's.zarr-failures.csv'}" in result.stdout
+    assert f"pictures that could not be labelled are listed in {tmp_path / 's.zarr-failures.csv'}" in result.stdout
     lines = (tmp_path / "s.zarr-failures.csv").read_text().splitlines()
     assert lines[0] == "key,status,reason"
     assert lines[1].startswith(f"{broken.relative_to(images).as_posix()},undecodable,")

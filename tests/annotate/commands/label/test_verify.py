@@ -67,7 +67,7 @@ def test_damage_is_repaired_as_verify_says(
 ) -> None:
     (store / "classes/c/1/0/0/0").write_bytes(b"nonsense")
     result = command("verify", store)
-    assert f"`annotate verify {store} --repair` mends what it can, and makes damaged shards pending" in result.stdout
+    assert f"`annotate verify {store} --repair` repairs what it can, and makes damaged shards pending" in result.stdout
     result = command("verify", store, "--repair")
     assert result.exit_code == 3, result.output
     assert f"Now run `annotate run IMAGES {store} --model test_resnet …` again" in result.stdout

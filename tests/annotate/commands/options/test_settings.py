@@ -16,21 +16,36 @@ from tests.conftest import MODEL_KWARGS
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("flip = 3", "flip = 3; expected is true or false"),
-        ("compile = 'yes'", 'compile = "yes"; expected is true or false'),
-        ("temperature = [1, 2]", r"temperature = \[1, 2\]; expected is a number"),
-        ("temperature = true", "temperature = true; expected is a number"),
-        ("top-k = 0", "top-k = 0; expected is a whole number, 1 or more"),
-        ("batch_size = 8.0", "batch_size = 8.0; expected is a whole number, 1 or more"),
-        ("workers = '2'", 'workers = "2"; expected is a whole number, 1 or more'),
-        ("head = 'nose'", 'head = "nose"; expected is one of "local", "frozen"'),
-        ("model = ['resnet18', 3]", r'model = \["resnet18", 3\]; expected is text, or a list of such'),
-        ("checkpoint = 1979-05-27", 'checkpoint = "1979-05-27"; expected is text, or a list of such'),
-        ("model-kwarg = {a = 1}", 'model-kwarg = {"a": 1}; expected is KEY=VALUE, for example output_stride=8, or a'),
-        ("input-size = 'big'", 'input-size = "big"; expected is a number of pixels, 224, or height and width, 192x256'),
-        ("scales = [[1.0]]", r"scales = \[\[1.0\]\]; expected is numbers with commas between, as in 0.8,1.0,1.2"),
-        ("json = 1", "json, but the settings are batch-size, checkpoint, "),
-        ("[run]\nflip = true", "run, but the settings are batch-size, checkpoint, "),
+        ("flip = 3", "flip = 3 is not valid; expected: true or false"),
+        ("compile = 'yes'", 'compile = "yes" is not valid; expected: true or false'),
+        ("temperature = [1, 2]", r"temperature = \[1, 2\] is not valid; expected: a number"),
+        ("temperature = true", "temperature = true is not valid; expected: a number"),
+        ("top-k = 0", "top-k = 0 is not valid; expected: a whole number, 1 or more"),
+        ("batch_size = 8.0", "batch_size = 8.0 is not valid; expected: a whole number, 1 or more"),
+        ("workers = '2'", 'workers = "2" is not valid; expected: a whole number, 1 or more'),
+        ("head = 'nose'", 'head = "nose" is not valid; expected: one of "local", "frozen"'),
+        ("model = ['resnet18', 3]", r'model = \["resnet18", 3\] is not valid; expected: text, or a list of these'),
+        ("checkpoint = 1979-05-27", 'checkpoint = "1979-05-27" is not valid; expected: text, or a list of these'),
+        (
+            "model-kwarg = {a = 1}",
+            'model-kwarg = {"a": 1} is not valid; expected: KEY=VALUE, for example output_stride=8, or a',
+        ),
+        (
+            "input-size = 'big'",
+            'input-size = "big" is not valid; expected: a number of pixels, for example 224, or height and width, for',
+        ),
+        (
+            "scales = [[1.0]]",
+            r"scales = \[\[1.0\]\] is not valid; expected: numbers with commas between them, for example 0.8,1.0,1.2",
+        ),
+        (
+            "json = 1",
+            "unknown setting json. Settings are named like the options of `annotate run`: batch-size, checkpoint, ",
+        ),
+        (
+            "[run]\nflip = true",
+            "unknown setting run. Settings are named like the options of `annotate run`: batch-size, checkpoint, ",
+        ),
     ],
 )
 def test_a_setting_of_another_type_is_refused_with_its_file_and_what_is_expected(
@@ -40,7 +55,8 @@ def test_a_setting_of_another_type_is_refused_with_its_file_and_what_is_expected
     words = [name, tmp_path, *[tmp_path / "s.zarr"][: name == "run"], "--config", tmp_path / "a.toml"]
     result = command(*words)
     assert result.exit_code == 2, result.output
-    assert re.search(rf"Error: {re.escape(str(tmp_path))}/a.toml has {message}", result.stderr), result.stderr
+    start = rf"Error: cannot use the settings in {re.escape(str(tmp_path))}/a.toml: "
+    assert re.search(start + message, result.stderr), result.stderr
     assert "Traceback" not in result.output
 
 
@@ -79,4 +95,7 @@ def test_calibrate_takes_a_file_of_run_and_run_refuses_what_only_calibrate_knows
     settings.write_text("count = 8\n")
     assert command(*words, "--config", settings).exit_code == 0
     result = command("run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--config", settings)
-    assert (result.exit_code, "a.toml has count, but the settings are" in result.stderr) == (2, True), result.output
+    assert (
+        result.exit_code,
+        "a.toml: unknown setting count. Settings are named like the options of" in result.stderr,
+    ) == (2, True), result.output

@@ -14,12 +14,12 @@ from annotate.commands.progress import following
 @click.command()
 @address("first")
 @address("second")
-@click.option("--images", help="The pictures that were labelled; needed for a sheet or a report.")
+@click.option("--images", help="Collection of the labelled pictures; needed for -o and --html.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write the pictures that differ most to this PNG file."
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the pictures that differ most to a PNG file."
 )
-@click.option("--html", type=click.Path(path_type=Path), help="Write them and the figures to this file, for a browser.")
-@click.option("--count", type=click.IntRange(1, 200), default=8, show_default=True, help="Pictures to show.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the figures and these pictures to an HTML file.")
+@click.option("--count", type=click.IntRange(1, 200), default=8, help="Number of pictures to show.")
 @names_option
 @json_option
 def compare(

@@ -13,15 +13,13 @@ from annotate.commands.progress import following
 
 @click.command()
 @address("store")
-@click.option(
-    "--part", type=click.FloatRange(0, 1), default=0.04, show_default=True, help="Fraction of the pictures to list."
-)
+@click.option("--part", type=click.FloatRange(0, 1), default=0.04, help="Fraction of the pictures to list.")
 @names_option
 @json_option
 def audit(store: str, part: float, names: Path | None, as_json: bool) -> None:
     """List the pictures whose own class is probably wrong, judged by their labels.
 
-    Also lists the classes of which no label is certain.
+    It also lists the classes that the labels are least certain of, and those that are never the best class.
     """
     from annotate.inspect import Names, survey
     from annotate.inspect import audit as judge

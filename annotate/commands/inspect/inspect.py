@@ -19,23 +19,28 @@ if TYPE_CHECKING:
 
 @click.command()
 @address("store")
-@click.option("--images", help="The pictures that were labelled; needed to show them.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a contact sheet to this PNG file.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a report for a browser to this file.")
+@click.option("--images", help="Collection of the labelled pictures; needed to show them.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a contact sheet to a PNG file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a report for a browser to an HTML file.")
 @click.option(
-    "--count", type=click.IntRange(1, 5000), help="Pictures to show; default: 12 on a sheet, 500 in a report."
+    "--count", type=click.IntRange(1, 5000), help="Number of pictures to show. Default: 12 on a sheet, 500 in a report."
 )
-@click.option("--key", "keys", multiple=True, help="Show this picture; may be repeated.")
-@click.option("--class", "class_name", metavar="NAME", help="Show pictures in which this class is best somewhere.")
+@click.option("--key", "keys", multiple=True, help="Show the picture with this key. May be repeated.")
+@click.option(
+    "--class", "class_name", metavar="NAME", help="Show only pictures in which this class is the best at some location."
+)
 @click.option(
     "--sort",
     "order",
     type=click.Choice(["random", "entropy", "confidence", "disagreement"]),
     default="random",
-    help="Show first: the least certain, the most certain, or those whose label contradicts their own class.",
+    help="Order: at random, or first the least certain (entropy), the most certain (confidence), or those whose label "
+    "contradicts their own class (disagreement).",
 )
-@click.option("--rank", type=click.IntRange(min=1), default=1, help="On a sheet: 2 shows the second best classes.")
-@click.option("--seed", type=int, default=0, help="Random seed.")
+@click.option(
+    "--rank", type=click.IntRange(min=1), default=1, help="Rank of the classes on a sheet: 2 shows the second best."
+)
+@click.option("--seed", type=int, default=0, help="Random seed of the choice of pictures.")
 @names_option
 @json_option
 def inspect(
@@ -72,7 +77,10 @@ def inspect(
     from storage import open_store
 
     if not (output or html or images) and (keys or class_name or count or rank > 1 or order != "random"):
-        raise click.UsageError("to show pictures, give --images with -o, with --html, or in a terminal")
+        raise click.UsageError(
+            "--key, --class, --sort, --count and --rank choose pictures to show: give --images with -o, --html, or "
+            "--images alone to show them in the terminal"
+        )
     if output is not None and images is None:
         raise click.UsageError("a contact sheet needs --images, the pictures that were labelled")
     opened = open_store(store)

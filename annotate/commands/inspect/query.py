@@ -14,11 +14,19 @@ from annotate.commands.options.store import address, names_option, open_partial
 @click.command()
 @address("store")
 @click.option("--class", "class_name", required=True, metavar="NAME", help="Name or number of the class.")
-@click.option("--min-area", type=click.FloatRange(0, 1), default=0.0, help="Smallest fraction of a picture to list.")
+@click.option(
+    "--min-area",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="List only pictures where it covers at least this fraction.",
+)
 @names_option
 @json_option
 def query(store: str, class_name: str, min_area: float, names: Path | None, as_json: bool) -> None:
-    """List the keys of the pictures in which a class is best somewhere, largest area first."""
+    """List the keys of the pictures in which a class is best at some location.
+
+    The largest area comes first. An area is the fraction of a picture's locations where the class is best.
+    """
     import numpy as np
 
     from annotate.inspect import Names, areas

@@ -1,0 +1,1 @@
+"""What is in a store? One file for each command."""

@@ -1,1 +1,0 @@
-"""What is in a store? One command a file."""
