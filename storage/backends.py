@@ -125,7 +125,7 @@ def _backend(address: str) -> Any:
     entry = next(entry for entry in _BACKENDS if address.rstrip("/").endswith(entry.suffixes))
     if "://" in address and not entry.schemes:
         raise StoreError(
-            f"cannot use the address {address}: an {entry.name} store is a local folder; for a bucket, give "
+            f"cannot use this address: an {entry.name} store is a local folder; for a bucket, give "
             "the address of a Zarr store, such as s3://bucket/labels.zarr"
         )
     if entry.library is not None and find_spec(entry.library) is None:

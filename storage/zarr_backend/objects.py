@@ -160,7 +160,9 @@ def _bucket(address: str, writable: bool) -> tuple[Store, tuple[type[Exception],
             "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
         )
     if not parts.netloc or not is_key(parts.path.strip("/")):
-        raise StoreError(f"cannot use the address {address}: the name of the store is missing; give s3://bucket/name")
+        raise StoreError(
+            f"cannot use the address {address}: give s3://bucket/name, with a name that has no part . or .."
+        )
     try:
         from obstore.exceptions import BaseError
         from obstore.store import S3Store

@@ -77,7 +77,7 @@ def test_other_targets_of_equal_pictures_are_refused_with_the_first_row_that_dif
     with pytest.raises(MismatchError) as caught:
         run(listed("4", "6", "0"), store, recipe, LocalWorkers())
     difference = (
-        f"targets: in row 1, {names[1]!r}, the store has 5, this run has 6; 2 of 3 rows differ, and -1 is no target"
+        f"targets: in row 1, {names[1]!r}, the store has 5, this run has 6; 2 of 3 rows differ, and -1 means no target"
     )
     assert caught.value.differences == (difference,)
     with pytest.raises(MismatchError, match=f"in row 0, '{names[0]}', the store has 4, this run has -1; 2 of 3 rows"):

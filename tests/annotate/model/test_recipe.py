@@ -49,7 +49,7 @@ def test_pretrained_weights_with_another_number_of_classes_are_refused() -> None
 @pytest.mark.parametrize("names", ["a, b", '"ab"', '{"a": 0}', "[1, 2]", '["a", null]', "7", "null", ""])
 def test_names_in_a_checkpoint_that_are_not_a_list_are_a_clear_error(tmp_path: Path, names: str) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"class_names": names})
-    words = "are not a JSON list of texts, but .*; write them as .*, or leave them out"
+    words = "are not a JSON list of strings, but .*; write them as .*, or leave them out"
     with pytest.raises(AnnotateError, match=words):
         Network.of("test_resnet", checkpoint=tmp_path / "w.safetensors").class_names()
 

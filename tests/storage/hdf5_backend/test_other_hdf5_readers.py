@@ -112,5 +112,5 @@ class TestOtherReaders(Hdf5Fixtures):
         Path(address, "store.h5").write_bytes(Path(address, "store.h5").read_bytes() + b"\0")
         assert verify(open_store(address)).shared == (
             NOT_WRITTEN,
-            "store.h5 is not what MANIFEST.sha256 says; `annotate finalize` writes it again, if the change was meant",
+            "store.h5 is not what MANIFEST.sha256 says; after an intended change, `annotate finalize` writes it again",
         )

@@ -160,9 +160,9 @@ class TestZarrBackend(StoreContract):
         ("address", "words"),
         [
             ("gs://bucket/labels.zarr", "cannot use an address with gs://"),
-            ("s3://bucket", "it is s3://bucket/name, with a name"),
+            ("s3://bucket", "give s3://bucket/name, with a name that has no part"),
             ("s3://bucket/labels.h5", "an HDF5 store is a local folder"),
-            ("s3://bucket/a/../b", "it is s3://bucket/name, with a name"),
+            ("s3://bucket/a/../b", "give s3://bucket/name, with a name that has no part"),
             ("s3://me:secret@bucket/labels.zarr", "Credentials come from the environment"),
             ("s3://bucket/labels.zarr?key=secret", "Credentials come from the environment"),
         ],
