@@ -14,11 +14,11 @@ from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 
 def test_a_copy_onto_other_labels_or_targets_is_refused(full: LabelStore, tmp_path: Path) -> None:
     other = create_store(tmp_path / "targets.h5", SCHEMA, KEYS, [0] * 10)
-    with pytest.raises(MismatchError, match="targets: the data set's own classes are others"):
+    with pytest.raises(MismatchError, match="targets: the store has other classes of the dataset than the source"):
         copy(full, other.address)
     other = create_store(tmp_path / "others.h5", SCHEMA, KEYS, list(range(10)))
     other.write(SHARDS[1], random_labels(np.random.default_rng(9), 4))
-    with pytest.raises(MismatchError, match="labels: rows 4 to 8 are others"):
+    with pytest.raises(MismatchError, match="labels: rows 4 to 8 of the store differ from those of the source"):
         copy(full, other.address)
 
 
