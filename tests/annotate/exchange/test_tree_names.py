@@ -74,7 +74,7 @@ def test_pictures_that_share_a_label_file_get_none_and_name_each_other(
         (
             key,
             "refused",
-            f"the label file {file} may also belong to {other}; a file that fits several is used for none",
+            f"the label file {file} may also belong to {other}; such a file is used for none of them",
         )
         for key, other in (keys, keys[::-1])
     )

@@ -25,14 +25,14 @@ def test_an_archive_beside_pictures_is_only_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "address", "message"),
     [
-        ([], "nothing", "there is no folder of pictures at .*, nor a file that holds pictures"),
+        ([], "nothing", "there is no folder of pictures at .*, and no file that holds pictures"),
         (["a.zip"], "a.zip", "cannot tell what pictures are in .*a.zip: a file is .tar, "),
         (["a.jpg"], "a.jpg", "is one picture; give the folder that holds it"),
         (["a.tar", "b.parquet"], "", "holds tar files and Parquet files; put each kind into a folder of its own"),
         (["labels.h5/store.h5"], "labels.h5", "is a store of labels, not a collection of pictures"),
         (["labels.zarr/zarr.json"], "labels.zarr", "is a store of labels, not a collection of pictures"),
         (["notes.txt"], "", "holds no picture: 1 files were found"),
-        ([], "s3://bucket/images", "cannot read pictures from s3://bucket/images: .* Copy or mount them"),
+        ([], "s3://bucket/images", "cannot read pictures from s3://bucket/images: .* copy or mount them"),
     ],
 )
 def test_what_holds_no_pictures_is_refused_by_name(

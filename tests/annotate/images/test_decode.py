@@ -59,7 +59,7 @@ def test_the_page_says_what_becomes_of_each() -> None:
         ("empty file", "the file is empty"),
         ("web page named .jpg", "not a picture of a known type"),
         ("JPEG cut short", "image file is truncated"),
-        ("PostScript", "PostScript, a program that draws, and is not run; convert it to PNG"),
+        ("PostScript", "PostScript, which is a program and is not run; convert it to PNG"),
     ],
 )
 def test_the_reason_says_what_was_found(name: str, reason: str) -> None:

@@ -34,5 +34,5 @@ def test_classes_are_found_by_a_part_of_their_name_and_not_guessed(labels: Label
     known = ("tabby, tabby cat", "crane", "crane", "7", *(f"thing {n}" for n in range(8)))
     names = Names(COUNT, known)
     assert (names.number("tabby cat"), names.number("Tabby"), names.number("0"), names.number("7")) == (0, 0, 0, 3)
-    with pytest.raises(AnnotateError, match="2 classes are called 'crane': give the number of one of them, 1, 2"):
+    with pytest.raises(AnnotateError, match="2 classes are called 'crane'; give the number of one of them: 1, 2"):
         names.number("crane")

@@ -55,7 +55,7 @@ def test_pictures_meet_by_key_and_locations_by_place(tmp_path: Path) -> None:
     with pytest.raises(AnnotateError, match="no labelled picture in common"):
         compare(first, a_store(tmp_path / "c.zarr", theirs, keys=["x", "y"]))
     others = tuple(reversed(NAMES))
-    with pytest.raises(AnnotateError, match="labels can be compared where their classes are the same"):
+    with pytest.raises(AnnotateError, match="only labels of the same classes can be compared"):
         compare(first, a_store(tmp_path / "d.zarr", theirs, keys=["c", "b"], class_names=others, target_names=others))
 
 

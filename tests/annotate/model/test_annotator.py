@@ -142,7 +142,7 @@ def test_scales_that_become_one_are_refused(recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"scales": (0.5,)}, "with 1.0 among them"),
+        ({"scales": (0.5,)}, "one of them 1.0"),
         ({"scales": (1.0, 1.0)}, "different numbers"),
         ({"scales": (1.0, -1.0)}, "from 0.1 to 10"),
         ({"temperature": 0.0}, "temperature must be from"),

@@ -123,7 +123,7 @@ def test_logits_are_refused_and_never_taken_for_probabilities() -> None:
     logits = LabelMap(label.classes, label.scores * 9, label.boxes, label.sizes, label.status, "logit")
     with pytest.raises(LabelError, match="scores are logits"):
         align(logits, View.whole(), (4, 4))
-    with pytest.raises(TypeError, match="do not say what they leave"):
+    with pytest.raises(TypeError, match="cannot compute the remainder of logits"):
         _ = logits.remainder
 
 
