@@ -103,7 +103,10 @@ def _with(label: torch.Tensor, place: tuple[int, ...], value: float) -> torch.Te
         ({"label": a_label()}, "holds a dict, where one plain tensor is expected"),
         (a_label().to("meta"), "holds a Tensor, where one plain tensor is expected"),
         (a_label(k=2), "has a grid of 4x6 with 2 classes at each location; the other labels have a grid of 4x6 with 3"),
-        (a_label(grid=(6, 4)), "has a grid of 6x4 with 3 classes at each location; the other labels have a grid of 4x6"),
+        (
+            a_label(grid=(6, 4)),
+            "has a grid of 6x4 with 3 classes at each location; the other labels have a grid of 4x6",
+        ),
         (_with(a_label(), (0, 0, 1, 2), math.nan), "holds a logit that is not finite: nan"),
         (_with(a_label(), (0, 0, 1, 2), math.inf), "holds a logit that is not finite: inf"),
         (_with(a_label(), (1, 0, 1, 2), math.nan), "holds the class id nan, where whole numbers from 0 to 49"),

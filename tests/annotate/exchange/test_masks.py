@@ -64,7 +64,7 @@ def test_more_classes_than_a_mask_can_have_are_refused(tmp_path: Path) -> None:
     about = {"class_count": 70_000, "class_names": None, "target_names": None}
     store = a_store(tmp_path / "labels.zarr", labels, **about)
     for layout in ("png", "fiftyone"):
-        with pytest.raises(AnnotateError, match="classes, and the store has 70,000; export to coco, which can have any number"):
+        with pytest.raises(AnnotateError, match="classes, and the store has 70,000; export to coco, which can have"):
             export_masks(store, tmp_path / layout, layout)
         assert not (tmp_path / layout).exists()
     assert export_masks(store, tmp_path / "coco", "coco") == 2
