@@ -12,12 +12,14 @@ from storage.errors import (
     NotAStoreError,
     NotLabelledError,
     StoreError,
+    UnreadableError,
 )
 from storage.geometry import Box
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
-from storage.operations.integrity import ShardReport, Verification, repair, verify
+from storage.operations.integrity import ShardReport, Verification, verify
 from storage.operations.publication import Publication, finalize
+from storage.operations.repair import repair, repair_steps
 from storage.progress import Progress, Report
 from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
@@ -45,6 +47,7 @@ __all__ = [
     "ShardReport",
     "Status",
     "StoreError",
+    "UnreadableError",
     "Verification",
     "copy",
     "create_store",
@@ -53,5 +56,6 @@ __all__ = [
     "no_class",
     "open_store",
     "repair",
+    "repair_steps",
     "verify",
 ]
