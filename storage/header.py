@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import fields
+from storage.encoding import json_fields as fields
 from storage.errors import DamageError, FormatError, StoreError
 from storage.schema import Schema
 

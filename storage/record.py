@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
-from storage import fields
+from storage.encoding import json_fields as fields
 from storage.errors import DamageError
 from storage.header import MOST_ROWS
 from storage.status import Status

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from storage.encoding.json_fields import shown, whole_number
 from storage.errors import FormatError
-from storage.fields import shown, whole_number
 from storage.labelmap import ScoreKind, class_dtype
 
 _SCORE_TYPES = {"probability": ("uint8",), "logit": ("float16", "float32")}

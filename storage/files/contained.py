@@ -53,7 +53,7 @@ def to_change(folder: Path, name: str) -> Path:
 
 
 def children(folder: Path, name: str) -> list[str]:
-    """The names directly below a name, none where nothing is.
+    """The names of the files directly below a name, none where nothing is.
 
     Raises:
         PermissionError: it is a link, or below one.
@@ -62,7 +62,8 @@ def children(folder: Path, name: str) -> list[str]:
     try:
         if _has_link(folder, name):
             raise PermissionError(errno.EPERM, _NOT_FOLLOWED, str(folder / name))
-        return os.listdir(folder / name)
+        with os.scandir(folder / name) as found:
+            return [entry.name for entry in found if not entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

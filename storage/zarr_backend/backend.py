@@ -237,7 +237,7 @@ class ZarrBackend(Backend):
         there = {*self._objects.children(f"{name}/c")} if count else set()
         for number in range(count):
             if str(number) not in there:
-                raise DamageError(f"{name}/c/{number} of {self.address} is missing")
+                raise DamageError(f"the {name} of {self.address} are not whole: {name}/c/{number} is missing")
         return self._values(name)
 
     def _values(self, name: str, where: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:

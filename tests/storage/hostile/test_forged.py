@@ -17,7 +17,7 @@ from storage.zarr_backend.shard_writer import string_object
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 
 DEEP: Any = {}
-for _ in range(300):
+for _ in range(60):
     DEEP = {"a": [DEEP]}
 
 HEADERS: list[dict[str, Any]] = [

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import DamageError, LabelStore, open_store
+from storage import DamageError, LabelMap, LabelStore, Status, open_store
 from storage.encoding.coded_labels import CodedLabels
+from tests.storage.contract.samples import SHARDS
 from tests.storage.hostile.folders import contents, shard_file
 
 
@@ -30,7 +31,11 @@ def test_swapped_shards_are_found_when_they_are_read(full: LabelStore, address: 
 
 @pytest.mark.parametrize("address", ["zarr"], indirect=True)
 @pytest.mark.parametrize("name", CodedLabels._fields)
-def test_each_object_of_a_zarr_shard_is_compared_with_the_record(full: LabelStore, address: Path, name: str) -> None:
+def test_each_object_of_a_zarr_shard_is_compared_with_the_record(
+    full: LabelStore, labels: LabelMap, address: Path, name: str
+) -> None:
+    failed = LabelMap.unlabelled(Status.MISSING, grid=(6, 5), k=3, class_count=40)
+    full.write(SHARDS[1], LabelMap.stack([failed, labels[5], labels[6], labels[7]]), reasons={4: "gone"})
     _swap(address / name / "c/0", address / name / "c/1")
     with pytest.raises(DamageError, match="is not the object that its commit record names"):
         open_store(address).read([0])

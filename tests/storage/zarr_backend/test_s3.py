@@ -164,7 +164,7 @@ class TestZarrBackendInABucket(StoreContract):
                 store.read([5])
             assert _everything(bucket) == before
 
-    @pytest.mark.parametrize("name", ["classes", "scores", "boxes", "sizes", "status"])
+    @pytest.mark.parametrize("name", ["classes", "scores", "sizes"])
     def test_swapped_objects_are_found_when_they_are_read(
         self, full: LabelStore, address: str, bucket: S3Store, name: str
     ) -> None:
