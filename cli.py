@@ -110,6 +110,7 @@ def main() -> None:
       2    wrong usage
       3    done as far as possible: some pictures or shards have no label
       4    verify found damage
+      5    verify could not read all of a store
       130  interrupted; run the same command again to resume
     """
 

@@ -13,13 +13,15 @@ from storage.errors import (
     NotAStoreError,
     NotLabelledError,
     StoreError,
+    UnreadableError,
 )
 from storage.geometry import Box
 from storage.header import Header
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
-from storage.operations.integrity import ShardReport, Verification, repair, verify
+from storage.operations.integrity import ShardReport, Verification, verify
 from storage.operations.publication import Publication, finalize
+from storage.operations.repair import repair, repair_steps
 from storage.progress import OnProgress, Progress
 from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
@@ -49,6 +51,7 @@ __all__ = [
     "ShardReport",
     "Status",
     "StoreError",
+    "UnreadableError",
     "Verification",
     "copy",
     "create_store",
@@ -57,5 +60,6 @@ __all__ = [
     "no_class",
     "open_store",
     "repair",
+    "repair_steps",
     "verify",
 ]

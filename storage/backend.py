@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import count
 from typing import Any, Literal, Self, final
 
 import numpy as np
@@ -19,6 +20,7 @@ from storage.record import Failure, Record
 from storage.schema import Schema
 
 RowArray = Literal["boxes", "sizes", "status"]
+SET_ASIDE = "shards/set_aside"  # below it lies what a repair has taken out of a store, under 1/NAME, 2/NAME, …
 
 
 class Backend(ABC):
@@ -27,7 +29,9 @@ class Backend(ABC):
     - A shard is written whole, by one writer, any number of times with the same result. Its commit record is written
       last; until then the shard is pending. Different shards may be written at the same time by different processes.
     - A backend is picklable: only its address travels. Reading is safe in forked and spawned processes.
-    - It never returns bytes whose checksum does not match: it raises `DamageError`.
+    - It never returns bytes whose checksum does not match, nor those of another shard: it raises `DamageError`. What
+      cannot be read, whatever it holds, is an `UnreadableError`.
+    - It neither reads nor changes anything outside of its address.
 
     A subclass is final. Its constructor takes `(address, *, writable)`, and reads the header.
     """
@@ -123,9 +127,39 @@ class Backend(ABC):
             StoreError: writing failed, or the store was opened for reading.
         """
 
-    @abstractmethod
+    @final
     def forget(self, shard: int) -> None:
-        """Remove the commit record of a shard: it is pending again."""
+        """Make a shard pending again. What it held is not deleted but set aside."""
+        for name in self.shard_objects(shard):
+            self.set_aside(name)
+        self._committed = frozenset()
+
+    @final
+    def set_aside(self, name: str) -> None:
+        """Move an object below `SET_ASIDE`, where no reader looks; nothing where there is none.
+
+        Raises:
+            StoreError: it cannot be moved, or the store was opened for reading.
+        """
+        self.check_writable()
+        places = (f"{SET_ASIDE}/{number}/{name}" for number in count(1))
+        self.move_object(name, next(place for place in places if not self.has_object(place)))
+
+    @abstractmethod
+    def shard_objects(self, shard: int) -> list[str]:
+        """The names of the objects of a shard, that of its commit record first."""
+
+    @abstractmethod
+    def owns(self, name: str) -> bool:
+        """Whether an object of this name is the store's own. Other files may lie beside them."""
+
+    @abstractmethod
+    def has_object(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+
+    @abstractmethod
+    def move_object(self, name: str, to: str) -> None:
+        """Give an object another name; nothing where there is none."""
 
     @abstractmethod
     def checksums(self, shard: int) -> dict[str, str]:
@@ -144,7 +178,7 @@ class Backend(ABC):
 
     @abstractmethod
     def object_names(self) -> Iterator[str]:
-        """The names of all objects, sorted."""
+        """The names of all objects, sorted, without what was set aside."""
 
     @abstractmethod
     def read_object(self, name: str) -> bytes | None:

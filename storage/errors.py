@@ -21,6 +21,13 @@ class DamageError(StoreError):
     """Bytes of the store are missing or not what was written."""
 
 
+class UnreadableError(StoreError):
+    """Something of the store could not be read: permissions, a mount, a server, a link that leads elsewhere.
+
+    That says nothing of the bytes: they may be sound. So nothing is ever forgotten or labelled again because of it.
+    """
+
+
 class NotLabelledError(StoreError):
     """The requested rows have no committed labels yet."""
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from storage import json_fields as fields
 from storage.errors import DamageError, FormatError, StoreError
-from storage.schema import Schema
+from storage.schema import MOST_ROWS, Schema
 
 FORMAT = 1
+MOST_SHARDS = 2**22
 ATTRIBUTE, SEAL = "tokenlabel", "tokenlabel:sha256"  # the attributes that hold it and its seal
 
 
@@ -72,19 +74,34 @@ class Header:
             FormatError: the values are of a newer format.
             DamageError: they are not what was written.
         """
-        if (found := values.get("format")) != FORMAT:
+        found = values.get("format")
+        if isinstance(found, bool) or found != FORMAT:
             raise FormatError(
                 f"cannot read the store {address}: its format is {found}, this version of tokenlabel reads format "
                 f"{FORMAT}. Install a version of tokenlabel that reads it."
             )
+        try:
+            fields.json_object(values, "it")
+        except ValueError as error:
+            raise DamageError(f"the header of {address} is not one of format {FORMAT}: {error}") from error
         if seal_of(values) != seal:
             raise DamageError(f"the header of {address} is not the one that was written: its SHA-256 does not match")
         try:
-            # Fields that a later version added may be ignored in this format.
-            known = {field.name: values[field.name] for field in fields(cls) if field.name != "schema"}
-            return cls(schema=Schema.from_json(values["schema"]), **known)
-        except (KeyError, TypeError) as error:
-            raise FormatError(f"cannot read the store {address}: its header is not valid ({error!r})") from error
+            # What a later version has added may be ignored in this format.
+            header = cls(
+                schema=Schema.from_json(fields.json_object(values.get("schema"), "schema")),
+                rows=fields.whole_number(values, "rows", 0, MOST_ROWS),
+                keys_sha256=fields.sha256(values, "keys_sha256"),
+                key_salt=fields.whole_number(values, "key_salt", 0, 2**128 - 1),
+                targets_sha256=fields.sha256(values, "targets_sha256"),
+            )
+            if header.shard_count > MOST_SHARDS:
+                raise ValueError(
+                    f"it says that there are {header.shard_count:,} shards; at most {MOST_SHARDS:,} are read"
+                )
+        except (FormatError, ValueError) as error:
+            raise DamageError(f"the header of {address} is not one of format {FORMAT}: {error}") from error
+        return header
 
     @classmethod
     def of(cls, schema: Schema, keys_sha256: str, targets: NDArray[np.int32], key_salt: int) -> Self:

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
+from storage import json_fields as fields
 from storage.errors import DamageError
+from storage.schema import MOST_ROWS
 from storage.status import Status
+
+_WORDS = {status.word: status for status in Status if status not in (Status.LABELLED, Status.PENDING)}
+# What readers use of a run, where it says so.
+_RUN: dict[str, Callable[[Mapping[str, Any], str], object]] = {
+    "run": fields.text,
+    "attempt": lambda values, name: fields.whole_number(values, name, 0, MOST_ROWS),
+    "seconds": fields.number,
+    "finished": fields.text,
+    "worker": fields.text,
+    "device": fields.text,
+}
+
+
+def check_run(run: Mapping[str, Any]) -> None:
+    """Check what readers use of what a record says of its run; it may say more.
+
+    Raises:
+        ValueError: a field is of another type, or out of its range.
+    """
+    for known in _RUN.keys() & run.keys():
+        _RUN[known](run, known)
+
+
+def most_bytes(rows: int) -> int:
+    """The bytes that the commit record of so many rows may have: a reason is a few lines of text."""
+    return 2**20 + 2**16 * rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,23 +104,68 @@ class Record:
         return json.dumps(values, sort_keys=True)
 
     @classmethod
-    def from_text(cls, text: str) -> Self:
+    def from_text(cls, text: str, *, name: str = "a commit record", rows: range | None = None) -> Self:
         """The record of `to_text`'s line.
 
+        Args:
+            text: the line.
+            name: of the record, as errors name it.
+            rows: that it must be of, or None.
+
         Raises:
-            DamageError: the text is not a record.
+            DamageError: the text is not a record, or not of these rows.
         """
         try:
-            values = json.loads(text)
-            failures = tuple(
-                Failure(row=failure["row"], status=Status[failure["status"].upper()], reason=failure["reason"])
-                for failure in values.pop("failures")
-            )
-            known = {
-                name.name for name in fields(cls)
-            }  # fields that a later version added may be ignored in this format
-            return cls(failures=failures, **{name: value for name, value in values.items() if name in known})
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            record = cls._of(fields.json_object(json.loads(text), "it"))  # further fields of later versions are ignored
+        except (RecursionError, ValueError) as error:
             raise DamageError(
-                f"cannot read a commit record ({error!r}): {text[:80]!r}; `annotate verify` says what to do"
+                f"{name} is not a record ({error}): {text[:80]!r}; `annotate verify` says what to do"
             ) from error
+        if rows is not None and record.rows != rows:
+            raise DamageError(
+                f"{name} is of rows {record.start} to {record.stop}, not of rows {rows.start} to {rows.stop}: it "
+                "belongs to another shard; `annotate verify` says what to do"
+            )
+        return record
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any]) -> Self:
+        """The record of these JSON values.
+
+        Raises:
+            ValueError: they are not those of a record.
+        """
+        start = fields.whole_number(values, "start", 0, MOST_ROWS - 1)
+        stop = fields.whole_number(values, "stop", start + 1, MOST_ROWS)
+        labelled = fields.whole_number(values, "labelled", 0, stop - start)
+        if not isinstance(listed := values.get("failures"), list):
+            raise ValueError(f"failures is {fields.shown(listed)}, not a list")
+        failures = tuple(_failure(fields.json_object(each, "a failure"), start, stop) for each in listed)
+        if len({failure.row for failure in failures}) != len(failures):
+            raise ValueError("a row failed twice")
+        if labelled + len(failures) != stop - start:
+            raise ValueError(f"it accounts for {labelled} + {len(failures)} of {stop - start} rows")
+        objects = fields.json_object(values.get("objects"), "objects")
+        run = fields.json_object(values.get("run"), "run")
+        check_run(run)
+        return cls(
+            start=start,
+            stop=stop,
+            labelled=labelled,
+            failures=failures,
+            objects={name: fields.sha256(objects, name) for name in objects},
+            run=run,
+        )
+
+
+def _failure(values: Mapping[str, Any], start: int, stop: int) -> Failure:
+    """A failure of a record of these rows.
+
+    Raises:
+        ValueError: the values are not those of one.
+    """
+    status = fields.text(values, "status")
+    if status not in _WORDS:
+        raise ValueError(f"status is {fields.shown(status)}, not one of {', '.join(_WORDS)}")
+    row = fields.whole_number(values, "row", start, stop - 1)
+    return Failure(row=row, status=_WORDS[status], reason=fields.text(values, "reason"))

@@ -10,10 +10,14 @@ from typing import Any, Self
 import numpy as np
 
 from storage.errors import FormatError
+from storage.json_fields import shown, whole_number
 from storage.labelmap import ScoreKind, class_dtype
 
 _SCORE_TYPES = {"probability": ("uint8",), "logit": ("float16", "float32")}
 _MISSING = "nothing"
+MOST_ROWS = 2**31
+_MOST_CLASSES = 2**32 - 1
+_MOST_BYTES = 2**34  # of a shard's labels in memory: a header that says more is no store's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +52,49 @@ class Schema:
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that each field is in its range."""
+        """Check that each field is of its type and in its range."""
+        self._check_types()
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid must be (rows, columns), each at least 1, not {self.grid}")
         if not 1 <= self.k <= self.class_count:
             raise ValueError(f"k must be between 1 and the {self.class_count} classes of the annotator, not {self.k}")
         if self.rows_per_shard < 1:
             raise ValueError(f"rows_per_shard must be at least 1, not {self.rows_per_shard}")
+        if self.class_count > _MOST_CLASSES:
+            raise ValueError(f"class_count must be at most {_MOST_CLASSES:,}, not {shown(self.class_count)}")
         if self.class_names is not None and len(self.class_names) != self.class_count:
             raise ValueError(f"{len(self.class_names)} class names were given for {self.class_count} classes")
         if self.score_type not in _SCORE_TYPES.get(self.scores, ()):
             raise ValueError(f"scores must be one of {_SCORE_TYPES}, not {self.scores!r} as {self.score_type!r}")
-
+        row = self.grid[0] * self.grid[1] * self.k * (self.class_dtype.itemsize + self.score_dtype.itemsize)
+        if row * self.rows_per_shard > _MOST_BYTES:
+            raise ValueError(
+                f"a shard of {shown(self.rows_per_shard)} rows of {shown(row)} bytes does not fit into the "
+                f"{_MOST_BYTES:,} bytes that a shard may have; use fewer rows_per_shard"
+            )
         try:
             json.dumps(asdict(self), allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError) as error:
             raise ValueError(f"names, recipe and provenance must be JSON in UTF-8: {error}") from error
+
+    def _check_types(self) -> None:
+        """Check that whole numbers are int, names texts, and recipe and provenance objects."""
+        numbers = (*self.grid, self.k, self.class_count, self.rows_per_shard) if isinstance(self.grid, tuple) else ("",)
+        if any(type(value) is not int for value in numbers):
+            raise ValueError(
+                f"grid, k, class_count and rows_per_shard must be whole numbers, not {shown(self.grid)}, "
+                f"{shown(self.k)}, {shown(self.class_count)} and {shown(self.rows_per_shard)}"
+            )
+        for name in ("class_names", "target_names"):
+            names = getattr(self, name)
+            if names is not None and not (isinstance(names, tuple) and all(isinstance(each, str) for each in names)):
+                raise ValueError(f"{name} must be texts, not {shown(names)}")
+        for name in ("scores", "score_type"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"{name} must be a text, not {shown(value)}")
+        for name in ("recipe", "provenance"):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be a JSON object, not {shown(value)}")
 
     def __repr__(self) -> str:
         """What its labels look like, without names and recipe."""
@@ -107,6 +138,12 @@ class Schema:
                 for name, value in values.items()
                 if name in names
             }
+            for name in ("k", "class_count", "rows_per_shard"):
+                if isinstance(frozen.get(name), float):
+                    frozen[name] = whole_number(frozen, name, 1, _MOST_CLASSES)
+            frozen["grid"] = tuple(
+                int(side) if isinstance(side, float) and side.is_integer() else side for side in frozen.get("grid", ())
+            )
             return cls(**frozen)
         except (TypeError, ValueError) as error:
             raise FormatError(f"cannot read this store: its schema is not valid ({error})") from error

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from storage.backend import Backend, RowArray
 from storage.encoding import coded_labels as coding
-from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError
+from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError, UnreadableError
 from storage.labelmap import LabelMap
-from storage.record import Failure, Record
+from storage.record import Failure, Record, check_run
 from storage.status import Status
 
 _AHEAD = 32  # commit records that are requested at the same time from a remote store
@@ -117,7 +117,8 @@ class LabelStore:
         """The commit record of a shard, or None if there is none yet.
 
         Raises:
-            DamageError: there is one, but it cannot be read.
+            DamageError: there is one, but not one that was written for this shard.
+            UnreadableError: it cannot be read, whatever it holds.
         """
         return self.backend.record(shard)
 
@@ -125,14 +126,15 @@ class LabelStore:
         """The rows and the commit record, or None, of every shard in order.
 
         Raises:
-            DamageError: at a record that cannot be read.
+            DamageError: at a record that is not what was written.
+            UnreadableError: at a record that cannot be read.
         """
         for shard, record in self.records_of(range(self.shard_count)):
-            if isinstance(record, DamageError):
+            if isinstance(record, DamageError | UnreadableError):
                 raise record
             yield self.rows_of(shard), record
 
-    def records_of(self, shards: Iterable[int]) -> Iterator[tuple[int, Record | DamageError | None]]:
+    def records_of(self, shards: Iterable[int]) -> Iterator[tuple[int, Record | DamageError | UnreadableError | None]]:
         """The number and the commit record of each of these shards, in their order.
 
         None if there is no record; the error if it cannot be read.
@@ -141,7 +143,7 @@ class LabelStore:
             yield from ((shard, self._record_or_damage(shard)) for shard in shards)
             return
         with ThreadPoolExecutor(_AHEAD) as pool:
-            asked: deque[tuple[int, Future[Record | DamageError | None]]] = deque()
+            asked: deque[tuple[int, Future[Record | DamageError | UnreadableError | None]]] = deque()
             for shard in shards:
                 if len(asked) == _AHEAD:
                     first, answer = asked.popleft()
@@ -149,10 +151,10 @@ class LabelStore:
                 asked.append((shard, pool.submit(self._record_or_damage, shard)))
             yield from ((first, answer.result()) for first, answer in asked)
 
-    def _record_or_damage(self, shard: int) -> Record | DamageError | None:
+    def _record_or_damage(self, shard: int) -> Record | DamageError | UnreadableError | None:
         try:
             return self.record(shard)
-        except DamageError as error:
+        except (DamageError, UnreadableError) as error:
             return error
 
     def __getitem__(self, row: int) -> LabelMap:
@@ -196,6 +198,12 @@ class LabelStore:
         self._check_shard(rows)
         self._check_labels(rows, labels)
         failures = _failures_of(rows, labels, reasons)
+        try:
+            check_run(run)
+        except ValueError as error:
+            raise StoreError(
+                f"cannot write rows {rows.start} to {rows.stop} of {self.address}: run: {error}"
+            ) from error
         shard = rows.start // self.schema.rows_per_shard
         return self.backend.put(shard, coding.encode(labels, self.schema), failures=failures, run=run)
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 
 import click
 
-DONE, UNFINISHED, DAMAGED = 0, 3, 4  # those of errors and interruptions are in cli.py
+DONE, UNFINISHED, DAMAGED, UNREADABLE = 0, 3, 4, 5  # those of errors and interruptions are in cli.py
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 

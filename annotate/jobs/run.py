@@ -16,7 +16,7 @@ from annotate.jobs.summary import Summary
 from annotate.jobs.workers import Workers
 from annotate.model.recipe import Recipe
 from annotate.text import hide_home
-from storage import DamageError, KeyedFailure, LabelStore, OnProgress, Progress, Record
+from storage import DamageError, KeyedFailure, LabelStore, OnProgress, Progress, Record, UnreadableError
 from storage.backends import absolute
 from storage.progress import silent
 
@@ -128,6 +128,8 @@ def run(
         if isinstance(found, DamageError):
             why = f"its commit record is damaged; `annotate verify {store.address} --repair` makes it pending"
             given_up.append((store.rows_of(number), hide_home(why)))
+        if isinstance(found, UnreadableError):  # which says nothing of its labels: nothing is to be repaired
+            given_up.append((store.rows_of(number), hide_home(str(found))))
         if not isinstance(found, Record):
             unfinished += 1
             continue

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annotate.text import duration, printable
-from storage import DamageError, LabelStore, Record
+from storage import DamageError, LabelStore, Record, UnreadableError
 
 _WINDOW = 600.0  # seconds; what was finished earlier says nothing about the speed now
 
@@ -140,7 +140,9 @@ class StatusWatcher:
             },
         )
 
-    def _take(self, shard: int, record: Record | DamageError | None, now: float) -> None:
+    def _take(self, shard: int, record: Record | DamageError | UnreadableError | None, now: float) -> None:
+        if isinstance(record, UnreadableError):  # it is asked for again at the next look
+            raise record
         rows = len(self._store.rows_of(shard))
         self._seen.add(shard)
         if not isinstance(record, Record):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, final
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.backend import Backend, RowArray
+from storage.backend import SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
-from storage.errors import DamageError, cannot_write, no_store
-from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
+from storage.errors import DamageError, StoreError, UnreadableError, cannot_write, no_store
+from storage.files import contained
+from storage.files.atomic_file import remove_leftovers_below, write_atomically
 from storage.files.memory_map import MemoryMap
 from storage.hdf5_backend.file import open_file
 from storage.hdf5_backend.layout import (
@@ -22,6 +26,7 @@ from storage.hdf5_backend.layout import (
     SHARDS,
     SLOTS,
     STORE,
+    column,
     is_sealed,
     read_header,
     read_record,
@@ -29,6 +34,7 @@ from storage.hdf5_backend.layout import (
     shard_file,
     shard_name,
     store_file,
+    unreadable,
 )
 from storage.hdf5_backend.shards import ShardFiles
 from storage.keys import key_index
@@ -58,14 +64,14 @@ class Hdf5Backend(Backend):
     def load_keys(self) -> Sequence[str]:
         """The keys as stored."""
         try:
-            with open_file(self._folder / STORE) as file:
-                column = file["keys"]
+            with self._store_file() as file:
+                column = self._stored(file, "keys")
                 parts = (
                     column[start : start + COLUMN_CHUNK].tolist() for start in range(0, self.header.rows, COLUMN_CHUNK)
                 )
                 return [key.decode() for part in parts for key in part]
         except HDF5_ERRORS as error:
-            raise DamageError(f"the keys of {self.address} cannot be read: {error}") from error
+            raise unreadable(f"the keys of {self.address}", error) from error
 
     def load_targets(self) -> NDArray[np.int32]:
         """The targets as stored."""
@@ -75,27 +81,26 @@ class Hdf5Backend(Backend):
         """The key index, in the mapped file."""
         rows, path = self.header.rows, self._folder / STORE
         try:
-            with open_file(path) as file:
-                starts = [file[name].id.get_offset() for name in (DIGESTS, SLOTS)]
+            with self._store_file() as file:
+                starts = [self._stored(file, name).id.get_offset() for name in (DIGESTS, SLOTS)]
             mapping = MemoryMap(path)
             digests = _blocks(mapping, starts[0], rows, "Q")
             slots = _blocks(mapping, starts[1], key_index.slot_count(rows), "I")
         except HDF5_ERRORS as error:
-            raise DamageError(f"the key index of {self.address} cannot be read: {error}") from error
+            raise unreadable(f"the key index of {self.address}", error) from error
         return KeyIndex(digests, slots, rows=rows, salt=self.header.key_salt)
 
     def committed(self) -> frozenset[int]:
         """The numbers of the shards whose file is there: one listing, however many there are."""
         try:
-            there = {path.name for path in (self._folder / SHARDS).iterdir() if path.is_file()}
-        except FileNotFoundError:
-            return frozenset()
+            there = {*contained.children(self._folder, SHARDS)}
+        except OSError as error:
+            raise UnreadableError(f"cannot list the shards of {self.address}: {error}") from error
         return frozenset(shard for shard in range(self.header.shard_count) if Path(shard_name(shard)).name in there)
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
-        text = read_record(self._path(shard))
-        return None if text is None else Record.from_text(text)
+        return read_record(self._folder, shard, self.header.rows_of(shard))
 
     def fetch(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
         """The labels at these positions, as stored."""
@@ -110,7 +115,7 @@ class Hdf5Backend(Backend):
     ) -> Record:
         """Write the labels of one shard as stored, and its commit record with them."""
         self.check_writable()
-        rows, name, path = self.header.rows_of(shard), shard_name(shard), self._path(shard)
+        rows, name = self.header.rows_of(shard), shard_name(shard)
         shapes = layouts(self.schema)
         arrays: list[NDArray[Any]] = [np.asarray(part) for part in labels]
         record = Record(
@@ -122,16 +127,15 @@ class Hdf5Backend(Backend):
             run=run,
         )
         try:
-            write_atomically(path, shard_file(self.schema, arrays, record.to_text()))
+            write_atomically(contained.to_change(self._folder, name), shard_file(self.schema, arrays, record.to_text()))
         except OSError as error:
             raise cannot_write(self.address, rows, str(error)) from error
         self._files.forget()
         return record
 
-    def forget(self, shard: int) -> None:
-        """Remove the file of a shard: it is pending again."""
-        self.delete_object(shard_name(shard))
-        self._committed = frozenset()
+    def shard_objects(self, shard: int) -> list[str]:
+        """The name of the file of a shard, which holds its commit record too."""
+        return [shard_name(shard)]
 
     def checksums(self, shard: int) -> dict[str, str]:
         """The SHA-256 of the values of every array of this shard as they are now."""
@@ -158,26 +162,46 @@ class Hdf5Backend(Backend):
 
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted, without what killed writers left."""
-        files = (path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file())
-        return iter(sorted(name for name in files if not name.endswith(PARTIAL)))
+        with self._reporting("list", "the objects", UnreadableError):
+            return (name for name in contained.names(self._folder) if not name.startswith(f"{SET_ASIDE}/"))
+
+    def owns(self, name: str) -> bool:
+        """Whether it is one of the two kinds of files."""
+        return name == STORE or name.partition("/")[0] == SHARDS
+
+    def has_object(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        return os.path.lexists(self._folder / name)
+
+    def move_object(self, name: str, to: str) -> None:
+        """Give an object another name; nothing where there is none."""
+        self.check_writable()
+        with self._reporting("move", name):
+            contained.move(self._folder, name, to)
+        self._files.forget()
 
     def read_object(self, name: str) -> bytes | None:
         """The bytes of an object, or None."""
-        try:
-            return (self._folder / name).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return None
+        with self._reporting("read", name, UnreadableError):
+            try:
+                return contained.to_read(self._folder, name).read_bytes()
+            except OSError as error:
+                if contained.is_missing(error):
+                    return None
+                raise
 
     def write_object(self, name: str, data: bytes) -> None:
         """Write an object whole."""
         self.check_writable()
-        write_atomically(self._folder / name, data)
+        with self._reporting("write", name):
+            write_atomically(contained.to_change(self._folder, name), data)
         self._files.forget()
 
     def delete_object(self, name: str) -> None:
         """Remove an object, if it is there."""
         self.check_writable()
-        (self._folder / name).unlink(missing_ok=True)
+        with self._reporting("remove", name):
+            contained.to_change(self._folder, name).unlink(missing_ok=True)
         self._files.forget()
 
     def remove_leftovers(self) -> None:
@@ -196,14 +220,30 @@ class Hdf5Backend(Backend):
     def _values(self, name: str) -> NDArray[Any]:
         """Values of an array of the file that all shards share."""
         try:
-            with open_file(self._folder / STORE) as file:
-                values: NDArray[Any] = file[name][()]
+            with self._store_file() as file:
+                values: NDArray[Any] = self._stored(file, name)[()]
         except HDF5_ERRORS as error:
-            raise DamageError(f"the {name} of {self.address} cannot be read: {error}") from error
+            raise unreadable(f"the {name} of {self.address}", error) from error
         return values
 
-    def _path(self, shard: int) -> Path:
-        return self._folder / shard_name(shard)
+    def _store_file(self) -> h5py.File:
+        return open_file(contained.to_read(self._folder, STORE))
+
+    def _stored(self, file: h5py.File, name: str) -> h5py.Dataset:
+        """An array of the file that all shards share.
+
+        Raises:
+            KeyError, ValueError: there is none, or it is not as it must be.
+        """
+        return column(file, name, self.header.rows)
+
+    @contextmanager
+    def _reporting(self, what: str, name: str, kind: type[StoreError] = StoreError) -> Iterator[None]:
+        """Say what was being done when the system refused."""
+        try:
+            yield
+        except (OSError, MemoryError) as error:
+            raise kind(f"cannot {what} {name} of {self.address}: {error or repr(error)}") from error
 
 
 def _blocks(mapping: MemoryMap, offset: int | None, count: int, letter: Literal["Q", "I"]) -> Blocks:

@@ -21,11 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.encoding import scores
-from storage.encoding.coded_labels import layouts
-from storage.errors import DamageError, StoreError, a_file, another
+from storage.encoding.coded_labels import CodedLabels, layouts
+from storage.errors import DamageError, UnreadableError, a_file, another
+from storage.files.contained import is_missing, to_read
+from storage.hdf5_backend import sound
 from storage.hdf5_backend.file import open_file
+from storage.hdf5_backend.sound import is_of_the_system
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
 from storage.keys.key import blocks
+from storage.keys.key_index import slot_count
+from storage.record import Record, most_bytes
 from storage.schema import Schema
 
 STORE, SHARDS = "store.h5", "shards"
@@ -37,6 +42,7 @@ COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
 _FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
 _SEAL_BYTES = 64
+_MOST_HEADER, _MOST_SEAL, _MOST_KEY = 2**28, 2**10, 2**16  # bytes
 
 
 def shard_name(shard: int) -> str:
@@ -96,45 +102,82 @@ def read_header(folder: Path, address: str) -> Header | None:
         NotAStoreError: something exists there that is not a store of label maps.
         FormatError: it has a format that this version does not read.
         DamageError: its header is not what was written.
-        StoreError: it cannot be read.
+        UnreadableError: it cannot be read.
     """
     if folder.exists() and not folder.is_dir():
         raise a_file(address)
     has_shards = (folder / SHARDS).is_dir()  # checked first, because it is created after the file
     try:
-        with open_file(folder / STORE) as file:
-            values, seal = json.loads(file.attrs[ATTRIBUTE]), file.attrs.get(SEAL, b"").decode()
+        with open_file(to_read(folder, STORE)) as file:
+            values = json.loads(sound.text(file.attrs, ATTRIBUTE, _MOST_HEADER))
+            seal = sound.text(file.attrs, SEAL, _MOST_SEAL).decode() if SEAL in file.attrs else ""
         values["format"]
     except (FileNotFoundError, NotADirectoryError):
         if has_shards:
             raise DamageError(f"the header of the store {address} is gone: it has no {STORE}") from None
         return None
-    except (*HDF5_ERRORS, AttributeError, TypeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of HDF5
-            raise StoreError(f"cannot read the store {address}: {error}") from error
+    except (*HDF5_ERRORS, AttributeError, RecursionError, TypeError) as error:
+        if is_of_the_system(error):
+            raise UnreadableError(f"cannot read the store {address}: {error}") from error
         if has_shards:
             raise DamageError(f"the header of the store {address} is damaged: {error!r}") from error
         raise another(address, STORE) from error
     return Header.from_json(values, seal, address)
 
 
-def read_record(path: Path) -> str | None:
-    """The text of a shard's commit record, or None if there is none.
+def read_record(folder: Path, shard: int, rows: range) -> Record | None:
+    """The commit record of a shard of these rows, or None if there is none.
 
     Raises:
-        DamageError: it is not what was written.
+        DamageError: it is not what was written, or another shard's.
+        UnreadableError: it cannot be read.
     """
+    title = f"the commit record in {folder / shard_name(shard)}"
     try:
-        with open_file(path) as file:
-            text, seal = file.attrs[RECORD], file.attrs[RECORD_SEAL].decode()
-            sound = hashlib.sha256(text).hexdigest() == seal
+        with open_file(to_read(folder, shard_name(shard))) as file:
+            text = sound.text(file.attrs, RECORD, most_bytes(len(rows)))
+            seal = sound.text(file.attrs, RECORD_SEAL, _MOST_SEAL).decode()
+            line = text.decode("ascii")
     except FileNotFoundError:
         return None
-    except (*HDF5_ERRORS, AttributeError, TypeError) as error:
-        raise DamageError(f"the commit record in {path} cannot be read: {error}") from error
-    if not sound:
-        raise DamageError(f"the commit record in {path} is not the one that was written: its SHA-256 does not match")
-    return str(text, "ascii")
+    except HDF5_ERRORS as error:
+        raise unreadable(title, error) from error
+    if hashlib.sha256(text).hexdigest() != seal:
+        raise DamageError(f"{title} is not the one that was written: its SHA-256 does not match")
+    record = Record.from_text(line, name=title, rows=rows)
+    if record.objects.keys() != {f"{shard_name(shard)}/{name}" for name in CodedLabels._fields}:
+        raise DamageError(f"{title} names {', '.join(record.objects) or 'no arrays'}, not those of shard {shard}")
+    return record
+
+
+def unreadable(what: str, error: BaseException) -> DamageError | UnreadableError:
+    """The error that says why something cannot be read: because it is damaged, or for another reason."""
+    kind = UnreadableError if is_of_the_system(error) and not is_missing(error) else DamageError
+    return kind(f"{what} cannot be read: {error}")
+
+
+def column(file: h5py.File, name: str, rows: int) -> h5py.Dataset:
+    """An array of a `STORE` of so many rows that is read: keys, targets, digests or slots.
+
+    Raises:
+        KeyError: there is none.
+        ValueError: it is not in this file, or not of the type, length and chunks that it must have.
+    """
+    found = sound.dataset(file, name)
+    length, dtype = {
+        "keys": (rows, found.dtype),
+        "targets": (rows, np.dtype("<i4")),
+        DIGESTS: (rows, np.dtype("<u8")),
+        SLOTS: (slot_count(rows), np.dtype("<u4")),
+    }[name]
+    is_text = found.dtype.kind == "S" and found.dtype.itemsize <= _MOST_KEY
+    if found.shape != (length,) or found.dtype != dtype or (name == "keys") != is_text:
+        raise ValueError(f"{name!r} is {found.dtype} {found.shape}, and must be {dtype} {(length,)}")
+    if rows and name in ("keys", "targets"):
+        sound.check_chunks(found.id, name, (min(rows, COLUMN_CHUNK),), sound.PACKED)
+    elif rows and found.id.get_storage_size() != length * dtype.itemsize:  # else it holds fill
+        raise ValueError(f"{name!r} has {found.id.get_storage_size()} bytes, and must have {length * dtype.itemsize}")
+    return found
 
 
 def sha256_of(values: NDArray[Any]) -> str:

@@ -13,10 +13,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.encoding.coded_labels import CodedLabels, layouts
-from storage.errors import DamageError
+from storage.encoding.coded_labels import CodedLabels, Layout, layouts
+from storage.errors import DamageError, UnreadableError
+from storage.files.contained import is_missing, to_read
+from storage.hdf5_backend import sound
 from storage.hdf5_backend.file import open_file
-from storage.hdf5_backend.layout import HDF5_ERRORS, sha256_of, shard_name
+from storage.hdf5_backend.layout import HDF5_ERRORS, read_record, sha256_of, shard_name, unreadable
+from storage.hdf5_backend.sound import is_of_the_system
 from storage.header import Header
 
 _OPEN_SHARDS = 64  # each has a file descriptor, and half a megabyte of HDF5's own
@@ -40,8 +43,9 @@ class ShardFiles:
     def __init__(self, folder: Path, header: Header) -> None:
         """Args: the store's folder, and its header. Nothing is read yet."""
         self._folder = folder
-        self._shards = header.schema.shards(header.rows)
+        self._rows_of = header.rows_of
         self._layouts = layouts(header.schema)
+        self._compared: dict[int, tuple[int, int, int]] = {}  # files that were found to be of their shard
         self._start()
 
     def read(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
@@ -58,6 +62,8 @@ class ShardFiles:
                 labels.classes[n] = shard.classes[row]
                 labels.scores[n] = shard.scores[row]
             except HDF5_ERRORS as error:
+                if is_of_the_system(error):
+                    raise UnreadableError(f"row {row} of the shard {self._path(number)}: {error}") from error
                 raise DamageError(
                     f"row {row} of the shard {self._path(number)} is damaged: {error}; "
                     "`annotate verify` lists the damage"
@@ -79,14 +85,20 @@ class ShardFiles:
         return values.copy()
 
     def checksums(self, shard: int) -> dict[str, str]:
-        """The SHA-256 of the values of each array that can be read, by its name in the store."""
+        """The SHA-256 of the values of each array that is not damaged, by its name in the store.
+
+        Raises:
+            UnreadableError: the file cannot be read, whatever it holds.
+        """
         found = {}
         for layout in self._layouts:
             try:
-                with open_file(self._path(shard)) as file:
-                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_of(file[layout.name][()])
-            except HDF5_ERRORS:
-                continue
+                with open_file(to_read(self._folder, shard_name(shard))) as file:
+                    values = self._array(file, layout, len(self._rows_of(shard)), new=True)
+                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_of(h5py.Dataset(values)[()])
+            except (*HDF5_ERRORS, DamageError) as error:
+                if is_of_the_system(error) and not is_missing(error):
+                    raise unreadable(f"the shard {self._path(shard)}", error) from error
         return found
 
     def forget(self) -> None:
@@ -115,28 +127,51 @@ class ShardFiles:
         return shard
 
     def _opened(self, number: int) -> _Shard:
-        path, rows = self._path(number), len(self._shards[number])
+        path, rows = self._path(number), self._rows_of(number)
         arrays: list[Any] = []
         try:
+            status = to_read(self._folder, shard_name(number)).stat()
+            seen = status.st_ino, status.st_mtime_ns, status.st_size
+            new = self._compared.get(number) != seen
+            if new and read_record(self._folder, number, rows) is None:
+                raise DamageError(f"the shard {path} is gone")
             file = open_file(path)
             for layout in self._layouts:
-                # h5py's lower level: file[name] and its [()] take much longer, and a random read waits for this.
-                array = h5py.h5d.open(file.id, layout.name.encode())
-                if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
-                    raise DamageError(
-                        f"the shard {path} belongs to another store: its {layout.name} are {array.dtype} "
-                        f"{array.shape}, not {layout.dtype} {(rows, *layout.row)}"
-                    )
+                array = self._array(file, layout, len(rows), new=new)
                 if layout.is_map:  # readonly, so that h5py works out once how it is read
                     arrays.append(h5py.Dataset(array, readonly=True))
                 else:
                     arrays.append(np.empty(array.shape, layout.dtype))
                     array.read(h5py.h5s.ALL, h5py.h5s.ALL, arrays[-1])
         except HDF5_ERRORS as error:
-            raise DamageError(
-                f"the shard {path} cannot be read: {error}; `annotate verify` lists the damage"
-            ) from error
+            raise unreadable(f"the shard {path}", error) from error
+        self._compared[number] = seen
         return _Shard(file, *arrays)
+
+    def _array(self, file: h5py.File, layout: Layout, rows: int, *, new: bool) -> h5py.h5d.DatasetID:
+        """An array of a shard of so many rows, which is checked in full if its file is new.
+
+        Raises:
+            DamageError: it is not as it must be.
+        """
+        # h5py's lower level: file[name] takes much longer, and a random read waits for this.
+        name = layout.name.encode()
+        if file.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            raise DamageError(f"the shard {file.filename} has a link in place of its {layout.name}: it is not followed")
+        array = h5py.h5d.open(file.id, name)
+        if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
+            raise DamageError(
+                f"the shard {file.filename} is of another store: its {layout.name} are {array.dtype} {array.shape}, "
+                f"not {layout.dtype} {(rows, *layout.row)}"
+            )
+        if new:
+            try:
+                sound.refuse_elsewhere(array, layout.name)
+                chunk = (1, *layout.row) if layout.is_map else array.shape
+                sound.check_chunks(array, layout.name, chunk, sound.PACKED if layout.is_map else sound.CHECKED)
+            except ValueError as error:
+                raise DamageError(f"the shard {file.filename} is not what was written: {error}") from error
+        return array
 
     def _path(self, number: int) -> Path:
         return self._folder / shard_name(number)

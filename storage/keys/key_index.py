@@ -22,13 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.encoding.checksum import CRC_BYTES
-from storage.errors import DamageError
+from storage.errors import DamageError, UnreadableError
+from storage.files.contained import is_missing, to_read
 from storage.files.memory_map import MemoryMap
 from storage.keys.key import blocks, refuse_repeats
 
 EMPTY = 2**32 - 1
 BLOCK_ENTRIES = 2**20  # entries of one object of each array
 _PART_BITS = 6
+_MOST_STEPS = 2**16  # from a home: of a table that is half full, some hundred are many
 
 
 def slot_count(rows: int) -> int:
@@ -110,21 +112,30 @@ class Blocks:
         return cls([block.cast("B").cast(letter) for block in blocks])
 
     @classmethod
-    def map(cls, chunks: Path, count: int, letter: Literal["Q", "I"]) -> Self:
-        """The blocks of an array of this many uint64 (Q) or uint32 (I), whose chunks are the files 0, 1, … of a folder.
+    def map(cls, folder: Path, chunks: str, count: int, letter: Literal["Q", "I"]) -> Self:
+        """The blocks of an array of this many uint64 (Q) or uint32 (I).
+
+        Args:
+            folder: of the store.
+            chunks: the name of the folder in it whose files 0, 1, … are the array's chunks.
+            count: of the entries.
+            letter: of their type.
 
         Raises:
             DamageError: a file is missing or has a wrong length.
+            UnreadableError: a file cannot be read.
         """
         bytes_each = min(count, BLOCK_ENTRIES) * np.dtype(letter).itemsize + CRC_BYTES
         files = []
         for number in range(-(-count // BLOCK_ENTRIES)):
+            path = folder / chunks / str(number)
             try:
-                files.append(MemoryMap(chunks / str(number)))
+                if (found := to_read(folder, f"{chunks}/{number}").stat().st_size) != bytes_each:
+                    raise DamageError(f"the key index {path} has {found} bytes, not {bytes_each}")
+                files.append(MemoryMap(path))
             except OSError as error:
-                raise DamageError(f"the key index {chunks / str(number)} cannot be read: {error}") from error
-            if (found := len(files[-1].data)) != bytes_each:
-                raise DamageError(f"the key index {chunks / str(number)} has {found} bytes, not {bytes_each}")
+                kind = DamageError if is_missing(error) else UnreadableError
+                raise kind(f"the key index {path} cannot be read: {error}") from error
         return cls([file.data[:-CRC_BYTES].cast(letter) for file in files], files)
 
 
@@ -145,18 +156,26 @@ class KeyIndex:
         return f"KeyIndex({self._rows} rows, {self._count} slots)"
 
     def find(self, key: str) -> int | None:
-        """The row of a key, or None."""
+        """The row of a key, or None.
+
+        Raises:
+            DamageError: the table is too full to have been made by `build`.
+        """
         # Every key of a store is valid UTF-8, but one that is looked up may not be.
         wanted = int.from_bytes(self._digest(key.encode(errors="surrogatepass")), "little")
         slot = (wanted >> 32) * self._count >> 32
-        for _ in range(self._count):
+        for _ in range(min(self._count, _MOST_STEPS)):
             row: int = self._slots[slot // BLOCK_ENTRIES][slot % BLOCK_ENTRIES]
             if row >= self._rows:
                 return None
             if self._digests[row // BLOCK_ENTRIES][row % BLOCK_ENTRIES] == wanted:
                 return row
             slot = slot + 1 if slot + 1 < self._count else 0
-        return None
+        if self._count <= _MOST_STEPS:
+            return None
+        raise DamageError(
+            f"the key index has no free slot among {_MOST_STEPS:,}: `annotate verify --repair` makes it anew"
+        )
 
 
 def _blake2b(salt: int) -> Callable[[bytes], bytes]:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from storage.encoding import coded_labels as coding
-from storage.errors import DamageError, StoreError
-from storage.operations.manifest import MANIFEST, differences
+from storage.errors import DamageError, StoreError, UnreadableError
+from storage.operations.manifest import differences
 from storage.progress import OnProgress, Progress, silent
 from storage.record import Record
 from storage.status import Status
 from storage.store import LabelStore
 
+State = Literal["ok", "pending", "damaged", "unreadable"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """What was found in one shard: its rows, "ok", "pending" or "damaged", and each problem in one sentence."""
+    """What was found in one shard: its rows, its state, and each problem in one sentence.
+
+    "damaged" says that bytes are missing or not what was written, and "unreadable" that nobody knows.
+    """
 
     rows: range
-    state: Literal["ok", "pending", "damaged"]
+    state: State
     labelled: int = 0
     failed: int = 0
     problems: tuple[str, ...] = ()
@@ -46,32 +51,42 @@ class ShardReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was found in a whole store: what is wrong with what all shards share, and the report of every shard."""
+    """What was found in a whole store.
+
+    shared:     what is wrong with what all shards share
+    shards:     the report of every shard
+    unreadable: what all shards share and could not be read
+    """
 
     shared: tuple[str, ...]
     shards: tuple[ShardReport, ...]
+    unreadable: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Short, however many shards there are."""
         return f"Verification({self.state}, {len(self.shared)} shared problems, {len(self.shards):,} shards)"
 
     @property
-    def state(self) -> Literal["ok", "pending", "damaged"]:
-        """The worst that was found."""
+    def state(self) -> State:
+        """The worst that was found: "unreadable" before "damaged", since more may be found once all can be read."""
+        if self.unreadable or self._having("unreadable"):
+            return "unreadable"
         if self.shared or self._having("damaged"):
             return "damaged"
         return "pending" if self._having("pending") else "ok"
 
     def describe(self) -> str:
         """The problems and the sums, for a person."""
-        lines = [*self.shared]
-        for report in self._having("damaged"):
-            lines.append(f"rows {report.rows.start} to {report.rows.stop} are damaged:")
-            lines += [f"  {problem}" for problem in report.problems]
-        damaged, pending = len(self._having("damaged")), len(self._having("pending"))
+        lines = [*self.unreadable, *self.shared]
+        for state in ("unreadable", "damaged"):
+            for report in self._having(state):
+                lines.append(f"rows {report.rows.start} to {report.rows.stop} are {state}:")
+                lines += [f"  {problem}" for problem in report.problems]
+        count = Counter(report.state for report in self.shards)
+        unreadable = f"{count['unreadable']:,} unreadable, " if count["unreadable"] else ""
         lines.append(
-            f"{len(self.shards):,} shards: {len(self.shards) - damaged - pending:,} ok, {damaged:,} damaged, "
-            f"{pending:,} pending; {sum(report.labelled for report in self.shards):,} pictures labelled, "
+            f"{len(self.shards):,} shards: {count['ok']:,} ok, {unreadable}{count['damaged']:,} damaged, "
+            f"{count['pending']:,} pending; {sum(report.labelled for report in self.shards):,} pictures labelled, "
             f"{sum(report.failed for report in self.shards):,} could not be"
         )
         return "\n".join(lines)
@@ -81,6 +96,7 @@ class Verification:
         return {
             "state": self.state,
             "problems": list(self.shared),
+            "unreadable": list(self.unreadable),
             "shards": [report.to_json() for report in self.shards],
         }
 
@@ -112,46 +128,16 @@ def verify(store: LabelStore, *, deep: bool = False, on_progress: OnProgress = s
     progress = Progress(0, len(store), 0)
     on_progress(progress)
     for shard in range(store.shard_count):
-        found = _verify_shard(store, shard, deep)
+        found = verify_shard(store, shard, deep)
         shards.append(found)
         progress = Progress(progress.done + len(found.rows), progress.total, progress.failed + found.failed)
         on_progress(progress)
-    return Verification(shared=tuple(_verify_shared(store)), shards=tuple(shards))
+    shared, unreadable = verify_shared(store)
+    return Verification(shared=tuple(shared), shards=tuple(shards), unreadable=tuple(unreadable))
 
 
-def repair(store: LabelStore, found: Verification) -> list[str]:
-    """Make damaged shards pending again, and write again what follows from header and keys.
-
-    Args:
-        store: the store, opened with `writable=True`.
-        found: what `verify` found in it.
-
-    Returns:
-        One sentence for each problem that cannot be repaired.
-
-    Raises:
-        StoreError: the store was opened for reading.
-
-    Examples:
-        >>> import tempfile
-        >>> from storage import Schema, create_store
-        >>> schema = Schema(grid=(7, 7), k=5, class_count=1000, rows_per_shard=1024)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     store = create_store(f"{folder}/labels.zarr", schema, ["cat/1.jpg", "dog/2.jpg"])
-        ...     repair(store, verify(store))
-        []
-    """
-    for shard, report in enumerate(found.shards):
-        if report.state == "damaged":
-            store.backend.forget(shard)
-    if found.shared:
-        with suppress(DamageError):  # damaged keys, from which everything else follows; reported again below
-            store.backend.rebuild()
-    store.backend.delete_object(MANIFEST)  # the store is no longer the one that was published
-    return _verify_shared(store)
-
-
-def _verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
+def verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
+    """Read a shard again, and compare it with its commit record."""
     rows = store.rows_of(shard)
     try:
         record = store.record(shard)
@@ -161,8 +147,10 @@ def _verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
         if deep:
             coded = store.backend.fetch([(shard, row) for row in range(len(rows))])
             problems += coding.problems(coded, store.schema)
-    except StoreError as error:
+    except DamageError as error:
         return ShardReport(rows=rows, state="damaged", problems=(str(error),))
+    except StoreError as error:  # which says nothing of the bytes
+        return ShardReport(rows=rows, state="unreadable", problems=(str(error),))
     return ShardReport(
         rows=rows,
         state="damaged" if problems else "ok",
@@ -172,8 +160,9 @@ def _verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
     )
 
 
-def _verify_shared(store: LabelStore) -> list[str]:
-    """One sentence for each thing that is wrong with what all shards share."""
+def verify_shared(store: LabelStore) -> tuple[list[str], list[str]]:
+    """One sentence for each thing that is wrong with what all shards share, and for each that could not be read."""
+    unreadable: dict[str, None] = {}
     found: dict[str, None] = {}  # each once: damaged keys are found again when the index is compared with them
     checks: tuple[Callable[[], object], ...] = (
         lambda: store.keys,
@@ -186,7 +175,9 @@ def _verify_shared(store: LabelStore) -> list[str]:
             check()
         except DamageError as error:
             found[str(error)] = None
-    return list(found)
+        except UnreadableError as error:
+            unreadable[str(error)] = None
+    return list(found), list(unreadable)
 
 
 def _objects(store: LabelStore, shard: int, record: Record) -> Iterator[str]:

@@ -31,9 +31,10 @@ def differences(store: LabelStore) -> Iterator[str]:
         digest, _, name = line.partition("  ")
         listed[name] = digest
     known, there = _recorded(store), set(_names(store))
-    for name in sorted(listed.keys() | there):
+    for name in sorted(name for name in listed.keys() | there if "/." not in f"/{name}"):
         if name not in listed:
-            yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
+            if store.backend.owns(name):  # beside its own files, others may lie in a store
+                yield f"{name} is not in {MANIFEST}; `annotate finalize` writes it again"
         elif name not in there:
             yield f"{name} is listed in {MANIFEST}, but missing in the store"
         elif listed[name] != (known.get(name) or _sha256(store, name)):
@@ -46,7 +47,8 @@ def _recorded(store: LabelStore) -> dict[str, str]:
 
 
 def _names(store: LabelStore) -> list[str]:
-    return [name for name in store.backend.object_names() if name != MANIFEST]
+    """All objects, but the manifest itself and what hubs, version control and file managers leave in a folder."""
+    return [name for name in store.backend.object_names() if name != MANIFEST and "/." not in f"/{name}"]
 
 
 def _sha256(store: LabelStore, name: str) -> str:

@@ -79,7 +79,7 @@ def finalize(store: LabelStore, publication: Publication) -> int:
     manifest with the SHA-256 of every object. Doing it again is harmless.
 
     Raises:
-        StoreError: shards are pending or damaged.
+        StoreError: shards are pending, damaged or unreadable.
 
     Examples:
         >>> import tempfile
@@ -97,7 +97,10 @@ def finalize(store: LabelStore, publication: Publication) -> int:
             f"cannot finalize {store.address}: {len(pending):,} of {len(store.shards()):,} shards are pending; "
             "`annotate run` labels them"
         )
-    if damaged := [report for report in verify(store).shards if report.state == "damaged"]:
+    found = verify(store)
+    if found.state == "unreadable":
+        raise StoreError(f"cannot finalize {store.address}: parts of it cannot be read; `annotate verify` names them")
+    if damaged := [report for report in found.shards if report.state == "damaged"]:
         raise StoreError(
             f"cannot finalize {store.address}: {len(damaged):,} shards are damaged; `annotate verify` lists the damage"
         )
@@ -169,7 +172,8 @@ Any {kind} reader opens the arrays. `sha256sum -c MANIFEST.sha256` or `annotate 
 
 def croissant(store: LabelStore, publication: Publication) -> dict[str, Any]:
     """A static Croissant 1.0 description: the files, and where their contents are described."""
-    described = {name: store.backend.read_object(name) for name in store.backend.object_names() if "/" not in name}
+    own = [name for name in store.backend.object_names() if "/" not in name and not name.startswith(".")]
+    described = {name: store.backend.read_object(name) for name in own}
     files = [
         {
             "@type": "cr:FileObject",

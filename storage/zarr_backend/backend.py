@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, final
@@ -12,28 +11,24 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from storage.backend import Backend, RowArray
+from storage.backend import SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
 from storage.errors import DamageError, NotAStoreError, StoreError, cannot_write, no_store
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
-from storage.record import Failure, Record
+from storage.record import Failure, Record, most_bytes
+from storage.zarr_backend.digests import refuse_other, shard_digests
 from storage.zarr_backend.layout import (
-    CREATING,
     DIGESTS,
     RECORDS,
     ROOT,
     SLOTS,
     arrays,
-    as_text,
-    documents,
     read_root,
-    root_document,
-    same_document,
-    same_root,
 )
+from storage.zarr_backend.metadata import consolidated_root, wrong_documents
 from storage.zarr_backend.objects import Objects, in_short
-from storage.zarr_backend.shard_reader import ShardReader, has_length, object_name, one_string
+from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
 from storage.zarr_backend.shard_writer import shard_object, string_object
 
 
@@ -63,21 +58,21 @@ class ZarrBackend(Backend):
 
     def load_keys(self) -> Sequence[str]:
         """The keys as stored."""
-        keys: list[str] = self._values("keys").tolist()
+        keys: list[str] = self._column("keys").tolist()
         return keys
 
     def load_targets(self) -> NDArray[np.int32]:
         """The targets as stored."""
-        return self._values("targets")
+        return self._column("targets")
 
     def load_key_index(self) -> KeyIndex:
         """The key index: mapped from a local folder, or loaded from a bucket."""
         rows, salt = self.header.rows, self.header.key_salt
         if (folder := self._objects.folder) is None:
-            digests, slots = Blocks.of(self._values(DIGESTS), "Q"), Blocks.of(self._values(SLOTS), "I")
+            digests, slots = Blocks.of(self._column(DIGESTS), "Q"), Blocks.of(self._column(SLOTS), "I")
         else:
-            digests = Blocks.map(folder / DIGESTS / "c", rows, "Q")
-            slots = Blocks.map(folder / SLOTS / "c", key_index.slot_count(rows), "I")
+            digests = Blocks.map(folder, f"{DIGESTS}/c", rows, "Q")
+            slots = Blocks.map(folder, f"{SLOTS}/c", key_index.slot_count(rows), "I")
         return KeyIndex(digests, slots, rows=rows, salt=salt)
 
     def committed(self) -> frozenset[int]:
@@ -88,20 +83,24 @@ class ZarrBackend(Backend):
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
-        data = self._objects.get(f"{RECORDS}/c/{shard}")
+        rows, name = self.header.rows_of(shard), _record_name(shard)
+        data = self._objects.get(name, most=most_bytes(len(rows)))
         if data is None:
             return None
-        text = one_string(data)
+        title, text = f"the commit record {name} of {self.address}", one_string(data)
         if text is None:
-            raise DamageError(f"the commit record {RECORDS}/c/{shard} of {self.address} fails its crc32c")
-        return Record.from_text(text)
+            raise DamageError(f"{title} fails its crc32c")
+        record = Record.from_text(text, name=title, rows=rows)
+        if record.objects.keys() != {*self._object_names(shard)}:
+            raise DamageError(f"{title} names {', '.join(record.objects) or 'no objects'}, not those of shard {shard}")
+        return record
 
     def fetch(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
         """The labels at these positions, as stored."""
         if (reader := self._reader) is not None:
             return reader.read(positions)
-        for shard in {shard for shard, _ in positions} - self._whole:
-            self._refuse_missing(shard)
+        for shard in {shard for shard, _ in positions}:
+            self._refuse_other(shard)
         rows = np.array([shard * self.schema.rows_per_shard + row for shard, row in positions], np.int64)
         return CodedLabels(*[self._values(layout.name, rows) for layout in layouts(self.schema)])
 
@@ -114,7 +113,7 @@ class ZarrBackend(Backend):
         rows = self.header.rows_of(shard)
         if (reader := self._reader) is not None:
             return reader.rows(name, shard)[: len(rows)]
-        self._refuse_missing(shard)
+        self._refuse_other(shard)
         return self._values(name, slice(rows.start, rows.stop))
 
     def put(
@@ -124,22 +123,22 @@ class ZarrBackend(Backend):
         self.check_writable()
         self._objects.refuse_after_fork()
         rows = self.header.rows_of(shard)
-        digests = {}
+        written = {}
         try:
             for layout in layouts(self.schema):
                 data = shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
                 name = object_name(layout, shard)
                 self._objects.set(name, data)
-                digests[name] = hashlib.sha256(data).hexdigest()
+                written[name] = hashlib.sha256(data).hexdigest()
             record = Record(
                 start=rows.start,
                 stop=rows.stop,
                 labelled=len(rows) - len(failures),
                 failures=tuple(failures),
-                objects=digests,
+                objects=written,
                 run=run,
             )
-            self._objects.set(f"{RECORDS}/c/{shard}", string_object(record.to_text()))
+            self._objects.set(_record_name(shard), string_object(record.to_text()))
             if (reader := self._reader) is not None:
                 reader.forget(shard)
         except StoreError as error:
@@ -151,27 +150,25 @@ class ZarrBackend(Backend):
         if (reader := self._reader) is not None:
             reader.forget(shard)
 
-    def forget(self, shard: int) -> None:
-        """Remove the commit record of a shard: it is pending again."""
-        self.check_writable()
-        self._objects.delete(f"{RECORDS}/c/{shard}")
-        self._committed = frozenset()
+    def shard_objects(self, shard: int) -> list[str]:
+        """The names of the objects of a shard, that of its commit record first."""
+        return [_record_name(shard), *self._object_names(shard)]
 
     def checksums(self, shard: int) -> dict[str, str]:
         """The SHA-256 of every object of this shard as it is now."""
-        found = ((name, self._objects.sha256(name)) for name in self._object_names(shard))
-        return {name: digest for name, digest in found if digest is not None}
+        return shard_digests(self._objects, self.schema, shard)
 
     def problems(self) -> Iterator[str]:
-        """One sentence for each fault of the metadata and of the key index."""
-        yield from (f"{name} is not what follows from the header" for name in self._wrong_documents())
+        """What is wrong with the metadata and with the key index."""
+        wrong = wrong_documents(self.header, self._objects)
+        yield from (f"{name} is not what follows from the header" for name in wrong)
         if not self._index_is_right():
             yield "the key index does not belong to the keys"
 
     def rebuild(self) -> None:
         """Write metadata and key index again, where they are wrong."""
         self.check_writable()
-        for name, data in self._wrong_documents().items():
+        for name, data in wrong_documents(self.header, self._objects).items():
             self._objects.set(name, data)
         if not self._index_is_right():
             self._write_index()
@@ -179,7 +176,20 @@ class ZarrBackend(Backend):
 
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted."""
-        return iter(self._objects.names())
+        return (name for name in self._objects.names() if not name.startswith(f"{SET_ASIDE}/"))
+
+    def owns(self, name: str) -> bool:
+        """Whether it is the root's metadata, or below an array."""
+        return name == ROOT or name.partition("/")[0] in {array.partition("/")[0] for array in self._arrays}
+
+    def has_object(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        return self._objects.has(name)
+
+    def move_object(self, name: str, to: str) -> None:
+        """Give an object another name; nothing where there is none."""
+        self.check_writable()
+        self._objects.move(name, to)
 
     def read_object(self, name: str) -> bytes | None:
         """The bytes of an object, or None."""
@@ -202,37 +212,14 @@ class ZarrBackend(Backend):
 
     def consolidate(self) -> None:
         """Put a copy of all metadata into the root, so that others open the store with one request."""
-        root = {**root_document(self.header), "consolidated_metadata": self._consolidated()}
-        self.write_object(ROOT, as_text(_with_attributes_of(_json(self._objects.get(ROOT)), root)))
-
-    def _consolidated(self) -> dict[str, Any]:
-        metadata = {name.removesuffix(f"/{ROOT}"): json.loads(data) for name, data in sorted(self._documents.items())}
-        return {"kind": "inline", "must_understand": False, "metadata": metadata}
-
-    def _wrong_documents(self) -> dict[str, bytes]:
-        """The correct version of each piece of metadata that is wrong, by its name."""
-        root, found = root_document(self.header), _json(self._objects.get(ROOT))
-        consolidated = found.get("consolidated_metadata") if isinstance(found, dict) else None
-        if consolidated is not None:
-            root["consolidated_metadata"] = self._consolidated()
-        wrong = {}
-        if not same_root(found, root):
-            wrong[ROOT] = as_text(_with_attributes_of(found, root))
-        for name, data in self._documents.items():
-            if not same_document(_json(self._objects.get(name)), json.loads(data)):
-                wrong[name] = data
-        return wrong
+        self.write_object(ROOT, consolidated_root(self.header, self._objects))
 
     def _index_is_right(self) -> bool:
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
         try:
-            return (self._values(DIGESTS) == digests).all() and (self._values(SLOTS) == slots).all()
+            return (self._column(DIGESTS) == digests).all() and (self._column(SLOTS) == slots).all()
         except DamageError:
             return False
-
-    @cached_property
-    def _documents(self) -> dict[str, bytes]:
-        return documents(self.header)
 
     @cached_property
     def _arrays(self) -> dict[str, zarr.Array[Any]]:
@@ -242,7 +229,16 @@ class ZarrBackend(Backend):
     def _reader(self) -> ShardReader | None:
         """The reader of labels in a local folder."""
         folder = self._objects.folder
-        return None if folder is None else ShardReader(folder, self.schema)
+        return None if folder is None else ShardReader(folder, self.schema, self._recorded)
+
+    def _column(self, name: str) -> NDArray[Any]:
+        """All values of an array that is not of shards. Missing chunks would be as much fill as the header says."""
+        count = -(-self._arrays[name].shape[0] // self._arrays[name].chunks[0])
+        there = {*self._objects.children(f"{name}/c")} if count else set()
+        for number in range(count):
+            if str(number) not in there:
+                raise DamageError(f"the {name} of {self.address} are not whole: {name}/c/{number} is missing")
+        return self._values(name)
 
     def _values(self, name: str, where: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:
         """Values of an array through zarr-python."""
@@ -258,19 +254,23 @@ class ZarrBackend(Backend):
     def _object_names(self, shard: int) -> list[str]:
         return [object_name(layout, shard) for layout in layouts(self.schema)]
 
+    def _recorded(self, shard: int) -> Mapping[str, str]:
+        """The SHA-256 of the objects of a shard, by its commit record."""
+        record = self.record(shard)
+        if record is None:  # it was there when the shard was found committed
+            raise DamageError(f"the commit record of shard {shard} of {self.address} is gone")
+        return record.objects
+
     @cached_property
     def _whole(self) -> set[int]:
-        """Shards in a bucket whose objects are whole. zarr-python reads a missing or empty one as fill values."""
+        """Shards in a bucket whose objects are those of their record. zarr-python reads a missing one as fill."""
         return set()
 
-    def _refuse_missing(self, shard: int) -> None:
-        for layout in layouts(self.schema):
-            name = object_name(layout, shard)
-            size = self._objects.size(name)
-            if size is None or not has_length(layout, self.schema.rows_per_shard, size):
-                what = "is missing" if size is None else f"is truncated: it has {size} bytes"
-                raise DamageError(f"{name} of {self.address} {what}; `annotate verify` lists all damage")
-        self._whole.add(shard)
+    def _refuse_other(self, shard: int) -> None:
+        """Compare the objects of a shard in a bucket with its commit record, once in this process."""
+        if shard not in self._whole:
+            refuse_other(self._recorded(shard), self.checksums(shard), self.address)
+            self._whole.add(shard)
 
     def _write_index(self) -> None:
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
@@ -280,19 +280,9 @@ class ZarrBackend(Backend):
             self._arrays[name][:] = values
 
 
+def _record_name(shard: int) -> str:
+    return f"{RECORDS}/c/{shard}"
+
+
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdecimal() and name == str(int(name))
-
-
-def _with_attributes_of(found: Any, root: dict[str, Any]) -> dict[str, Any]:
-    """The root, with the attributes that others have added to ours."""
-    others = found.get("attributes") if isinstance(found, dict) else None
-    kept = {name: value for name, value in (others if isinstance(others, dict) else {}).items() if name != CREATING}
-    return {**root, "attributes": {**kept, **root["attributes"]}}
-
-
-def _json(data: bytes | None) -> Any:
-    try:
-        return None if data is None else json.loads(data)
-    except ValueError:
-        return None

@@ -20,6 +20,7 @@ from storage.encoding.coded_labels import layouts
 from storage.errors import DamageError, a_file, another
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
 from storage.keys.key_index import BLOCK_ENTRIES, EMPTY, slot_count
+from storage.zarr_backend.bounded_codec import bounded
 from storage.zarr_backend.objects import Objects
 
 ROOT = "zarr.json"
@@ -133,7 +134,7 @@ def arrays(header: Header, store: Store) -> dict[str, zarr.Array[Any]]:
     """Every array of a store with this header, by its path. The store's own metadata are not read."""
     _, described = _describe(header)
     return {
-        name: zarr.Array(AsyncArray(array.metadata, StorePath(store, name), config=WRITE_FILL))
+        name: zarr.Array(AsyncArray(bounded(array.metadata), StorePath(store, name), config=WRITE_FILL))
         for name, array in described.items()
     }
 

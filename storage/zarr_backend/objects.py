@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 from urllib.parse import urlsplit
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from storage.errors import StoreError
+from storage.errors import DamageError, StoreError, UnreadableError
+from storage.files import contained
 from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
+from storage.files.contained import is_missing
 from storage.keys.key import is_key
 
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+
 _client_lives_in: int | None = None  # the process that first used a bucket
+_MOST_BYTES = 2**30  # of an object that no other limit is known of
+_READING = ("read", "look for", "list")
 
 
 @final
@@ -40,32 +47,50 @@ class Objects:
         """Args: the address, and whether to write. Nothing is read yet."""
         self.address = address
         self.folder: Path | None = None
-        self.errors: tuple[type[Exception], ...] = (OSError,)
+        self.errors: tuple[type[Exception], ...] = (OSError, MemoryError)
         self.zarr: Store
+        self._bucket: Any = None
         if "://" in address:
-            self.zarr, remote = _bucket(address, writable)
+            self.zarr, self._bucket, remote = _bucket(address, writable)
             self.errors += remote
         else:
             self.folder = Path(address)
-            self.zarr = LocalStore(self.folder, read_only=not writable)
+            self.zarr = _Contained(self.folder, read_only=not writable)
 
-    def get(self, name: str) -> bytes | None:
-        """The bytes of an object, or None if there is none."""
+    def get(self, name: str, *, most: int = _MOST_BYTES) -> bytes | None:
+        """The bytes of an object, or None if there is none.
+
+        Raises:
+            DamageError: there are more than `most`.
+        """
         with self.explaining_errors("read", name):
             if self.folder is not None:  # the same as below, but many times faster
                 try:
-                    return (self.folder / name).read_bytes()
-                except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-                    return None
-            found = sync(self.zarr.get(name, default_buffer_prototype()))
-            return None if found is None else found.to_bytes()
+                    path = contained.to_read(self.folder, name)
+                    if (size := path.stat().st_size) > most:
+                        raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
+                    return path.read_bytes()
+                except OSError as error:
+                    if is_missing(error):
+                        return None
+                    raise
+            return self._get_remote(name, most)
+
+    def _get_remote(self, name: str, most: int) -> bytes | None:
+        try:
+            found = self._bucket.get(name)
+        except FileNotFoundError:
+            return None
+        if (size := found.meta["size"]) > most:
+            raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
+        return bytes(found.bytes())
 
     def set(self, name: str, data: bytes, *, new: bool = False) -> None:
         """Write an object whole; with `new`, only if there is none yet."""
         with self.explaining_errors("write", name):
             if self.folder is not None:
                 with suppress(*[FileExistsError] * new):
-                    write_atomically(self.folder / name, data, new=new)
+                    write_atomically(contained.to_change(self.folder, name), data, new=new)
                 return
             buffer = default_buffer_prototype().buffer.from_bytes(data)
             sync((self.zarr.set_if_not_exists if new else self.zarr.set)(name, buffer))
@@ -73,36 +98,40 @@ class Objects:
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
         with self.explaining_errors("remove", name):
+            if self.folder is not None:  # a file, and never a folder with all that is in it
+                contained.to_change(self.folder, name).unlink(missing_ok=True)
+                return
             sync(self.zarr.delete(name))
+
+    def move(self, name: str, to: str) -> None:
+        """Give an object another name; nothing where there is none."""
+        if self.folder is not None:
+            with self.explaining_errors("move", name):
+                contained.move(self.folder, name, to)
+        elif (data := self.get(name)) is not None:
+            self.set(to, data)
+            self.delete(name)
 
     def has(self, name: str) -> bool:
         """Whether there is an object of this name."""
         with self.explaining_errors("look for", name):
+            if self.folder is not None:
+                return os.path.lexists(self.folder / name)
             there: bool = sync(self.zarr.exists(name))
             return there
-
-    def size(self, name: str) -> int | None:
-        """The bytes of an object, or None if there is none."""
-        with self.explaining_errors("look for", name):
-            try:
-                size: int = sync(self.zarr.getsize(name))
-            except FileNotFoundError:
-                return None
-            return size
-
-    def sha256(self, name: str) -> str | None:
-        """The SHA-256 of an object in hexadecimal, or None if there is none."""
-        data = self.get(name)
-        return None if data is None else hashlib.sha256(data).hexdigest()
 
     def children(self, prefix: str) -> list[str]:
         """The names directly below a prefix: one listing."""
         with self.explaining_errors("list", prefix):
+            if self.folder is not None:
+                return contained.children(self.folder, prefix)
             return _all(lambda: self.zarr.list_dir(prefix))
 
     def names(self) -> list[str]:
         """The names of all objects, sorted, without the unfinished files of killed writers."""
         with self.explaining_errors("list", "the objects"):
+            if self.folder is not None:
+                return contained.names(self.folder)
             return sorted(name for name in _all(self.zarr.list) if not name.endswith(PARTIAL))
 
     def remove_leftovers(self) -> None:
@@ -116,13 +145,15 @@ class Objects:
         """Turn the error of a request into a StoreError that says what was being done.
 
         Raises:
-            StoreError: the request failed.
+            UnreadableError: something was to be read, looked for or listed, and it failed.
+            StoreError: something else failed.
         """
         self.refuse_after_fork()
+        kind = UnreadableError if what in _READING else StoreError
         try:
             yield
         except self.errors as error:
-            raise StoreError(f"cannot {what} {name} of {self.address}: {in_short(error)}") from error
+            raise kind(f"cannot {what} {name} of {self.address}: {in_short(error) or repr(error)}") from error
 
     def refuse_after_fork(self) -> None:
         """Check that the client of a bucket is used in the process that made it: its threads do not survive a fork.
@@ -149,8 +180,8 @@ def in_short(error: BaseException) -> str:
     return re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
 
 
-def _bucket(address: str, writable: bool) -> tuple[Store, tuple[type[Exception], ...]]:
-    """zarr-python's store for the bucket, and the exceptions that it raises."""
+def _bucket(address: str, writable: bool) -> tuple[Store, Any, tuple[type[Exception], ...]]:
+    """The bucket as zarr-python knows it, the same as obstore knows it, and what both raise."""
     parts = urlsplit(address)
     if parts.scheme != "s3":
         raise StoreError(f"cannot use an address with {parts.scheme}://; give a local folder or s3://bucket/name")
@@ -173,7 +204,28 @@ def _bucket(address: str, writable: bool) -> tuple[Store, tuple[type[Exception],
     from zarr.storage import ObjectStore
 
     bucket = S3Store(parts.netloc, prefix=parts.path.strip("/"))
-    return ObjectStore(bucket, read_only=not writable), (BaseError,)
+    return ObjectStore(bucket, read_only=not writable), bucket, (BaseError,)
+
+
+class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
+    """A local folder as zarr-python knows it, which neither reads nor writes through links that leave the folder."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The bytes of an object, or None if there is none."""
+        try:
+            await asyncio.to_thread(contained.to_read, self.root, key)
+        except OSError as error:
+            if is_missing(error):
+                return None
+            raise
+        return await super().get(key, prototype, byte_range)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write an object whole."""
+        await asyncio.to_thread(contained.to_change, self.root, key)
+        await super().set(key, value)
 
 
 def _all(listing: Callable[[], AsyncIterator[str]]) -> list[str]:

@@ -14,10 +14,11 @@ zarr-python reads the same bytes with much more work for each chunk; tests compa
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 
 from storage.encoding.checksum import CRC_BYTES, body_of
 from storage.encoding.coded_labels import CodedLabels, Layout, layouts
-from storage.errors import DamageError
+from storage.errors import DamageError, UnreadableError
+from storage.files.contained import is_missing, to_read
 from storage.files.memory_map import MemoryMap
 from storage.schema import Schema
 
@@ -44,6 +46,7 @@ class _Decompressor(threading.local):
 
 
 _zstd = _Decompressor()
+_content_size = zstandard.frame_content_size
 
 
 class _Chunks(NamedTuple):
@@ -68,9 +71,17 @@ class _Shard(NamedTuple):
 class ShardReader:
     """Reads labels of shards below a local folder. Cheap to make; not to be pickled."""
 
-    def __init__(self, folder: Path, schema: Schema) -> None:
-        """Args: the store's folder, and its schema. Nothing is read yet."""
+    def __init__(self, folder: Path, schema: Schema, recorded: Callable[[int], Mapping[str, str]]) -> None:
+        """Describe the store. Nothing is read yet.
+
+        Args:
+            folder: of the store.
+            schema: of the store.
+            recorded: the SHA-256 of the objects of a shard by their names, as its commit record has them.
+        """
         self._folder = folder
+        self._recorded = recorded
+        self._compared: dict[str, tuple[int, int, int]] = {}  # objects that were those of the record
         self._rows = schema.rows_per_shard
         self._layouts = layouts(schema)
         self._grid = *schema.grid, schema.k
@@ -86,7 +97,8 @@ class ShardReader:
         """The labels at these positions, (number of the shard, row within it).
 
         Raises:
-            DamageError: an object or a chunk is missing or fails its checksum.
+            DamageError: an object or a chunk is missing, fails its checksum, or is not of this shard.
+            UnreadableError: one cannot be read.
         """
         # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
@@ -130,8 +142,12 @@ class ShardReader:
         Raises:
             DamageError: its object is missing or fails its checksum.
         """
-        values: NDArray[Any] = getattr(self._open.get(shard) or self._map(shard), name)
-        return values.copy()
+        if (opened := self._open.get(shard)) is not None:
+            values: NDArray[Any] = getattr(opened, name)
+            return values.copy()
+        layout = next(layout for layout in self._layouts if layout.name == name)
+        mapping = self._mapped(layout, shard, self._recorded(shard))
+        return np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data).copy()
 
     def forget(self, shard: int) -> None:
         """Unmap the objects of a shard, so that the next read maps them again: they were replaced."""
@@ -144,27 +160,21 @@ class ShardReader:
         end = offset + entries[2 * row + 1]
         if end > len(data):  # also if it was never written: then both are 2**64 - 1
             raise self._damage(shard, row, "is missing")
+        frame = data[offset:end]
         try:
-            chunk = _zstd.decompress(data[offset:end])
+            if (found := _content_size(frame)) != size:  # before as much memory is taken as it says; -1: it does not
+                raise self._damage(shard, row, f"is of another store: its chunk has {found} bytes, not {size}")
+            return _zstd.decompress(frame)
         except zstandard.ZstdError as error:
             raise self._damage(shard, row, f"is damaged: {error}") from error
-        if len(chunk) != size:  # although its checksum matches
-            raise self._damage(shard, row, f"belongs to another store: its chunk has {len(chunk)} bytes, not {size}")
-        return chunk
 
     def _damage(self, shard: int, row: int, what: str) -> DamageError:
         return DamageError(f"row {row} of shard {shard} in {self._folder} {what}; `annotate verify` lists the damage")
 
     def _map(self, number: int) -> _Shard:
-        """Map the objects of a shard, and check their lengths and indexes, on which all reads depend."""
-        mappings = []
-        for layout in self._layouts:
-            path = self._folder / object_name(layout, number)
-            try:
-                mappings.append(MemoryMap(path))
-            except OSError as error:
-                raise DamageError(f"the shard {path} cannot be read: {error}") from error
-            self._check(layout, mappings[-1].data, path)
+        """Map the objects of a shard, and check what all reads depend on. Keep them as long as their data are used."""
+        recorded = self._recorded(number)
+        mappings = [self._mapped(layout, number, recorded) for layout in self._layouts]
         views: list[Any] = [
             _Chunks(mapping.data, mapping.data[-least_bytes(layout, self._rows) : -CRC_BYTES].cast("Q"))
             if layout.is_map
@@ -177,10 +187,38 @@ class ShardReader:
         shard = self._open[number] = _Shard(classes, scores, boxes, sizes, status, mappings)
         return shard
 
+    def _mapped(self, layout: Layout, number: int, recorded: Mapping[str, str]) -> MemoryMap:
+        """An object of a shard, once it is what the commit record says. One that was compared before is not hashed.
+
+        Raises:
+            DamageError: it is missing, or not what was written for this shard.
+            UnreadableError: it cannot be read.
+        """
+        name = object_name(layout, number)
+        path = self._folder / name
+        try:
+            status = to_read(self._folder, name).stat()
+            if not has_length(layout, self._rows, status.st_size):  # nor can an empty file be mapped
+                least = least_bytes(layout, self._rows)
+                raise DamageError(f"the shard {path} is truncated: it has {status.st_size} bytes and needs {least}")
+            mapping = MemoryMap(path)
+        except OSError as error:
+            if is_missing(error):
+                raise DamageError(f"the shard {path} cannot be read: {error}") from error
+            raise UnreadableError(f"the shard {path} cannot be read: {error}") from error
+        self._check(layout, mapping.data, path)
+        seen = status.st_ino, status.st_mtime_ns, status.st_size
+        if self._compared.get(name) != seen:
+            if hashlib.sha256(mapping.data).hexdigest() != recorded.get(name):
+                raise DamageError(
+                    f"the shard {path} is not the object that its commit record names; "
+                    "`annotate verify` lists the damage"
+                )
+            self._compared[name] = seen
+        return mapping
+
     def _check(self, layout: Layout, data: memoryview, path: Path) -> None:
         least = least_bytes(layout, self._rows)
-        if not has_length(layout, self._rows, len(data)):
-            raise DamageError(f"the shard {path} is truncated: it has {len(data)} bytes and needs {least}")
         if body_of(data[-least:]) is None:
             raise DamageError(
                 f"the shard {path} is damaged: its crc32c does not match; `annotate verify` lists the damage"
@@ -194,15 +232,20 @@ def one_string(data: bytes) -> str | None:
 
 
 def least_bytes(layout: Layout, rows_per_shard: int) -> int:
-    """The least length of an object of this array, in bytes: all of a plain object, or the index of another."""
-    row = _ENTRY_BYTES if layout.is_map else int(np.prod(layout.row, dtype=np.int64)) * layout.dtype.itemsize
+    """The bytes of an object of this array: all of them where it is plain, and else those of its index."""
+    row = _ENTRY_BYTES if layout.is_map else math.prod(layout.row) * layout.dtype.itemsize
     return rows_per_shard * row + CRC_BYTES
+
+
+def most_bytes(layout: Layout, rows_per_shard: int) -> int:
+    """The bytes of an object of this array at most: what zstd cannot make smaller, it makes hardly larger."""
+    frame = 2 * math.prod(layout.row) * layout.dtype.itemsize + 1024
+    return least_bytes(layout, rows_per_shard) + (rows_per_shard * frame if layout.is_map else 0)
 
 
 def has_length(layout: Layout, rows_per_shard: int, length: int) -> bool:
     """Whether an object of this array can have this many bytes."""
-    least = least_bytes(layout, rows_per_shard)
-    return length >= least if layout.is_map else length == least
+    return least_bytes(layout, rows_per_shard) <= length <= most_bytes(layout, rows_per_shard)
 
 
 def object_name(layout: Layout, shard: int) -> str:

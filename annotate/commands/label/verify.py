@@ -8,39 +8,50 @@ from typing import TYPE_CHECKING
 
 import click
 
-from annotate.commands.answers import DAMAGED, DONE, UNFINISHED, json_option
+from annotate.commands.answers import DAMAGED, DONE, UNFINISHED, UNREADABLE, json_option
 from annotate.commands.options.store import address
 from annotate.commands.progress import following
 
 if TYPE_CHECKING:
     from storage import LabelStore
 
+_EXITS = {"unreadable": UNREADABLE, "damaged": DAMAGED, "pending": UNFINISHED, "ok": DONE}
+
 
 @click.command()
 @address("store")
 @click.option("--deep", is_flag=True, help="Also decode every label and check that its values are valid.")
 @click.option("--repair", is_flag=True, help="Make damaged shards pending, and rebuild metadata and key index.")
+@click.option("--dry-run", is_flag=True, help="With --repair: print what it would do, and change nothing.")
 @json_option
-def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
-    """Read all of STORE and check that it is what was written.
+def verify(store: str, deep: bool, repair: bool, dry_run: bool, as_json: bool) -> None:
+    """Read all of STORE and compare it with what was written.
 
-    This checks the keys, the metadata, every commit record, the SHA-256 of every object, and that every row is
-    accounted for. The exit code is 4 if there is damage, and 3 if shards are pending.
+    Checks the keys, the metadata, every commit record, the SHA-256 of every object, and that every row is accounted
+    for. The exit code is 5 if something cannot be read, whatever it holds, 4 if there is damage, and 3 if shards are
+    pending. Nothing is repaired while something cannot be read, and nothing is deleted: what damaged shards hold is
+    moved to shards/set_aside in the store.
     """
-    from storage import DamageError, open_store
+    from storage import DamageError, UnreadableError, open_store, repair_steps
     from storage import repair as repair_store
     from storage import verify as check
 
+    if dry_run and not repair:
+        raise click.UsageError("--dry-run says what --repair would do: give both")
     try:
-        opened = open_store(store, writable=repair)
-    except DamageError as error:
-        click.echo(json.dumps({"store": store, "state": "damaged", "problems": [str(error)]}) if as_json else error)
-        sys.exit(DAMAGED)
+        opened = open_store(store, writable=repair and not dry_run)
+    except (DamageError, UnreadableError) as error:
+        state = "damaged" if isinstance(error, DamageError) else "unreadable"
+        click.echo(json.dumps({"store": store, "state": state, "problems": [str(error)]}) if as_json else error)
+        sys.exit(_EXITS[state])
     with following("verifying", len(opened)) as on_progress:
         found = check(opened, deep=deep, on_progress=on_progress)
     lines, beside = [found.describe()], {}
-    state: str = found.state
-    if repair and state == "damaged":
+    state = found.state
+    if dry_run:
+        beside["would_do"] = steps = repair_steps(found) if state == "damaged" else []
+        lines += [f"would do: {step}" for step in steps or ["nothing"]]
+    elif repair and state == "damaged":
         beside["beyond_repair"] = left = repair_store(opened, found)
         state = "damaged" if left else "pending" if opened.pending() else "ok"
         lines += [f"beyond repair: {problem}; restore it from a copy" for problem in left]
@@ -50,8 +61,11 @@ def verify(store: str, deep: bool, repair: bool, as_json: bool) -> None:
             lines.append("repaired")
     elif state == "damaged":
         lines.append(f"`annotate verify {store} --repair` repairs what it can, and makes damaged shards pending")
+    if state == "unreadable":
+        refused = "nothing was repaired. " if repair else ""
+        lines.append(f"{refused}What cannot be read may be sound: see to it that it can, and verify again")
     click.echo(json.dumps({"store": store, **found.to_json(), **beside}) if as_json else "\n".join(lines))
-    sys.exit({"damaged": DAMAGED, "pending": UNFINISHED, "ok": DONE}[state])
+    sys.exit(_EXITS[state])
 
 
 def _command_for(store: LabelStore) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,18 +13,21 @@ import h5py
 import numpy as np
 
 from annotate.errors import AnnotateError, PictureError
+from annotate.images.decode import MAX_PIXELS
 from annotate.images.keys import is_sound, row_keys
 from annotate.images.per_process import Opened
 from annotate.images.source import Picture
 from annotate.images.targets import as_targets
 from storage import Status
 from storage.hdf5_backend.file import open_file
+from storage.hdf5_backend.sound import own
 
 IMAGES, LABELS, KEYS = "images", "labels", "keys"
 _KINDS = {LABELS: "whole numbers", KEYS: "texts"}
 _CACHE = 1 << 26  # bytes of decoded chunks to keep: a chunk may hold many pictures, which are read one after the other
 # What h5py raises for a damaged file: it has no separate type for HDF5's errors.
-_H5PY_ERRORS = (OSError, LookupError, ValueError, RuntimeError)
+_H5PY_ERRORS = (OSError, LookupError, ValueError, RuntimeError, MemoryError)
+_MOST_A_BYTE = 1032  # pictures that a byte in the file can stand for: no packing makes more of it
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Hdf5Reader:
         """
         try:
             _, images = self._opened.get(None, self._open)
+            if (size := math.prod(images.shape[1:3])) > MAX_PIXELS:
+                raise PictureError(Status.REFUSED, f"{size:,} pixels are more than the {MAX_PIXELS:,} allowed")
             picture = images[handle]
         except FileNotFoundError:
             raise PictureError(Status.MISSING, f"{self.path.name} is gone") from None
@@ -57,7 +63,7 @@ class Hdf5Reader:
 
     def _open(self) -> tuple[h5py.File, h5py.Dataset]:
         file = open_file(self.path, cache_bytes=_CACHE)
-        return file, file[IMAGES]
+        return file, own(file, IMAGES)  # as when the pictures were counted: values in other files are refused
 
 
 class Hdf5Images:
@@ -68,7 +74,8 @@ class Hdf5Images:
     keys:   texts [n]; optional: without them, keys are row numbers such as "000000012"
 
     Raises:
-        AnnotateError: the file cannot be read, lacks such datasets, or has invalid keys.
+        AnnotateError: the file cannot be read, lacks such datasets, has invalid keys, or takes values from other files:
+            by external storage, as virtual datasets, or by external links.
     """
 
     def __init__(self, address: str | os.PathLike[str]) -> None:
@@ -94,9 +101,9 @@ class Hdf5Images:
 
 def _count(file: h5py.File, address: object) -> int:
     """The number of pictures in the file."""
-    images = file.get(IMAGES)
+    images = _own(file, IMAGES)
     if not isinstance(images, h5py.Dataset):
-        stored = "; it looks like part of a store of labels, not like pictures" * ("classes" in file)
+        stored = "; it looks like part of a store of labels, not like pictures" * ("classes" in [*file])
         raise AnnotateError(
             f"the HDF5 file {address} has no dataset {IMAGES!r} but {', '.join(sorted(file)) or 'nothing'}{stored}. "
             f"It must hold the pictures; {LABELS!r} may hold their class numbers and {KEYS!r} their keys"
@@ -110,14 +117,22 @@ def _count(file: h5py.File, address: object) -> int:
         )
     if not len(images):
         raise AnnotateError(f"{IMAGES!r} in {address} is empty")
+    if len(images) > (most := _MOST_A_BYTE * images.id.get_storage_size()):
+        raise AnnotateError(
+            f"{IMAGES!r} in {address} says that it has {len(images):,} pictures; the file holds no more than {most:,}"
+        )
     return len(images)
+
+
+def _own(file: h5py.File, name: str) -> Any:
+    """What the file itself has under a name, or None."""
+    return None if file.get(name, getlink=True) is None else own(file, name)
 
 
 def _column(file: h5py.File, name: str, count: int, address: object) -> list[Any] | None:
     """The labels or keys of all pictures, or None if the file has none."""
-    if name not in file:
+    if (column := _own(file, name)) is None:
         return None
-    column = file[name]
     if not isinstance(column, h5py.Dataset) or column.shape != (count,) or _kind(column) != _KINDS[name]:
         raise AnnotateError(
             f"{name!r} in {address} is {column}; expected: {count:,} {_KINDS[name]}, one for each picture"

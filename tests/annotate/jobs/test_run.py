@@ -131,6 +131,22 @@ def test_a_damaged_record_is_named_and_the_rest_is_done(
     assert "is damaged; `annotate verify" in why
 
 
+def test_a_record_that_cannot_be_read_is_named_and_no_repair_is_recommended(
+    val: Path, recipe: Recipe, finished: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(finished, tmp_path / "labels.zarr"))
+    record = store / "shards/record/c/1"
+    record.unlink()
+    record.symlink_to(record)  # to itself: the system does not open it
+    (store / "shards/record/c/2").unlink()
+    summary = label(val, store, recipe)
+    assert (summary.labelled, summary.labelled_now, summary.complete) == (22, 8, False)
+    ((rows, why),) = summary.given_up
+    assert rows == range(8, 16)
+    assert "cannot read shards/record/c/1" in why
+    assert "repair" not in why
+
+
 def test_the_summary_says_what_is_not_exact_and_what_was_given_up() -> None:
     summary = Summary(
         pictures=9,

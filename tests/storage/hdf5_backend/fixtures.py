@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from tests.storage.contract.fixtures import StoreFixtures
@@ -44,7 +45,8 @@ class Hdf5Fixtures(StoreFixtures):
     def age(self, address: str) -> Callable[[], None]:
         def change() -> None:
             with h5py.File(Path(address, "store.h5"), "r+") as file:
-                file.attrs["tokenlabel"] = file.attrs["tokenlabel"].replace(b'"format": 1', b'"format": 2')
+                text = file.attrs["tokenlabel"].replace(b'"format": 1', b'"format": 2')
+                file.attrs["tokenlabel"] = np.bytes_(text)
 
         return change
 

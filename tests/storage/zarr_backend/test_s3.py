@@ -16,13 +16,30 @@ from obstore.exceptions import GenericError
 from obstore.store import S3Store
 from zarr.storage import ObjectStore
 
-from storage import DamageError, LabelStore, StoreError, create_store, open_store, verify
+from storage import DamageError, LabelStore, StoreError, UnreadableError, create_store, open_store, repair, verify
 from storage.record import Record
 from tests import s3
 from tests.labels import random_labels
 from tests.storage.contract import StoreContract
 from tests.storage.contract.contents import one_of_each_kind
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
+
+
+class _Refusing:
+    """A bucket whose server fails for one object, each time."""
+
+    def __init__(self, bucket: S3Store, name: str) -> None:
+        self.bucket, self.name = bucket, name
+
+    def get(self, name: str) -> object:
+        if name == self.name:
+            raise GenericError("503 Service Unavailable, after 10 retries")
+        return self.bucket.get(name)
+
+
+def _everything(bucket: S3Store) -> dict[str, bytes]:
+    """Every object of a store, by name."""
+    return {found["path"]: bytes(bucket.get(found["path"]).bytes()) for page in bucket.list() for found in page}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +148,46 @@ class TestZarrBackendInABucket(StoreContract):
             open_store(address)
         assert not isinstance(caught.value, DamageError)
         assert "\n" not in str(caught.value)
+
+    def test_an_object_that_the_server_does_not_give_is_unreadable_and_not_damaged(
+        self, full: LabelStore, address: str, bucket: S3Store
+    ) -> None:
+        before = _everything(bucket)
+        for name in ("classes/c/1/0/0/0", "shards/record/c/1"):
+            store = open_store(address, writable=True)
+            store.backend._objects._bucket = _Refusing(bucket, name)
+            found = verify(store)
+            assert [report.state for report in found.shards] == ["ok", "unreadable", "ok"]
+            with pytest.raises(UnreadableError, match="nothing was repaired"):
+                repair(store, found)
+            with pytest.raises(UnreadableError):
+                store.read([5])
+            assert _everything(bucket) == before
+
+    @pytest.mark.parametrize("name", ["classes", "scores", "sizes"])
+    def test_swapped_objects_are_found_when_they_are_read(
+        self, full: LabelStore, address: str, bucket: S3Store, name: str
+    ) -> None:
+        one, other = (next(n for n in _everything(bucket) if n.startswith(f"{name}/c/{shard}")) for shard in (0, 1))
+        first, second = bytes(bucket.get(one).bytes()), bytes(bucket.get(other).bytes())
+        bucket.put(one, second)
+        bucket.put(other, first)
+        for read in (lambda: open_store(address)[0], lambda: open_store(address).read([5])):
+            with pytest.raises(DamageError, match=f"{name}/c/[01].* is not the object that its commit record names"):
+                read()
+        assert len(open_store(address).read([9])) == 1
+
+    def test_a_repair_moves_what_a_damaged_shard_holds(
+        self, full: LabelStore, address: str, bucket: S3Store, damage: Callable[[str, int], None]
+    ) -> None:
+        damage("scores/1", 40)
+        before = _everything(bucket)
+        store = open_store(address, writable=True)
+        assert repair(store, verify(store)) == []
+        after = _everything(bucket)
+        assert {*before.values()} == {*after.values()}
+        assert sorted(name.removeprefix("shards/set_aside/1/") for name in after) == sorted(before)
+        assert open_store(address).pending() == [SHARDS[1]]
 
     def test_a_bucket_that_is_not_there_is_one_clear_message(self, address: str) -> None:
         with pytest.raises(StoreError, match="s3://no-such-bucket/labels.zarr"):

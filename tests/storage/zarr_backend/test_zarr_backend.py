@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,7 @@ from storage import (
     verify,
 )
 from storage.encoding.coded_labels import Layout
-from storage.zarr_backend.shard_writer import shard_object
+from storage.zarr_backend.shard_writer import shard_object, string_object
 from tests.labels import random_labels
 from tests.storage.contract import StoreContract
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
@@ -186,6 +188,10 @@ class TestZarrBackend(StoreContract):
             Layout("classes", ("y",), (5, 5, 3), np.dtype(np.uint16), 0), full.read([0]).classes[:, 1:], 4
         )
         path.write_bytes(other)
+        record = Path(address, "shards/record/c/0")
+        values = json.loads(record.read_bytes()[8:-4])
+        values["objects"]["classes/c/0/0/0/0"] = hashlib.sha256(other).hexdigest()
+        record.write_bytes(string_object(json.dumps(values)))
         for read in (lambda: open_store(address)[0], lambda: open_store(address).read([0])):
             with pytest.raises(DamageError, match="its chunk has 150 bytes, not 180"):
                 read()

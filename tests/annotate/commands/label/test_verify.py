@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,16 +76,44 @@ def test_damage_is_repaired_as_verify_says(
     again = command("run", scene_folder / "images/val", store, *MODEL, "--checkpoint", checkpoint)
     assert again.exit_code == 0, again.output
     assert command("verify", store).exit_code == 0
+    shutil.rmtree(store / "shards/set_aside")
     assert contents(store) == contents(finished)
 
 
-def test_what_is_beyond_repair_is_not_said_to_be_repaired(command, store: Path) -> None:
-    (store / "keys/c/0").write_bytes(b"nonsense")
-    for pending in (False, True):
-        if pending:
-            (store / "classes/c/1/0/0/0").write_bytes(b"nonsense")
-        result = command("verify", store, "--repair")
-        assert result.exit_code == 4, result.output
-        assert "beyond repair: " in result.stdout
-        assert "repaired" not in result.stdout
-        assert ("once that is restored run `annotate run IMAGES" in result.stdout) == pending
+def test_what_cannot_be_read_has_its_own_exit_code_and_is_not_repaired(command, store: Path) -> None:
+    path, damaged = store / "classes/c/1/0/0/0", store / "classes/c/2/0/0/0"
+    path.unlink()
+    path.symlink_to(path)  # to itself: the system does not open it
+    damaged.write_bytes(b"nonsense")
+    before = contents(store)
+    for words in ((), ("--repair",)):
+        result = command("verify", store, *words)
+        assert result.exit_code == 5, result.output
+        assert "rows 8 to 16 are unreadable:" in result.stdout
+        assert "4 shards: 2 ok, 1 unreadable, 1 damaged, 0 pending" in result.stdout
+        assert "What cannot be read may be sound: see to it that it can, and verify again" in result.stdout
+        assert ("nothing was repaired" in result.stdout) == bool(words)
+        assert "--repair` mends" not in result.stdout
+    answer = json.loads(command("verify", store, "--json").stdout)
+    assert (answer["state"], answer["unreadable"]) == ("unreadable", [])
+    assert [shard["state"] for shard in answer["shards"]] == ["ok", "unreadable", "damaged", "ok"]
+    assert contents(store) == before
+    (store / "zarr.json").unlink()
+    (store / "zarr.json").symlink_to("zarr.json")
+    assert command("verify", store).exit_code == 5
+
+
+def test_a_dry_run_says_what_a_repair_would_do_and_changes_nothing(command, store: Path) -> None:
+    (store / "classes/c/1/0/0/0").write_bytes(b"nonsense")
+    (store / "key_index/slots/c/0").unlink()
+    before = contents(store)
+    result = command("verify", store, "--repair", "--dry-run")
+    assert result.exit_code == 4, result.output
+    assert "would do: rows 8 to 16 become pending; what they hold now is moved to shards/set_aside" in result.stdout
+    assert "would do: metadata and key index are written again, from the header and the keys" in result.stdout
+    steps = json.loads(command("verify", store, "--repair", "--dry-run", "--json").stdout)["would_do"]
+    assert len(steps) == 3
+    assert contents(store) == before
+    assert command("verify", store, "--repair").exit_code == 3
+    assert (store / "shards/set_aside/1/classes/c/1/0/0/0").read_bytes() == b"nonsense"
+    assert command("verify", store, "--dry-run").exit_code == 2

@@ -125,3 +125,53 @@ def test_a_file_that_is_open_elsewhere_in_the_process_is_read_all_the_same(tmp_p
     with h5py.File(path, "r"):
         source = open_images(path)
         np.testing.assert_array_equal(source.reader.read(source.handles[0]), PIXELS[0])
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "keys"])
+@pytest.mark.parametrize("kind", ["external storage", "virtual", "link", "link of a link"])
+def test_a_file_that_takes_values_from_another_is_refused(tmp_path: Path, name: str, kind: str) -> None:
+    """The bytes of a private file would be pictures, and their labels would be published."""
+    columns = {"images": PIXELS, "labels": np.array([0, 1]), "keys": np.array([b"a.jpg", b"b.jpg"])}
+    write(tmp_path / "private.h5", secret=columns[name])
+    (tmp_path / "private").write_bytes(bytes(1000))
+    path = write(tmp_path / "a.h5", **{other: values for other, values in columns.items() if other != name})
+    shape, dtype = columns[name].shape, columns[name].dtype
+    with h5py.File(path, "r+") as file:
+        if kind == "external storage":
+            file.create_dataset(name, shape, dtype, external=[(str(tmp_path / "private"), 0, columns[name].nbytes)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(shape, dtype)
+            layout[...] = h5py.VirtualSource(str(tmp_path / "private.h5"), "secret", shape)
+            file.create_virtual_dataset(name, layout)
+        elif kind == "link":
+            file[name] = h5py.ExternalLink(str(tmp_path / "private.h5"), "secret")
+        else:
+            file["aside"] = h5py.ExternalLink(str(tmp_path / "private.h5"), "/")
+            file[name] = h5py.SoftLink("aside/secret")
+    with pytest.raises(AnnotateError, match=f"cannot read the HDF5 file .*'{name}'.* (not read|not followed)"):
+        open_images(path)
+
+
+def test_a_link_within_the_file_is_followed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", **{"data/pixels": PIXELS})
+    with h5py.File(path, "r+") as file:
+        file["images"] = h5py.SoftLink("/data/pixels")
+    source = open_images(path)
+    assert np.array_equal(source.reader.read(source.handles[1]), PIXELS[1])
+
+
+def test_more_pictures_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", (2**31, 4, 4, 3), np.uint8, chunks=(1, 4, 4, 3))
+    with pytest.raises(AnnotateError, match="says that it has 2,147,483,648 pictures; the file holds no more than 0"):
+        open_images(tmp_path / "a.h5")
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        images = file.create_dataset("images", (1, 2**20, 2**20), np.uint8, chunks=(1, 8, 8))
+        images[0, :8, :8] = 1
+    source = open_images(tmp_path / "a.h5")
+    with pytest.raises(PictureError, match="1,099,511,627,776 pixels are more than") as caught:
+        source.reader.read(source.handles[0])
+    assert caught.value.status == Status.REFUSED

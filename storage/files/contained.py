@@ -1,0 +1,119 @@
+"""Does a name below a folder lead to a file of that folder, and nowhere else?
+
+A store that came from elsewhere may hold links, pipes and devices. What a link points at belongs to somebody else: it
+is never written to, removed or listed, and read only where it is in the same folder again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from storage.files.atomic_file import PARTIAL
+
+_NOT_FOLLOWED = "it is behind a link, which is not followed"
+
+
+def to_read(folder: Path, name: str) -> Path:
+    """The path of a file to read.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: there is no such file.
+        PermissionError: a link leads out of the folder, or it is a pipe or a device.
+        OSError: the system refuses.
+    """
+    path = folder / name
+    if _has_link(folder, name):
+        _refuse_outside(folder, path)
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+        raise PermissionError(errno.EPERM, "it is no regular file", str(path))
+    return path
+
+
+def to_change(folder: Path, name: str) -> Path:
+    """The path of a file to write, replace or remove. A link at its own name is replaced or removed, not followed.
+
+    Raises:
+        PermissionError: a folder above it is a link.
+        OSError: the system refuses.
+    """
+    above = name.rpartition("/")[0]
+    try:
+        linked = bool(above) and _has_link(folder, above)
+    except (FileNotFoundError, NotADirectoryError):  # it is made, or cannot be
+        linked = False
+    if linked:
+        raise PermissionError(errno.EPERM, _NOT_FOLLOWED, str(folder / name))
+    return folder / name
+
+
+def children(folder: Path, name: str) -> list[str]:
+    """The names of the files directly below a name, none where nothing is.
+
+    Raises:
+        PermissionError: it is a link, or below one.
+        OSError: the system refuses.
+    """
+    try:
+        if _has_link(folder, name):
+            raise PermissionError(errno.EPERM, _NOT_FOLLOWED, str(folder / name))
+        with os.scandir(folder / name) as found:
+            return [entry.name for entry in found if not entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def names(folder: Path) -> list[str]:
+    """The names of all files below a folder, sorted, without what killed writers left. Linked folders are not entered.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    found, start = [], len(f"{folder}/")
+    for above, _, files in os.walk(folder, onerror=_raise):
+        found += [f"{above}/{file}"[start:] for file in files if not file.endswith(PARTIAL)]
+    return sorted(found)
+
+
+def move(folder: Path, name: str, to: str) -> None:
+    """Give a file another name below the same folder; nothing where there is none.
+
+    Raises:
+        PermissionError: a folder above either name is a link.
+        OSError: the system refuses.
+    """
+    source, target = to_change(folder, name), to_change(folder, to)
+    if os.path.lexists(source):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether the system says for certain that there is no such file. Any other answer says nothing of it."""
+    return isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+
+
+def _has_link(folder: Path, name: str) -> bool:
+    """Whether one of the parts of a name is a symbolic link."""
+    at = str(folder)
+    for part in name.split("/"):
+        at = f"{at}/{part}"
+        if stat.S_ISLNK(os.lstat(at).st_mode):
+            return True
+    return False
+
+
+def _refuse_outside(folder: Path, path: Path) -> None:
+    root, leads_to = os.path.realpath(folder), os.path.realpath(path)
+    if not leads_to.startswith(f"{root}/"):
+        words = "a link leads out of the store and is not followed; `cp -rL` makes a copy of files in place of links"
+        raise PermissionError(errno.EPERM, words, str(path))
+
+
+def _raise(error: OSError) -> None:
+    raise error

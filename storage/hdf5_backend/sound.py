@@ -1,0 +1,121 @@
+"""Is a dataset stored in its own file, and as it must be? Asked before a byte of it is read.
+
+HDF5 can read the values of a dataset from any other file that its name or its header names, and unpacks a chunk into
+as much memory as that takes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5z
+
+PACKED = frozenset({h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32})
+CHECKED = frozenset({h5z.FILTER_FLETCHER32})
+_LINKS = 8  # that follow one after the other
+
+
+def dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset that is stored in this file alone.
+
+    Raises:
+        KeyError: there is none of this name.
+        ValueError: it is in another file, or its values are.
+    """
+    found = own(file, name)
+    if not isinstance(found, h5py.Dataset):
+        raise KeyError(f"{name!r} is no dataset")
+    return found
+
+
+def own(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | h5py.Datatype:
+    """What this file has under a name, stored in it alone. Links within the file are followed.
+
+    Raises:
+        KeyError: there is nothing of this name.
+        ValueError: it is in another file, or its values are.
+    """
+    path = name
+    for _ in range(_LINKS):
+        group: Any = file
+        *above, last = path.strip("/").split("/")
+        for number, part in enumerate([*above, last]):
+            link = group.get(part, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise ValueError(f"{name!r} is a link to another file, {link.filename!r}, which is not followed")
+            if isinstance(link, h5py.SoftLink):
+                rest = "/".join([link.path, *above[number + 1 :], *[last] * (number < len(above))])
+                path = rest if rest.startswith("/") else f"{group.name}/{rest}"
+                break
+            if number < len(above) and not isinstance(group := group[part], h5py.Group):
+                raise KeyError(f"{name!r} is below something that is no group")
+        else:
+            found = group[last]
+            if isinstance(found, h5py.Dataset):
+                refuse_elsewhere(found.id, name)
+            return found
+    raise ValueError(f"{name!r} is a link to a link to a link, and so on")
+
+
+def refuse_elsewhere(found: h5py.h5d.DatasetID, name: str) -> None:
+    """Check that the values of a dataset are in its own file.
+
+    Raises:
+        ValueError: they are in others.
+    """
+    plan = found.get_create_plist()
+    if plan.get_layout() == h5py.h5d.VIRTUAL:
+        raise ValueError(f"{name!r} is a virtual dataset: its values are in other files, which are not read")
+    if plan.get_external_count():
+        raise ValueError(f"the values of {name!r} are in another file, which is not read")
+
+
+def check_chunks(found: h5py.h5d.DatasetID, name: str, chunk: tuple[int, ...], filters: frozenset[int]) -> None:
+    """Check that all chunks of a dataset are there, of this shape, packed by these filters, and no larger than packed.
+
+    Raises:
+        ValueError: they are not.
+    """
+    plan = found.get_create_plist()
+    if plan.get_layout() != h5py.h5d.CHUNKED or plan.get_chunk() != chunk:
+        raise ValueError(f"{name!r} has not chunks of the shape {chunk}")
+    packed = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())}
+    if packed != filters or plan.get_nfilters() != len(filters):
+        raise ValueError(f"{name!r} is packed by the filters {sorted(packed)}, not {sorted(filters)}")
+    expected = int(np.prod([-(-side // step) for side, step in zip(found.shape, chunk, strict=True)]))
+    raw = int(np.prod(chunk)) * found.dtype.itemsize
+    most = raw + raw // 64 + 1024  # gzip makes what it cannot pack hardly larger, and unpacks at most 1,032 times it
+    sizes: list[int] = []
+
+    def note(info: h5py.h5d.StoreInfo) -> None:
+        sizes.append(most + 1 if info.filter_mask else info.size)  # with a filter left out it is not checked
+
+    found.chunk_iter(note)
+    if len(sizes) != expected or max(sizes, default=0) > most:
+        raise ValueError(
+            f"{name!r} has {len(sizes)} chunks of up to {max(sizes, default=0)} bytes; {expected} of {most}"
+        )
+
+
+def text(attributes: h5py.AttributeManager, name: str, most: int) -> bytes:
+    """An attribute that is one text of fixed length. Others HDF5 does not check, or may hang when it reads them.
+
+    Raises:
+        KeyError: there is none of this name.
+        ValueError: it is something else, or longer than `most` bytes.
+    """
+    found = attributes.get_id(name)
+    if found.shape != () or found.dtype.kind != "S" or found.dtype.itemsize > most:
+        raise ValueError(f"the attribute {name!r} is {found.dtype} {found.shape}, not a text of at most {most:,} bytes")
+    value: bytes = attributes[name]
+    return bytes(value)
+
+
+def is_of_the_system(error: BaseException) -> bool:
+    """Whether the system refused to read, rather than HDF5 what it had read.
+
+    What is missing for certain is not meant: see `storage.files.contained.is_missing`.
+    """
+    return isinstance(error, OSError) and (error.errno is not None or "errno = " in str(error))

@@ -1,0 +1,90 @@
+"""Is a value that was read from a store of the type and in the range that its field has?
+
+The checksum of a header or of a record says that nothing changed since it was written, and not who wrote it. So every
+field is checked before it is used: a number of the wrong type is a traceback, and one that is too large takes memory
+or time without end.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_DEEPEST = 100  # JSON objects and lists within each other: Python follows about a thousand
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def whole_number(values: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    """A whole number in a range, both ends included. 7.0 counts as 7: tools that copy JSON change one into the other.
+
+    Raises:
+        ValueError: it is missing, or something else.
+    """
+    value = values.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} is {shown(value)}, not a whole number from {least:,} to {most:,}")
+    return value
+
+
+def number(values: Mapping[str, Any], name: str) -> float:
+    """A finite number that is not negative.
+
+    Raises:
+        ValueError: it is missing, or something else.
+    """
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {shown(value)}, not a number of at least 0")
+    return value
+
+
+def text(values: Mapping[str, Any], name: str) -> str:
+    """A text.
+
+    Raises:
+        ValueError: it is missing, or something else.
+    """
+    value = values.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {shown(value)}, not a text")
+    return value
+
+
+def sha256(values: Mapping[str, Any], name: str) -> str:
+    """A SHA-256 in hexadecimal.
+
+    Raises:
+        ValueError: it is missing, or something else.
+    """
+    value = text(values, name)
+    if not _SHA256.fullmatch(value):
+        raise ValueError(f"{name} is {shown(value)}, not the 64 hexadecimal digits of a SHA-256")
+    return value
+
+
+def json_object(values: Any, name: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: it is something else, or objects and lists are nested too deeply.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} is {shown(values)}, not a JSON object")
+    level: list[Any] = [values]
+    for _ in range(_DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level]
+        if not (level := [value for each in inner for value in each if isinstance(value, dict | list)]):
+            return values
+    raise ValueError(f"{name} has more than {_DEEPEST} levels of objects and lists")
+
+
+def shown(value: object) -> str:
+    """A value in an error's text, which must not become longer than a line."""
+    if isinstance(value, int) and abs(value) > 10**30:  # Python refuses to write very long numbers
+        return "a number of more than 30 digits"
+    words = repr(value)
+    return words if len(words) <= 60 else f"{words[:60]}…"

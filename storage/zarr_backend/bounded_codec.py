@@ -1,0 +1,74 @@
+"""How much memory may a chunk take that zarr-python decodes? No more than the header says that a chunk has.
+
+A frame of zstd says itself how much it holds, and zarr-python's codec asks for that much memory, whatever it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import zstandard
+from zarr.abc.codec import Codec
+from zarr.codecs import ShardingCodec, ZstdCodec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.buffer import Buffer
+from zarr.core.metadata import ArrayV3Metadata
+
+_KEY_BYTES = 4 + 4096  # of a key on average at most: a path is no longer on Linux
+_LEAST_BYTES = 2**24  # that a chunk of keys may have in any case
+
+
+def bounded(metadata: ArrayV3Metadata) -> ArrayV3Metadata:
+    """The metadata of an array whose chunks are refused where they say that they hold more than they should."""
+    return replace(metadata, codecs=tuple(_bounded(codec, metadata) for codec in metadata.codecs))
+
+
+@dataclass(frozen=True)
+class BoundedZstd(ZstdCodec):  # type: ignore[misc]  # zarr is not type-checked
+    """Zarr's own codec, which refuses a frame before it is decoded where it does not hold what a chunk has.
+
+    least, most: bytes of a chunk
+    strings:     in a chunk, if it is one of strings
+    """
+
+    least: int = 0
+    most: int = 0
+    strings: int | None = None
+
+    def __init__(self, codec: ZstdCodec, *, least: int, most: int, strings: int | None = None) -> None:
+        super().__init__(level=codec.level, checksum=codec.checksum)
+        for name, value in (("least", least), ("most", most), ("strings", strings)):
+            object.__setattr__(self, name, value)
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        size = zstandard.frame_content_size(chunk_bytes.to_bytes()[:32])
+        if not self.least <= size <= self.most:  # -1 where it does not say
+            raise ValueError(f"a chunk says that it holds {size:,} bytes; it may hold {self.most:,}")
+        decoded = await super()._decode_single(chunk_bytes, chunk_spec)
+        if self.strings is not None:  # the number of strings comes first, and room for all of them is made at once
+            found = int.from_bytes(decoded.as_numpy_array()[:4].tobytes(), "little")
+            if found != self.strings:
+                raise ValueError(f"a chunk says that it holds {found:,} strings, not {self.strings:,}")
+        return decoded
+
+
+def _bounded(codec: Codec, metadata: ArrayV3Metadata) -> Any:
+    chunk = metadata.chunk_grid.chunk_shape  # all our grids are regular
+    if isinstance(codec, ShardingCodec):
+        inner = [_of_chunk(each, metadata, codec.chunk_shape) for each in codec.codecs]
+        return replace(codec, codecs=tuple(inner))
+    return _of_chunk(codec, metadata, chunk)
+
+
+def _of_chunk(codec: Codec, metadata: ArrayV3Metadata, shape: tuple[int, ...]) -> Any:
+    if not isinstance(codec, ZstdCodec):
+        return codec
+    count = 1
+    for side in shape:
+        count *= side
+    dtype = metadata.dtype.to_native_dtype()
+    if dtype.kind not in "uif":  # strings, of any length
+        return BoundedZstd(codec, least=4, most=max(_LEAST_BYTES, count * _KEY_BYTES), strings=count)
+    size = count * dtype.itemsize
+    return BoundedZstd(codec, least=size, most=size)

@@ -1,0 +1,51 @@
+"""Do a store's metadata say what follows from its header, and what should replace those that do not?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from storage.header import Header
+from storage.zarr_backend.layout import CREATING, ROOT, as_text, documents, root_document, same_document, same_root
+from storage.zarr_backend.objects import Objects
+
+
+def wrong_documents(header: Header, objects: Objects) -> dict[str, bytes]:
+    """What should replace each piece of metadata that means something else."""
+    root, found = root_document(header), _json(objects.get(ROOT))
+    expected = documents(header)
+    consolidated = found.get("consolidated_metadata") if isinstance(found, dict) else None
+    if consolidated is not None:
+        root["consolidated_metadata"] = _consolidated(expected)
+    wrong = {}
+    if not same_root(found, root):
+        wrong[ROOT] = as_text(_with_attributes_of(found, root))
+    for name, data in expected.items():
+        if not same_document(_json(objects.get(name)), json.loads(data)):
+            wrong[name] = data
+    return wrong
+
+
+def consolidated_root(header: Header, objects: Objects) -> bytes:
+    """The root with a copy of all metadata, as zarr-python has it."""
+    root = {**root_document(header), "consolidated_metadata": _consolidated(documents(header))}
+    return as_text(_with_attributes_of(_json(objects.get(ROOT)), root))
+
+
+def _consolidated(expected: dict[str, bytes]) -> dict[str, Any]:
+    metadata = {name.removesuffix(f"/{ROOT}"): json.loads(data) for name, data in sorted(expected.items())}
+    return {"kind": "inline", "must_understand": False, "metadata": metadata}
+
+
+def _with_attributes_of(found: Any, root: dict[str, Any]) -> dict[str, Any]:
+    """The root, with the attributes that others have added to ours."""
+    others = found.get("attributes") if isinstance(found, dict) else None
+    kept = {name: value for name, value in (others if isinstance(others, dict) else {}).items() if name != CREATING}
+    return {**root, "attributes": {**kept, **root["attributes"]}}
+
+
+def _json(data: bytes | None) -> Any:
+    try:
+        return None if data is None else json.loads(data)
+    except (RecursionError, ValueError):
+        return None

@@ -1,0 +1,149 @@
+"""Does what is packed into little take no more memory than the header says that a label or a shard has?"""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import zstandard
+
+from storage import DamageError, LabelStore, open_store, verify
+from storage.encoding.checksum import checksum
+from storage.keys.key_index import EMPTY
+from tests.storage.contract.samples import KEYS
+from tests.storage.hostile.test_forged import forge_record
+
+_MUCH = 2**24  # bytes that reading a store of ten labels must never take
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < _MUCH, most
+
+
+def real_bomb(size: int) -> bytes:
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(bytes(size))
+
+
+def false_bomb(size: int) -> bytes:
+    """A frame that only says that it holds so much."""
+    return bytes.fromhex("28b52ffde0") + struct.pack("<Q", size) + b"\1\0\0"
+
+
+def silent_bomb(size: int) -> bytes:
+    """A frame that does not say how much it holds."""
+    return zstandard.ZstdCompressor(write_content_size=False).compress(bytes(size))
+
+
+BOMBS = [real_bomb(2**28), false_bomb(2**50), silent_bomb(2**28)]
+
+
+@pytest.mark.parametrize("address", ["zarr"], indirect=True)
+@pytest.mark.parametrize("frame", BOMBS, ids=["real", "false", "silent"])
+@pytest.mark.parametrize("name", ["classes", "scores"])
+def test_a_chunk_that_holds_gigabytes_is_damage(full: LabelStore, address: Path, name: str, frame: bytes) -> None:
+    path = address / f"{name}/c/0/0/0/0"
+    index = struct.pack("<8Q", 0, len(frame), *[0, len(frame)] * 3)
+    data = frame + index + checksum(index)
+    path.write_bytes(data)
+    record = open_store(address).record(0)
+    assert record is not None
+    digest = sha256(data).hexdigest()
+    forge_record(address, 0, {"objects": {**record.objects, f"{name}/c/0/0/0/0": digest}})
+    store = open_store(address)
+    for read in (lambda: store[0], lambda: store.read([0])):
+        with little_memory(), pytest.raises(DamageError, match=r"shard 0 in .*labels\.zarr|cannot have|truncated"):
+            read()
+    with little_memory():
+        assert verify(open_store(address), deep=True).shards[0].state == "damaged"
+
+
+@pytest.mark.parametrize("address", ["zarr"], indirect=True)
+@pytest.mark.parametrize("frame", BOMBS, ids=["real", "false", "silent"])
+@pytest.mark.parametrize("name", ["keys", "targets"])
+def test_a_column_that_holds_gigabytes_is_damage(full: LabelStore, address: Path, name: str, frame: bytes) -> None:
+    (address / name / "c/0").write_bytes(frame)
+    with little_memory(), pytest.raises(DamageError, match=f"{name} of .* is damaged: a chunk says that it holds"):
+        len(getattr(open_store(address), name))
+
+
+@pytest.mark.parametrize("address", ["zarr"], indirect=True)
+def test_keys_that_say_that_they_are_billions_are_damage(full: LabelStore, address: Path) -> None:
+    (address / "keys/c/0").write_bytes(zstandard.compress(b"\xff\xff\xff\x7f"))
+    with little_memory(), pytest.raises(DamageError, match="says that it holds 2,147,483,647 strings, not 10"):
+        len(open_store(address).keys)
+
+
+@pytest.mark.parametrize("address", ["zarr"], indirect=True)
+def test_an_object_of_a_terabyte_is_damage(full: LabelStore, address: Path) -> None:
+    for name in ("classes/c/0/0/0/0", "boxes/c/1/0"):
+        with (address / name).open("r+b") as file:
+            file.truncate(2**40)
+    with little_memory():
+        found = verify(open_store(address))
+        for row in (0, 5):
+            with pytest.raises(DamageError):
+                open_store(address).read([row])
+    assert [report.state for report in found.shards] == ["damaged", "damaged", "ok"]
+
+
+@pytest.mark.parametrize("address", ["h5"], indirect=True)
+@pytest.mark.parametrize("change", ["shape", "packed", "chunks", "never written", "unchecked"])
+@pytest.mark.parametrize("name", ["classes", "status"])
+def test_hdf5_arrays_of_another_shape_or_packing_are_damage(
+    full: LabelStore, address: Path, name: str, change: str
+) -> None:
+    path = address / "shards/000000.h5"
+    packed = {"compression": "gzip", "shuffle": True} if name == "classes" else {}
+    with h5py.File(path, "r+") as file:
+        values = file[name][:]
+        del file[name]
+        chunk = (1, *values.shape[1:]) if name == "classes" else values.shape
+        if change == "shape":
+            file.create_dataset(name, (2**40, *values.shape[1:]), values.dtype, chunks=chunk, fletcher32=True)
+        elif change == "never written":
+            file.create_dataset(name, values.shape, values.dtype, chunks=chunk, fletcher32=True, **packed)
+        elif change == "packed":
+            file.create_dataset(name, data=values, chunks=chunk, fletcher32=True, compression="lzf")
+        elif change == "chunks":
+            file.create_dataset(name, data=values, chunks=(2, *chunk[1:]), fletcher32=True, **packed)
+        else:
+            file.create_dataset(name, data=values, chunks=chunk, **packed)
+    with little_memory():
+        with pytest.raises(DamageError, match=r"000000\.h5 is"):
+            open_store(address).read([0])
+        assert verify(open_store(address)).shards[0].state == "damaged"
+
+
+@pytest.mark.parametrize("address", ["h5"], indirect=True)
+def test_an_hdf5_chunk_that_unpacks_to_more_than_a_label_is_damage(full: LabelStore, address: Path) -> None:
+    """HDF5 doubles the room until all has found place in it; this is the most that it writes for so small a chunk."""
+    with h5py.File(address / "shards/000000.h5", "r+") as file:
+        file["classes"].id.write_direct_chunk((0, 0, 0, 0), zlib.compress(bytes(2**25)))
+    with pytest.raises(DamageError, match="4 chunks of up to 3"):
+        open_store(address).read([1])
+
+
+@pytest.mark.parametrize("address", ["zarr"], indirect=True)
+def test_a_key_index_without_a_free_slot_does_not_go_on_for_ever(full: LabelStore, address: Path) -> None:
+    path = address / "key_index/slots/c/0"
+    slots = np.frombuffer(path.read_bytes()[:-4], "<u4")
+    assert (slots == EMPTY).any()
+    path.write_bytes(np.zeros_like(slots).tobytes() + b"0000")
+    with pytest.raises(Exception, match="no row for the key|no free slot"):
+        open_store(address).find("nothing.jpg")
+    assert open_store(address).find(KEYS[0]) == 0
