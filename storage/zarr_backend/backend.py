@@ -18,6 +18,7 @@ from storage.errors import DamageError, NotAStoreError, StoreError, cannot_write
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record
+from storage.zarr_backend.commit import commit
 from storage.zarr_backend.layout import (
     CREATING,
     DIGESTS,
@@ -34,7 +35,7 @@ from storage.zarr_backend.layout import (
 )
 from storage.zarr_backend.objects import Objects, in_short
 from storage.zarr_backend.shard_reader import ShardReader, has_length, object_name, one_string
-from storage.zarr_backend.shard_writer import shard_object, string_object
+from storage.zarr_backend.shard_writer import shard_object
 
 
 @final
@@ -124,27 +125,24 @@ class ZarrBackend(Backend):
         self.check_writable()
         self._objects.refuse_after_fork()
         rows = self.header.rows_of(shard)
-        digests = {}
+        parts = {
+            object_name(layout, shard): shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
+            for layout in layouts(self.schema)
+        }
+        record = Record(
+            start=rows.start,
+            stop=rows.stop,
+            labelled=len(rows) - len(failures),
+            failures=tuple(failures),
+            objects={name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
+            run=run,
+        )
         try:
-            for layout in layouts(self.schema):
-                data = shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
-                name = object_name(layout, shard)
-                self._objects.set(name, data)
-                digests[name] = hashlib.sha256(data).hexdigest()
-            record = Record(
-                start=rows.start,
-                stop=rows.stop,
-                labelled=len(rows) - len(failures),
-                failures=tuple(failures),
-                objects=digests,
-                run=run,
-            )
-            self._objects.set(f"{RECORDS}/c/{shard}", string_object(record.to_text()))
-            if (reader := self._reader) is not None:
-                reader.forget(shard)
+            return commit(self._objects, f"{RECORDS}/c/{shard}", parts, record, lambda: self.record(shard))
         except StoreError as error:
             raise cannot_write(self.address, rows, in_short(error.__cause__ or error)) from error
-        return record
+        finally:
+            self.release(shard)
 
     def release(self, shard: int) -> None:
         """Unmap the objects of a shard."""
