@@ -51,7 +51,7 @@ def test_a_mapping_ends_with_its_object(tmp_path: Path) -> None:
 
 
 def test_what_is_read_from_a_mapping_keeps_it_though_its_object_is_dropped(tmp_path: Path) -> None:
-    """As when a thread lets a shard go while another reads it: the bytes stay, and are unmapped with the last reader."""
+    """As when a thread lets a shard go that another reads: the bytes stay, and are unmapped with the last reader."""
     path = tmp_path / "mapped-by-the-test"
     path.write_bytes(bytes(range(64)))
     mapping = MemoryMap(path)
