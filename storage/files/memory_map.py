@@ -24,8 +24,8 @@ class MemoryMap:
     """A file's bytes, shared with every process that maps it.
 
     The mapping lives as long as `data`, its slices, or arrays over them do: another thread may drop this object while
-    they are read. The file may be replaced by another of its name, but must not be truncated: as with every mapping, the
-    system kills a process that reads beyond the new end.
+    they are read. The file may be replaced by another of its name, but must not be truncated: as with every mapping,
+    the system kills a process that reads beyond the new end.
 
     Raises:
         OSError: the file cannot be read, or is empty.
@@ -34,7 +34,7 @@ class MemoryMap:
     __slots__ = ("data",)
 
     def __init__(self, path: Path) -> None:
-        self.data = memoryview(np.asarray(_Pages(path)))
+        self.data: memoryview = np.asarray(_Pages(path)).data
 
 
 class _Pages:
