@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from annotate.cluster.temporary_folder import temporary_folder
+from annotate.cores import usable_cores
 from annotate.errors import AnnotateError
 
 LOCAL = "local"  # the address of a cluster that is started for one job on this machine
@@ -21,7 +24,7 @@ def connected(address: str) -> Iterator[None]:
     """Connect to Ray during the `with` block. A connection that the process already has is used, and stays open.
 
     Raises:
-        AnnotateError: the cluster cannot be reached.
+        AnnotateError: Ray cannot start here, or the cluster cannot be reached.
         KeyboardInterrupt: the process received a signal to end.
     """
     # Ray reads these when it is imported.
@@ -34,11 +37,19 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _connect(address)
-    try:
+    with ExitStack() as ending:
+        own: dict[str, Any] = {}
+        if address == LOCAL:
+            ending.enter_context(_own_token())
+            own = {
+                "include_dashboard": False,
+                "object_store_memory": 128 * 2**20,
+                "num_cpus": usable_cores(),
+                "_temp_dir": str(ending.enter_context(temporary_folder())),
+            }
+        ending.callback(ray.shutdown)  # also where Ray started in part
+        _connect(address, own)
         yield
-    finally:
-        ray.shutdown()
 
 
 def machines() -> list[dict[str, float]]:
@@ -65,25 +76,49 @@ def describe_privacy(address: str) -> str:
     )
 
 
-def _connect(address: str) -> None:
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """While a Ray of our own runs, a token for it alone, in the environment of its processes alone.
+
+    Ray itself would write one into a file in the home folder, which may be missing, or read by others.
+    """
+    chosen = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if chosen or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        yield
+        return
+    before = os.environ.get("RAY_AUTH_MODE")
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    _read_token_again()
+    try:
+        yield
+    finally:
+        del os.environ["RAY_AUTH_TOKEN"]
+        if before is None:
+            os.environ.pop("RAY_AUTH_MODE", None)  # Ray has set it
+        _read_token_again()
+
+
+def _read_token_again() -> None:
+    """Let Ray, which keeps what it once found in the environment, look again."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    AuthenticationTokenLoader.instance().reset_cache()
+    Config.initialize("")
+
+
+def _connect(address: str, own: dict[str, Any]) -> None:
     """Start Ray, or join a cluster. The process's own handler of SIGTERM stays."""
     import ray
 
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 * 2**20}
     _refuse_unreachable(address)
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **(own if address == LOCAL else {}),
-        )
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except SystemExit:  # Ray's own reaction to SIGTERM while it starts
         raise KeyboardInterrupt from None
-    except (ConnectionError, ValueError) as error:
-        raise _unreachable(address, error) from error
+    except Exception as error:  # of many types: whatever it is, the person at the terminal can go on without Ray
+        raise (_cannot_start(error) if address == LOCAL else _unreachable(address, error)) from error
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
@@ -104,8 +139,19 @@ def _refuse_unreachable(address: str) -> None:
         raise _unreachable(address, error) from error
 
 
+def _cannot_start(error: Exception) -> AnnotateError:
+    return AnnotateError(
+        f"Ray cannot start on this machine: {_first_line(error)}. Label without it, in one process, with --local; or "
+        "in several, each with --local and its own --shards"
+    )
+
+
 def _unreachable(address: str, error: Exception) -> AnnotateError:
     return AnnotateError(
-        f"cannot reach the Ray cluster at {address!r}: {error}. Start one with `ray start --head`, or leave "
-        "--ray-address out to work on this machine alone"
+        f"cannot reach the Ray cluster at {address!r}: {_first_line(error)}. Start one with `ray start --head`, with "
+        "the same token for all (docs/cluster.md), or leave --ray-address out to work on this machine alone"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

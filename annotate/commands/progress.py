@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,7 +45,7 @@ def progress_display(what: str, *, workers: Callable[[], int] = lambda: 0) -> It
         return
     from tqdm import tqdm
 
-    with tqdm(unit=" pictures", desc=what, smoothing=0.1) as bar:
+    with tqdm(unit=" pictures", desc=what, smoothing=0.1, file=_Unfailing()) as bar:
         yield _Bar(bar, workers)
 
 
@@ -62,7 +63,8 @@ def counting(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[in
     """
     from tqdm import tqdm
 
-    with tqdm(total=total, unit=f" {unit}", desc=what, disable=None, delay=1, leave=False) as bar:
+    log = _Unfailing()
+    with tqdm(total=total, unit=f" {unit}", desc=what, disable=None, delay=1, leave=False, file=log) as bar:
         yield bar.update
 
 
@@ -95,7 +97,7 @@ class _Bar:
         bar.update(progress.done - bar.n)
 
     def say(self, sentence: str) -> None:
-        self._bar.write(sentence, file=sys.stderr)
+        self._bar.write(sentence, file=_Unfailing())
 
 
 class _Lines:
@@ -147,5 +149,38 @@ class _Lines:
 
     def _write(self, **values: Any) -> None:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **values}
-        sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
-        sys.stderr.flush()
+        log = _Unfailing()
+        log.write(json.dumps(line, ensure_ascii=False) + "\n")
+        log.flush()
+
+
+class _Unfailing:
+    """The standard error, but what cannot be written is lost: where the disk is full, or nobody reads the pipe."""
+
+    def __init__(self) -> None:
+        self._file = sys.stderr
+
+    def write(self, text: str) -> None:
+        """Write the text, or lose it."""
+        with self._or_nothing():
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Let it be seen, or lose it."""
+        with self._or_nothing():
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        """What tqdm asks of a file: whether it is a terminal, and how wide."""
+        return getattr(self._file, name)
+
+    @contextmanager
+    def _or_nothing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: the file is closed
+            # What Python still holds would fail again when it ends, and give it an exit code of its own.
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._file.fileno())
+                os.close(nowhere)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 
-from annotate.errors import AnnotateError
+from annotate.errors import AnnotateError, PictureError
+from annotate.images.decode import Exif, decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.label_job import one_thread
 from annotate.model.annotator import Annotator
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
-from storage import LabelStore, MismatchError, Schema, create_store, find_store
+from storage import LabelStore, MismatchError, Record, Schema, create_store, find_store
 from storage.header import hash_targets, stored_targets
 from storage.keys.key import check_keys
 
@@ -73,6 +74,35 @@ def numbers_of(part: range | None, shards: int, rows_per_shard: int) -> range:
             f"{rows_per_shard:,} pictures each"
         )
     return part
+
+
+def mended(
+    source: ImageSource, store: LabelStore, numbers: Iterable[int], *, exif: Exif, say: Callable[[str], None]
+) -> dict[int, Record]:
+    """The commit record of each of these shards that has a picture which failed and can be read now, by its number.
+
+    Only these shards are labelled again, whole: a shard is written by one writer. Of the others nothing is touched.
+
+    Args:
+        source: the pictures as they are now.
+        store: has the commit records.
+        numbers: of the shards to look at.
+        exif: as the recipe decodes pictures.
+        say: called with a sentence that the user should read.
+    """
+    found: dict[int, Record] = {}
+    failed = readable = 0
+    for number, record in _with_failures(store, numbers):
+        rows = [failure.row for failure in record.failures]
+        now = sum(_can_be_read(source, row, exif) for row in rows)
+        failed, readable = failed + len(rows), readable + now
+        if now:
+            found[number] = record
+    say(
+        f"{readable:,} of {failed:,} pictures that could not be labelled can be read now; {len(found):,} shards are "
+        "labelled again for them"
+    )
+    return found
 
 
 def _create(
@@ -162,3 +192,17 @@ def _other_execution(store: LabelStore, request: Request) -> Iterator[str]:
             f"compiled: the store has {has}, this run has {asked}; leave --compile and --no-compile out to "
             "continue with that of the store"
         )
+
+
+def _with_failures(store: LabelStore, numbers: Iterable[int]) -> Iterator[tuple[int, Record]]:
+    for number, record in store.records_of(numbers):
+        if isinstance(record, Record) and record.failures:
+            yield number, record
+
+
+def _can_be_read(source: ImageSource, row: int, exif: Exif) -> bool:
+    try:
+        decode(source.reader.read(source.handles[row]), exif=exif)
+    except PictureError:
+        return False
+    return True

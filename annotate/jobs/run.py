@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.label_job import LabelJob
-from annotate.jobs.resume import Request, numbers_of, open_or_create
+from annotate.jobs.resume import Request, mended, numbers_of, open_or_create
 from annotate.jobs.shard import Shard
 from annotate.jobs.summary import Summary
 from annotate.jobs.workers import Workers
@@ -33,6 +33,7 @@ def run(
     compiled: bool | None = None,
     part: range | None = None,
     names: Sequence[str] | None = None,
+    retry_failed: bool = False,
     on_progress: OnProgress = silent,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
@@ -55,6 +56,7 @@ def run(
             where that saves time.
         part: the numbers of the shards to label; default: all.
         names: of the networks' classes, kept in the store; default: those that come with the weights.
+        retry_failed: also label shards again that have a picture which failed earlier and can be read now.
         on_progress: called when the run begins and after each shard.
         say: called with sentences that the user should read.
 
@@ -98,13 +100,17 @@ def run(
     )
     numbers = numbers_of(part, store.shard_count, store.schema.rows_per_shard)
     pending = _pending(store, numbers, is_new=is_new)
+    again = mended(source, store, numbers, exif=recipe.exif, say=say) if retry_failed else {}
+    pending += again
     total = sum(len(store.rows_of(number)) for number in numbers)
     progress = Progress(total - sum(len(store.rows_of(number)) for number in pending), total, 0)
     on_progress(progress)
     if pending:
         say(workers.about)
-    rows = map(store.rows_of, pending)
-    shards = (Shard(each, source.handles[each.start : each.stop]) for each in rows)
+    shards = (
+        Shard(rows, source.handles[rows.start : rows.stop], instead_of=again.get(number))
+        for number, rows in ((number, store.rows_of(number)) for number in pending)
+    )
     given_up = []
     labelled_now = joined = retried = failed = tried = 0
     work: defaultdict[str, float] = defaultdict(float)

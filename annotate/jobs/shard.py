@@ -20,11 +20,13 @@ class Shard:
     rows:    of the shard
     handles: what the source's reader needs to read each row's picture
     attempt: 1 for the first
+    instead_of: the commit record that a new one is to replace, because pictures that failed can be read now
     """
 
     rows: range
     handles: Sequence[Any] = field(repr=False)
     attempt: int = 1
+    instead_of: Record | None = field(default=None, repr=False)
 
 
 def commit_shard(
@@ -66,6 +68,7 @@ def commit_shard(
 
 def _record(store: LabelStore, shard: Shard) -> Record | None:
     try:
-        return store.record(shard.rows.start // store.schema.rows_per_shard)
+        found = store.record(shard.rows.start // store.schema.rows_per_shard)
+        return None if found == shard.instead_of else found
     except DamageError:  # the shard is labelled again
         return None

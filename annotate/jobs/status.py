@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+import math
+from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from annotate.text import duration, printable
-from storage import DamageError, LabelStore, Record, UnreadableError
+from storage import LabelStore, Record, UnreadableError
 
 _WINDOW = 600.0  # seconds; what was finished earlier says nothing about the speed now
+_LATE = 60.0  # seconds; a listing of a shared file system may be that old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,11 @@ class StoreStatus:
     reasons: dict[str, int]
     speed: float | None
     workers: dict[str, tuple[int, float]]
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no run can do more: all is done, or damaged, which `annotate verify --repair` makes pending."""
+        return self.shards_pending == self.damaged
 
     @property
     def seconds_left(self) -> float | None:
@@ -95,6 +103,8 @@ class StoreStatus:
 class StatusWatcher:
     """Reads the status of a store again and again; commit records that it has read are neither read again nor kept.
 
+    Speed needs no clocks that agree: see `_Host`.
+
     Args:
         store: any store of labels.
     """
@@ -102,25 +112,35 @@ class StatusWatcher:
     def __init__(self, store: LabelStore) -> None:
         self._store = store
         self._seen: set[int] = set()
-        self._labelled = self._failed = self._accounted = self._retried = self._damaged = 0
+        self._labelled = self._failed = self._accounted = self._retried = 0
         self._reasons: Counter[str] = Counter()
         self._workers: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-        self._recent: deque[tuple[float, float, int]] = deque()  # when finished, when begun, number of pictures
+        self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
+        self._read_before: float | None = None
 
     def __repr__(self) -> str:
         """The store's address."""
         return f"StatusWatcher({self._store.address!r})"
 
     def read(self) -> StoreStatus:
-        """The status of the store now."""
-        now = datetime.now(UTC).timestamp()
-        new = sorted(self._store.committed() - self._seen)
-        for shard, record in self._store.records_of(new):
-            self._take(shard, record, now)
-        self._recent = deque(each for each in self._recent if each[0] > now - _WINDOW)
-        finished = sum(count for _, _, count in self._recent)
+        """The status of the store now.
+
+        Raises:
+            StoreError: the store cannot be asked. It may be asked again.
+        """
+        now, damaged = datetime.now(UTC).timestamp(), 0
+        for shard, record in self._store.records_of(sorted(self._store.committed() - self._seen)):
+            if isinstance(record, Record):
+                self._take(shard, record)
+            elif isinstance(record, UnreadableError):
+                raise record
+            else:  # damaged, or gone since it was listed: it may be repaired, so it is read again next time
+                damaged += record is not None
+        self._read_before = now
+        recent = [each for host in self._hosts.values() for each in host.recent(now)]
+        finished = sum(count for _, count in recent)
         # A run that began within the window has worked for a part of it only.
-        since = min((began for _, began, _ in self._recent), default=now)
+        since = min((began for began, _ in recent), default=now)
         elapsed = min(_WINDOW, max(now - since, 1.0))
         rows = len(self._store)
         return StoreStatus(
@@ -129,9 +149,9 @@ class StatusWatcher:
             failed=self._failed,
             pending=rows - self._accounted,
             shards=self._store.shard_count,
-            shards_pending=self._store.shard_count - len(self._seen) + self._damaged,
+            shards_pending=self._store.shard_count - len(self._seen),
             retried=self._retried,
-            damaged=self._damaged,
+            damaged=damaged,
             reasons=dict(self._reasons.most_common()),
             speed=finished / elapsed if finished else None,
             workers={
@@ -140,28 +160,54 @@ class StatusWatcher:
             },
         )
 
-    def _take(self, shard: int, record: Record | DamageError | UnreadableError | None, now: float) -> None:
-        if isinstance(record, UnreadableError):  # it is asked for again at the next look
-            raise record
+    def _take(self, shard: int, record: Record) -> None:
         rows = len(self._store.rows_of(shard))
         self._seen.add(shard)
-        if not isinstance(record, Record):
-            self._damaged += 1
-            return
         self._accounted += rows
         self._labelled += record.labelled
         self._failed += len(record.failures)
         self._reasons.update(failure.status.word for failure in record.failures)
-        self._retried += record.run.get("attempt", 1) > 1
+        attempt = record.run.get("attempt")
+        self._retried += isinstance(attempt, int) and attempt > 1
         worker, seconds = record.run.get("worker"), record.run.get("seconds")
         taken = float(seconds) if isinstance(seconds, int | float) else 0.0
         if isinstance(worker, str):
             total = self._workers[worker]
             total[0] += rows
             total[1] += taken
-        try:
+        with suppress(ValueError, OverflowError):
             finished = datetime.fromisoformat(str(record.run.get("finished"))).timestamp()
-        except ValueError:
-            return
-        if now - _WINDOW < finished <= now + _WINDOW:
-            self._recent.append((finished, finished - taken, rows))
+            self._hosts[str(worker).rpartition(":")[0]].take(finished, taken, rows, self._read_before)
+
+
+class _Host:
+    """What one machine finished lately, by its own clock, and how far that clock is from ours.
+
+    A record that is there was not finished after now, and one that was not there when the store was last read, not
+    before then. A machine that seems to have been silent for long, beside the time that its shards take, has a clock
+    that is behind, or has stopped: either way, what it finished last tells how quick it was.
+    """
+
+    def __init__(self) -> None:
+        self._shards: list[tuple[float, float, int]] = []  # when finished, when begun, number of pictures
+        self._latest = -math.inf
+        self._behind = 0.0  # what is to be added to its clock, at least
+
+    def take(self, finished: float, taken: float, rows: int, before: float | None) -> None:
+        """Take a record that was not there when the store was read before, if it was."""
+        if finished >= self._latest:
+            self._latest = finished
+            if before is not None:
+                self._behind = before - finished
+        if finished > self._latest - _WINDOW:
+            self._shards.append((finished, finished - taken, rows))
+
+    def recent(self, now: float) -> list[tuple[float, int]]:
+        """When each shard of the last minutes was begun, by our clock, and its number of pictures."""
+        self._shards = [each for each in self._shards if each[0] > self._latest - _WINDOW]
+        longest = max((finished - begun for finished, begun, _ in self._shards), default=0.0)
+        shift = self._behind if self._behind > _LATE else 0.0
+        silent = now - self._latest - shift
+        if silent < 0 or 3 * longest + 2 < silent < _WINDOW:  # records tell whole seconds
+            shift += silent
+        return [(begun + shift, count) for finished, begun, count in self._shards if finished + shift > now - _WINDOW]

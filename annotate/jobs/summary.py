@@ -69,6 +69,8 @@ class Summary:
             lines += [f"  {printable(key)}: {word}, {printable(why)}" for key, word, why in self.failures[:shown]]
         if len(self.failures) > shown:
             lines.append(f"  … and {len(self.failures) - shown:,} more")
+        if self.failures:
+            lines.append("once they are mended, the same command with --retry-failed labels them")
         for rows, why in self.given_up:
             lines.append(
                 f"rows {rows.start} to {rows.stop} were given up: {printable(why)}; run the command again to retry them"

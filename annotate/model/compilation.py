@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 
 import torch
+
+from annotate.cores import usable_cores
 
 # Compiling takes 6 to 28 s, and reduces the time on the CPU to 0.6 to 0.8: shorter jobs hardly gain.
 _SECONDS_OF_EACH_WORKER = 300
@@ -40,5 +41,5 @@ def is_worth_compiling(pictures: int, seconds: Callable[[], float]) -> tuple[boo
     if torch.cuda.is_available():
         enough = pictures / torch.cuda.device_count() >= _PICTURES_OF_EACH_GPU
     else:
-        enough = pictures * seconds() / (os.cpu_count() or 1) >= _SECONDS_OF_EACH_WORKER
+        enough = pictures * seconds() / usable_cores() >= _SECONDS_OF_EACH_WORKER
     return enough, "each worker compiles its networks first" if enough else "networks run uncompiled: the job is short"

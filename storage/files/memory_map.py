@@ -11,31 +11,38 @@ import mmap
 import os
 from pathlib import Path
 
+import numpy as np
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _FAILED = ctypes.c_void_p(-1).value
-_view = ctypes.pythonapi.PyMemoryView_FromMemory
-_view.restype = ctypes.py_object
-_view.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int]
-_READ_ONLY = 0x100  # PyBUF_READ
 
 
 class MemoryMap:
-    """A file's bytes, shared with every process that maps it. Slices of `data` must not outlive the mapping.
+    """A file's bytes, shared with every process that maps it.
 
-    The file may be replaced by another of its name, but must not be truncated: as with every mapping, the system
-    kills a process that reads beyond the new end.
+    The mapping lives as long as `data`, its slices, or arrays over them do: another thread may drop this object while
+    they are read. The file may be replaced by another of its name, but must not be truncated: as with every mapping,
+    the system kills a process that reads beyond the new end.
 
     Raises:
         OSError: the file cannot be read, or is empty.
     """
 
-    __slots__ = ("_address", "data")
+    __slots__ = ("data",)
 
     def __init__(self, path: Path) -> None:
-        self._address = None
+        self.data: memoryview = np.asarray(_Pages(path)).data
+
+
+class _Pages:
+    """The mapped pages, which numpy reads in place and keeps: an array over them has this object as its base."""
+
+    __slots__ = ("__array_interface__",)
+
+    def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             size = os.fstat(descriptor).st_size
@@ -45,9 +52,9 @@ class MemoryMap:
                 raise OSError(number, os.strerror(number), str(path))
         finally:
             os.close(descriptor)
-        self._address = address
-        self.data: memoryview = _view(address, size, _READ_ONLY)
+        is_read_only = True
+        self.__array_interface__ = {"data": (address, is_read_only), "shape": (size,), "typestr": "|u1", "version": 3}
 
     def __del__(self) -> None:
-        if self._address is not None:
-            _libc.munmap(self._address, len(self.data))
+        if (known := getattr(self, "__array_interface__", None)) is not None:  # else nothing was mapped
+            _libc.munmap(known["data"][0], known["shape"][0])

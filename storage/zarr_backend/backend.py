@@ -17,6 +17,7 @@ from storage.errors import DamageError, NotAStoreError, StoreError, cannot_write
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
+from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
 from storage.zarr_backend.layout import (
     DIGESTS,
@@ -29,7 +30,7 @@ from storage.zarr_backend.layout import (
 from storage.zarr_backend.metadata import consolidated_root, wrong_documents
 from storage.zarr_backend.objects import Objects, in_short
 from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
-from storage.zarr_backend.shard_writer import shard_object, string_object
+from storage.zarr_backend.shard_writer import shard_object
 
 
 @final
@@ -123,27 +124,29 @@ class ZarrBackend(Backend):
         self.check_writable()
         self._objects.refuse_after_fork()
         rows = self.header.rows_of(shard)
-        written = {}
+        parts = {
+            object_name(layout, shard): shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
+            for layout in layouts(self.schema)
+        }
+        record = Record(
+            start=rows.start,
+            stop=rows.stop,
+            labelled=len(rows) - len(failures),
+            failures=tuple(failures),
+            objects={name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
+            run=run,
+        )
         try:
-            for layout in layouts(self.schema):
-                data = shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
-                name = object_name(layout, shard)
-                self._objects.set(name, data)
-                written[name] = hashlib.sha256(data).hexdigest()
-            record = Record(
-                start=rows.start,
-                stop=rows.stop,
-                labelled=len(rows) - len(failures),
-                failures=tuple(failures),
-                objects=written,
-                run=run,
-            )
-            self._objects.set(_record_name(shard), string_object(record.to_text()))
-            if (reader := self._reader) is not None:
-                reader.forget(shard)
+            return commit(self._objects, _record_name(shard), parts, record, lambda: self._confirmed(shard))
         except StoreError as error:
             raise cannot_write(self.address, rows, in_short(error.__cause__ or error)) from error
-        return record
+        finally:
+            self.release(shard)
+
+    def _confirmed(self, shard: int) -> Record | None:
+        """The record of a shard, if its objects are those that it names."""
+        record = self.record(shard)
+        return record if record is not None and record.objects == self.checksums(shard) else None
 
     def release(self, shard: int) -> None:
         """Unmap the objects of a shard."""

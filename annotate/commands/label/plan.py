@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
 import click
@@ -38,6 +37,7 @@ def plan(
     """
     import torch
 
+    from annotate.cores import usable_cores
     from annotate.images import open_images
     from annotate.jobs.execution import resolve_precision
     from annotate.jobs.plan import PROBED
@@ -55,7 +55,7 @@ def plan(
             batch_size=batch_size or 32,
             compiled=compiled,
             pictures=assume,
-            workers=workers or gpus or os.cpu_count() or 1,
+            workers=workers or gpus or usable_cores(),
             on_pictures=count,
         )
     answer(found, as_json)

@@ -50,6 +50,7 @@ def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
 @click.option("--shards", "part", callback=_shards, hidden=True)
 @click.option("--failures", type=click.Path(path_type=Path), hidden=True)
 @click.option("--names", type=click.Path(path_type=Path), hidden=True)
+@click.option("--retry-failed", is_flag=True, hidden=True)
 @json_option
 def run(
     images: str,
@@ -61,6 +62,7 @@ def run(
     part: range | None,
     failures: Path | None,
     names: Path | None,
+    retry_failed: bool,
     as_json: bool,
     workers: int | None,
     ray_address: str,
@@ -73,7 +75,8 @@ def run(
     """Label every picture of IMAGES into STORE; run it again to resume.
 
     IMAGES is a folder, tar files, a list of paths, or a dataset on disk (docs/sources.md). STORE becomes a Zarr group;
-    if it exists and was made with the same settings, only the pictures without a label are labelled.
+    if it exists and was made with the same settings, only the pictures without a label are labelled. With
+    --retry-failed, pictures that failed earlier and can be read now are labelled too.
     """
     if failures is not None and not failures.parent.is_dir():
         raise click.UsageError(
@@ -102,11 +105,12 @@ def run(
                 compiled=compiled,
                 part=part,
                 names=None if names is None else read_names(names),
+                retry_failed=retry_failed,
                 on_progress=display.show,
                 say=display.say,
             )
-    answer(summary, as_json)
     written = _write_failures(_unlabelled(summary, source.keys), store, part, failures)
+    answer(summary, as_json)
     if not as_json:
         if written:
             click.echo(f"pictures that could not be labelled are listed in {written}")
@@ -151,16 +155,27 @@ def _write_failures(
 ) -> Path | None:
     """Write them to `path`, or by default beside a store that is a folder; return the file, if there is one.
 
-    Each part of a job has its own file. What an earlier run wrote beside the store is removed when nothing failed.
+    Each part of a job has its own file. What an earlier run wrote beside the store is removed when nothing failed. A
+    file that nobody asked for and that cannot be written is a line, not an error: the labels are there.
     """
-    if path is None:
-        if "://" in store:
-            return None
-        name = "" if part is None else f"-{part.start}-{part.stop - 1}"
-        path = Path(f"{store.rstrip('/')}-failures{name}.csv")
-        if not rows:
+    if path is not None:
+        return _written(rows, path)
+    if "://" in store:
+        return None
+    name = "" if part is None else f"-{part.start}-{part.stop - 1}"
+    path = Path(f"{store.rstrip('/')}-failures{name}.csv")
+    try:
+        if rows:
+            return _written(rows, path)
+        with writing(path):
             path.unlink(missing_ok=True)
-            return None
+    except click.ClickException as error:
+        old = "what is there is of an earlier run; --failures FILE names another file"
+        click.echo(f"{error.message}; {old}", err=True)
+    return None
+
+
+def _written(rows: Sequence[tuple[str, str, str]], path: Path) -> Path:
     with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("key", "status", "reason"), *rows])
     return path

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from annotate.jobs.status import StatusWatcher
-from storage import Schema, create_store
+from storage import LabelStore, Schema, create_store
 from tests.labels import random_labels
 
 
@@ -59,3 +60,51 @@ def test_a_record_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> No
     found = StatusWatcher(store).read()
     assert (found.damaged, found.pending, found.shards_pending) == (1, 10, 1)
     assert "1 commit records cannot be read" in found.describe()
+
+
+def _store_of_workers(path: Path, ahead: float, ago: float = 0.0) -> LabelStore:
+    """Ten of twenty shards of 10 pictures, by a worker that takes 20 s for each and whose clock is ahead."""
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(path, schema, [f"{n}" for n in range(200)])
+    for shard in range(10):
+        _write(store, shard, ahead - ago - 20 * (9 - shard))
+    return store
+
+
+def _write(store: LabelStore, shard: int, seconds: float) -> None:
+    finished = datetime.now(UTC) + timedelta(seconds=seconds)
+    run = {"finished": finished.isoformat(timespec="seconds"), "worker": "a:1", "seconds": 20.0, "attempt": 1}
+    store.write(store.rows_of(shard), random_labels(np.random.default_rng(0), 10), run=run)
+
+
+@pytest.mark.parametrize("ahead", [-300, -30, 0, 30, 300, 90_000])
+def test_a_clock_that_is_wrong_does_not_change_the_speed(tmp_path: Path, ahead: float) -> None:
+    found = StatusWatcher(_store_of_workers(tmp_path / "labels.zarr", ahead)).read()
+    assert found.speed == pytest.approx(10 / 20, rel=0.2)
+
+
+def test_a_clock_that_is_hours_behind_is_found_out_while_watching(tmp_path: Path) -> None:
+    store = _store_of_workers(tmp_path / "labels.zarr", -7200, ago=20)
+    watch = StatusWatcher(store)
+    assert watch.read().speed is None
+    _write(store, 10, -7200)
+    assert watch.read().speed == pytest.approx(10 / 20, rel=0.2)
+
+
+def test_a_record_that_was_damaged_or_away_is_counted_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = _store_of_workers(tmp_path / "labels.zarr", 0)
+    records = tmp_path / "labels.zarr/shards/record/c"
+    sound = {number: (records / number).read_bytes() for number in ("3", "4")}
+    (records / "3").write_bytes(sound["3"][:-9])
+    (records / "4").unlink()
+    monkeypatch.setattr(type(store), "committed", lambda self: frozenset(range(10)))  # a listing that is a little old
+    watch = StatusWatcher(store)
+    for _ in range(2):
+        found = watch.read()
+        assert (found.damaged, found.pending, found.shards_pending, found.is_at_rest) == (1, 120, 12, False)
+    for number, data in sound.items():
+        (records / number).write_bytes(data)
+    found = watch.read()
+    assert (found.damaged, found.pending, found.shards_pending) == (0, 100, 10)

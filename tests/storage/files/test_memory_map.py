@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,60 @@ def test_a_mapping_ends_with_its_object(tmp_path: Path) -> None:
     del mapping
     gc.collect()
     assert path.name not in Path("/proc/self/maps").read_text()
+
+
+def test_what_is_read_from_a_mapping_keeps_it_though_its_object_is_dropped(tmp_path: Path) -> None:
+    """As when a thread lets a shard go that another reads: the bytes stay, and are unmapped with the last reader."""
+    path = tmp_path / "mapped-by-the-test"
+    path.write_bytes(bytes(range(64)))
+    mapping = MemoryMap(path)
+    array, part = np.ndarray((8, 2), np.uint32, mapping.data), mapping.data[-16:].cast("Q")
+    assert mapping.data.readonly
+    del mapping
+    gc.collect()
+    assert path.name in Path("/proc/self/maps").read_text()
+    assert array[1].tolist() == [0x0B0A0908, 0x0F0E0D0C]
+    del array
+    assert part[1] == 0x3F3E3D3C3B3A3938
+    del part
+    gc.collect()
+    assert path.name not in Path("/proc/self/maps").read_text()
+
+
+READING_BESIDE_RELEASE = """
+import sys, threading, time
+from storage import open_store
+
+sys.setswitchinterval(1e-7)  # so that a thread loses its turn between any two steps
+store, end = open_store(sys.argv[1]), time.monotonic() + 3
+
+def read():
+    while time.monotonic() < end:
+        for shard in range(store.shard_count):
+            assert (store.backend.fetch_rows("sizes", shard) == 9).all()
+
+def release():
+    while time.monotonic() < end:
+        for shard in range(store.shard_count):
+            store.backend.release(shard)
+
+threads = [threading.Thread(target=each) for each in (read, read, release, release, release)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_reading_in_threads_beside_release_reaches_no_closed_mapping(tmp_path: Path) -> None:
+    store = create_store(
+        tmp_path / "s.zarr", Schema(grid=(1, 1), k=1, class_count=70, rows_per_shard=1), [f"{n}" for n in range(3)]
+    )
+    for row in range(3):
+        store.write(range(row, row + 1), one_label(row))
+    command = [sys.executable, "-c", READING_BESIDE_RELEASE, store.address]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_bytes(b"")])

@@ -111,6 +111,44 @@ def test_what_could_not_be_labelled_is_listed_in_a_file(
     assert not (tmp_path / "t.zarr-failures.csv").exists()
 
 
+def test_pictures_that_were_mended_are_tried_again_when_asked(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    images = Path(shutil.copytree(scene_folder / "images/val", tmp_path / "images"))
+    paths = sorted(images.rglob("*.jpg"))
+    sound = paths[3].read_bytes()
+    for path in (paths[3], paths[20]):
+        path.write_bytes(b"no picture")
+    words = ["run", images, tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint, "--rows-per-shard", "8"]
+    first = command(*words)
+    assert first.exit_code == 3
+    assert "once they are mended, the same command with --retry-failed labels them" in first.stdout
+    kept = {n: (tmp_path / f"s.zarr/shards/record/c/{n}").read_bytes() for n in range(4)}
+    paths[3].write_bytes(sound)
+    assert "there was nothing left to label" in command(*words).stdout
+    again = command(*words, "--retry-failed")
+    assert again.exit_code == 3, again.output
+    assert "1 of 2 pictures that could not be labelled can be read now; 1 shards are labelled again" in again.stderr
+    assert "29 of 30 pictures are labelled" in again.stdout
+    found = {n: (tmp_path / f"s.zarr/shards/record/c/{n}").read_bytes() for n in range(4)}
+    assert [n for n in range(4) if found[n] != kept[n]] == [0]
+    assert open_store(tmp_path / "s.zarr").column("status").tolist().count(Status.UNDECODABLE) == 1
+    assert command("verify", tmp_path / "s.zarr").exit_code == 0
+    assert "there was nothing left to label" in command(*words, "--retry-failed").stdout
+
+
+def test_an_old_failures_file_that_cannot_be_replaced_is_a_line(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s.zarr-failures.csv").mkdir()  # neither a file nor to be removed like one
+    words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
+    result = command(*words)
+    assert result.exit_code == 0, result.output
+    assert "30 of 30 pictures are labelled" in result.stdout
+    assert f"cannot write {tmp_path / 's.zarr-failures.csv'}" in result.stderr
+    assert "--failures FILE names another file" in result.stderr
+
+
 def test_a_part_is_labelled_alone(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint, "--local"]
     words += ["--rows-per-shard", "8"]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from storage import StoreError
+from storage.zarr_backend.backend import ZarrBackend
+
 
 def test_status_shows_how_far_a_store_is(command, store: Path) -> None:
     (store / "shards/record/c/1").unlink()
@@ -32,3 +35,28 @@ def test_status_watches_until_all_is_done(command, store: Path, monkeypatch: pyt
     monkeypatch.setattr(time, "sleep", lambda seconds: record.write_bytes(kept))
     lines = command("status", store, "--watch", "--json").stdout.splitlines()
     assert [json.loads(line)["pending"] for line in lines] == [8, 0]
+
+
+def test_watching_ends_where_only_damage_is_left_and_survives_a_failed_request(
+    command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store / "shards/record/c/1").write_bytes(b"xx")
+    asked = []
+    committed = ZarrBackend.committed
+
+    def now_and_then(self: ZarrBackend) -> frozenset[int]:
+        asked.append(None)
+        if len(asked) == 1:
+            raise StoreError("cannot list shards: 503 Slow Down")
+        return committed(self)
+
+    monkeypatch.setattr(ZarrBackend, "committed", now_and_then)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    result = command("status", store, "--watch")
+    assert result.exit_code == 0
+    assert "503 Slow Down; asking again" in result.stderr
+    assert "1 commit records cannot be read; `annotate verify --repair`" in result.stdout
+    monkeypatch.setattr("annotate.commands.label.status._PATIENCE", -1.0)
+    asked.clear()
+    result = command("status", store, "--watch")
+    assert (result.exit_code, "error: cannot list shards" in result.stderr) == (1, True)

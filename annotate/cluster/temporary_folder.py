@@ -1,0 +1,68 @@
+"""Where does a Ray of our own keep sockets and logs? In a folder that nobody else can enter, and that is removed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from annotate.errors import AnnotateError
+
+_PREFIX = "annotate-ray-"
+_LOCK, _INNER = "lock", "r"  # Ray's own folder is the inner one: it lets everybody write into it
+_LONGEST = 40  # bytes of the folder's path: the system allows 107 for a socket's, and Ray adds up to 67
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for Ray while this lasts. What runs that were killed have left is removed as well.
+
+    It is made in RAY_TMPDIR, in TMPDIR or in /tmp: in the first where that is possible and its path is short enough.
+
+    Raises:
+        AnnotateError: it cannot be made anywhere.
+    """
+    tried = []
+    for parent in _parents():
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        except OSError as error:
+            tried.append(f"{parent}: {error.strerror or error}")
+            continue
+        if len(os.fsencode(folder)) <= _LONGEST:
+            break
+        folder.rmdir()
+        tried.append(f"{parent}: its path is too long for a socket")
+    else:
+        raise AnnotateError(
+            f"Ray cannot start on this machine: it needs a folder for its sockets ({'; '.join(tried)}). Set TMPDIR to "
+            "a folder with a short path where you may write, or label without Ray, with --local"
+        )
+    try:
+        with (folder / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _remove_leftovers(folder.parent)
+            (folder / _INNER).mkdir()
+            yield folder / _INNER
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parents() -> list[Path]:
+    named = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"]
+    return [*dict.fromkeys(Path(name).absolute() for name in named if name)]
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove this user's folders whose runs have ended: nobody holds their locks."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / _INNER).is_dir():
+                continue  # of another, or not locked yet
+            with (folder / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

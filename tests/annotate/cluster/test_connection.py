@@ -1,0 +1,112 @@
+"""Does Ray start wherever a run may start, keep its secrets, and leave nothing behind?"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from annotate.cluster.connection import connected
+from annotate.cluster.ray_workers import RayWorkers
+from annotate.cluster.temporary_folder import temporary_folder
+from annotate.errors import AnnotateError
+from annotate.jobs.shard import Shard
+
+ONE_SHARD = """
+import json, os
+from pathlib import Path
+from annotate.cluster.ray_workers import RayWorkers
+from annotate.jobs.shard import Shard
+from storage import Record
+
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+
+class Instant:
+    def start(self):
+        return lambda shard: Record(start=0, stop=1, labelled=1)
+
+found = []
+for round in range(2):  # one process may have two Rays, one after the other
+    for outcome in RayWorkers().map(Instant(), [Shard(range(1), ())]):
+        import ray
+        folder = Path(ray.get_runtime_context().get_temp_dir())
+        found.append({
+            "labelled": outcome.record.labelled,
+            "cores": ray.cluster_resources()["CPU"],
+            "folder": str(folder),
+            "mode": oct(folder.parent.stat().st_mode)[-3:],
+            "token": os.environ["RAY_AUTH_TOKEN"],
+        })
+print(json.dumps([found, "RAY_AUTH_TOKEN" in os.environ]))
+"""
+
+
+def test_neither_home_nor_tmpdir_keeps_ray_from_starting_and_nothing_is_left(tmp_path: Path) -> None:
+    """HOME cannot be made, RAY_TMPDIR cannot be written, and TMPDIR is too long for a socket; one core may be used."""
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    environment = {**os.environ, "HOME": "/dev/null/home", "RAY_TMPDIR": "/dev/null/ray", "TMPDIR": str(long)}
+    environment = {name: value for name, value in environment.items() if not name.startswith("RAY_AUTH")}
+    command = [sys.executable, "-c", ONE_SHARD]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    assert result.returncode == 0, result.stderr
+    (first, second), token_stays = json.loads(result.stdout.splitlines()[-1])
+    for each in (first, second):
+        assert (each["labelled"], each["cores"], each["mode"]) == (1, 1.0, "700")
+        assert not Path(each["folder"]).parent.exists()
+        assert len(each["token"]) == 64
+    assert first["token"] != second["token"]
+    assert not token_stays
+    assert list(long.iterdir()) == []
+
+
+def test_a_folder_that_ray_cannot_have_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "annotate.cluster.temporary_folder._parents", lambda: [Path("/dev/null/ray"), tmp_path / ("long" * 9)]
+    )
+    (tmp_path / ("long" * 9)).mkdir()
+    with pytest.raises(AnnotateError) as caught, connected("local"):
+        pass
+    for words in ("/dev/null/ray: Not a directory", "its path is too long for a socket", "Set TMPDIR", "--local"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError("AF_UNIX"), Exception("timed out.")]
+)
+def test_whatever_keeps_ray_from_starting_is_one_message_with_a_way_out(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def refuse(**settings: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(AnnotateError, match=r"Ray cannot start on this machine: .*\. Label without it, .* --local"):
+        next(RayWorkers(1).map(None, [Shard(range(1), ())]))
+    with pytest.raises(AnnotateError, match=r"cannot reach the Ray cluster at 'auto': .*the same token"):
+        next(RayWorkers(1, address="auto").map(None, [Shard(range(1), ())]))
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_that_of_a_living_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotate.cluster.temporary_folder._parents", lambda: [tmp_path])
+    monkeypatch.setattr("annotate.cluster.temporary_folder._LONGEST", 1000)
+    for name in ("annotate-ray-killed", "annotate-ray-alive", "annotate-ray-beginning", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+        if "beginning" not in name:
+            (tmp_path / name / "r").mkdir()
+    with (tmp_path / "annotate-ray-alive" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with temporary_folder() as folder:
+            assert folder.is_dir()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"annotate-ray-alive", "annotate-ray-beginning", "other"}

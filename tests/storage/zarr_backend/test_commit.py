@@ -1,0 +1,123 @@
+"""Do two writers of one shard leave the labels of one of them?"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage import LabelStore, NotLabelledError, Schema, StoreError, create_store, open_store, verify
+from storage.zarr_backend.objects import Objects
+from tests.labels import random_labels
+
+# The labels of two devices; they differ in more than a last bit, so that each part tells whose it is.
+A = random_labels(np.random.default_rng(0), 4)
+B = random_labels(np.random.default_rng(1), 4)
+
+
+def new_store(path: Path) -> LabelStore:
+    return create_store(path, Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=4), [f"{n}" for n in range(4)])
+
+
+def before_write_of(monkeypatch: pytest.MonkeyPatch, name: str, do: Callable[[], object]) -> None:
+    """Do something once, before the next object whose name begins with this is written."""
+    write, waiting = Objects.set, [do]
+
+    def hooked(self: Objects, written: str, data: bytes, **how: bool) -> None:
+        if written.startswith(name) and waiting:
+            waiting.pop()()
+        write(self, written, data, **how)
+
+    monkeypatch.setattr(Objects, "set", hooked)
+
+
+def served(store: LabelStore) -> str:
+    """Whose labels a reader gets, "A" or "B": those that a store of one writer has."""
+    found = open_store(store.address).read(range(4))
+    for name, labels in (("A", A), ("B", B)):
+        alone = new_store(Path(tempfile.mkdtemp(dir=Path(store.address).parent)) / "alone.zarr")
+        alone.write(range(4), labels)
+        known = alone.read(range(4))
+        if (found.classes == known.classes).all() and (found.scores == known.scores).all():
+            return name
+    return "a mixture"
+
+
+@pytest.mark.parametrize("name", ["classes", "scores", "boxes", "sizes", "status", "shards"])
+def test_a_shard_that_two_write_at_once_is_one_writers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The second writes all of it before one of the first's objects, and the first goes on."""
+    store = new_store(tmp_path / "s.zarr")
+    other = open_store(store.address, writable=True)
+    before_write_of(monkeypatch, name, lambda: other.write(range(4), B, run={"worker": "B"}))
+    record = store.write(range(4), A, run={"worker": "A"})
+    assert verify(open_store(store.address)).state == "ok"
+    assert served(store) == record.run["worker"]
+    assert store.record(0) == record
+
+
+def test_a_shard_is_one_writers_however_the_steps_of_three_fall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, rng, write = new_store(tmp_path / "s.zarr"), random.Random(0), Objects.set
+
+    def after_a_while(self: Objects, name: str, data: bytes, **how: bool) -> None:
+        time.sleep(rng.random() / 500)
+        write(self, name, data, **how)
+
+    monkeypatch.setattr(Objects, "set", after_a_while)
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(20):
+            list(pool.map(lambda labels: store.write(range(4), labels), (A, B, A)))
+            assert verify(open_store(store.address)).state == "ok"
+            assert served(store) in ("A", "B")
+
+
+def test_a_mixed_shard_that_a_dead_writer_left_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two had written their objects in turn; one wrote its record and died before it looked."""
+    store = new_store(tmp_path / "s.zarr")
+    store.write(range(4), A)
+    mixed = (tmp_path / "s.zarr/scores/c/0/0/0/0").read_bytes()
+    store.write(range(4), B)
+    (tmp_path / "s.zarr/scores/c/0/0/0/0").write_bytes(mixed)
+    assert verify(open_store(store.address)).state == "damaged"
+
+
+def test_while_a_shard_is_replaced_it_is_pending_and_never_a_mixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path / "s.zarr")
+    store.write(range(4), A)
+
+    def look() -> None:
+        with pytest.raises(NotLabelledError):
+            open_store(store.address).read(range(4))
+
+    before_write_of(monkeypatch, "scores", look)
+    store.write(range(4), B)
+    assert served(store) == "B"
+
+
+def test_a_disk_that_loses_what_was_written_is_found_by_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, write = new_store(tmp_path / "s.zarr"), Objects.set
+    monkeypatch.setattr(
+        Objects, "set", lambda self, name, data: write(self, name, bytes(len(data)) if "boxes" in name else data)
+    )
+    with pytest.raises(StoreError, match="cannot write rows 0 to 4 .*: after each of 6 writes, its objects were not"):
+        store.write(range(4), A)
+
+
+def test_labels_are_written_once_where_nobody_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, names, write = new_store(tmp_path / "s.zarr"), [], Objects.set
+    monkeypatch.setattr(Objects, "set", lambda self, name, data: names.append(name) or write(self, name, data))
+    store.write(range(4), A)
+    assert len(names) == 6
