@@ -48,5 +48,5 @@ clean:  ## remove the environment and everything that the demo made
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,demo]'
 	@touch $(INSTALLED)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from annotate.jobs.run import run
     from annotate.jobs.workers import LocalWorkers
     from annotate.model.annotator import Annotator
+    from annotate.model.convert_checkpoint import convert_checkpoint
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
 
@@ -29,6 +30,7 @@ _FILE_OF = {
     "RayWorkers": "cluster.ray_workers",
     "Recipe": "model.recipe",
     "calibrate": "jobs.calibrate",
+    "convert_checkpoint": "model.convert_checkpoint",
     "open_images": "images.address",
     "plan": "jobs.plan",
     "run": "jobs.run",
@@ -43,6 +45,7 @@ __all__ = [
     "RayWorkers",
     "Recipe",
     "calibrate",
+    "convert_checkpoint",
     "open_images",
     "plan",
     "run",
