@@ -63,8 +63,8 @@ def convert_checkpoint(
         if (difference := _difference(theirs, ours, given, wanted)) is not None:
             raise AnnotateError(
                 f"cannot convert {checkpoint} to {model}: tensor {number} differs. {difference}. The "
-                f"checkpoint has {len(given)} tensors, the network {len(names)}. Both must define the same layers in the "
-                "same order: choose the network of the same architecture, or other arguments such as num_classes"
+                f"checkpoint has {len(given)} tensors, the network {len(names)}. Both must define the same layers in "
+                "the same order: choose the network of the same architecture, or other arguments such as num_classes"
             )
         converted[ours] = given[theirs].contiguous()
     return converted
