@@ -8,19 +8,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from annotate.class_names import Names
-from annotate.inspect.palette import font
+from annotate.inspect.palette import Colour, font
 from demo.photographs.collection import PICTURES, Photograph
 from demo.photographs.measures import probability
 from storage import LabelMap, LabelStore
 
 # All under licences without "share alike", so that the picture can be shown anywhere; see LICENCES.md.
-FIRST, LOCATION = "macaw", (3, 4)
-MORE = ("red_panda", "gibbon", "jaguars", "hens", "suspension_bridge", "bee", "koala", "chameleon")
+FIRST, LOCATION = "bee", (1, 8)
+MORE = ("red_panda", "gibbon", "jaguars", "hens", "suspension_bridge", "macaw", "koala", "chameleon")
 
 WIDTH, MARGIN, GAP = 1600, 32, 16
 _PAPER, _INK, _FAINT, _TRACK = (255, 255, 255), (23, 23, 28), (105, 107, 117), (235, 236, 240)
-# Blue, orange, green, purple, gold, red: apart from each other for every kind of colour vision, and bright on photographs.
-_COLOURS = ((38, 132, 255), (255, 122, 26), (0, 178, 122), (170, 80, 230), (245, 196, 0), (235, 52, 80))
+# Blue, orange, green, purple, gold, red.
+_COLOURS = ((38, 132, 255), (255, 122, 26), (0, 190, 130), (178, 84, 240), (250, 200, 0), (240, 56, 84))
 _SHOWN = 0.03  # of a picture's whole probability: a class with less has no colour
 
 
@@ -35,13 +35,15 @@ def poster(store: LabelStore, known: Sequence[Photograph]) -> Image.Image:
     draw.text((MARGIN, y), "A label map", _INK, font=font(46))
     draw.text(
         (MARGIN, y + 62),
-        f"For each of {h} x {w} locations of a picture: which classes a pretrained network sees there, and how probable.",
+        f"For each of {h} x {w} locations of a picture: which classes a network sees there, and how probable they are.",
         _FAINT,
         font=font(25),
     )
     y += 122
     y = _first(sheet, named[FIRST], labels[FIRST], names, y)
-    draw.text((MARGIN, y), "More label maps: colours are classes, opaque where probable", _FAINT, font=font(22))
+    draw.text(
+        (MARGIN, y), "More label maps. Colours are classes, opaque where they are probable", _FAINT, font=font(22)
+    )
     y += 40
     columns = 4
     width = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) // columns
@@ -50,7 +52,7 @@ def poster(store: LabelStore, known: Sequence[Photograph]) -> Image.Image:
         x, top = MARGIN + n % columns * (width + GAP), y + n // columns * (height + 62)
         picture = _photograph(named[name])
         window = _window(picture.size, (width, height))
-        colours = _colours(labels[name])
+        colours = _colours(labels[name], first=n + 2)
         painted = _painted(picture, labels[name], colours, scale=width / (window[2] - window[0]), line=0)
         ratio = painted.width / picture.width
         part = painted.crop(tuple(round(edge * ratio) for edge in window)).resize((width, height))
@@ -63,7 +65,7 @@ def _first(sheet: Image.Image, photograph: Photograph, label: LabelMap, names: N
     """The photograph, its label map, and what one location holds, side by side; returns where they end."""
     draw, picture = ImageDraw.Draw(sheet), _photograph(photograph)
     width = 560
-    colours = _colours(label)
+    colours = _colours(label, first=0)
     plain = picture.resize((width, round(width * picture.height / picture.width)), Image.Resampling.LANCZOS)
     painted = _painted(picture, label, colours, scale=width / picture.width, line=1)
     x2, x3 = MARGIN + width + GAP, MARGIN + 2 * (width + GAP) + 40
@@ -83,10 +85,12 @@ def _first(sheet: Image.Image, photograph: Photograph, label: LabelMap, names: N
     _bars(sheet, x3, y, label, colours, names, WIDTH - MARGIN - x3)
     middle = (box[1] + box[3]) / 2
     draw.line((box[2], middle, x3 - 14, y + 14), fill=_INK, width=3)
-    return y + plain.height + 70
+    return y + max(plain.height + 70, 408)
 
 
-def _bars(sheet: Image.Image, x: int, y: int, label: LabelMap, colours: dict[int, tuple], names: Names, width: int) -> None:
+def _bars(
+    sheet: Image.Image, x: int, y: int, label: LabelMap, colours: dict[int, Colour], names: Names, width: int
+) -> None:
     """The classes of the chosen location and their probabilities."""
     draw = ImageDraw.Draw(sheet)
     draw.text((x, y), "what one location holds", _INK, font=font(24))
@@ -96,7 +100,7 @@ def _bars(sheet: Image.Image, x: int, y: int, label: LabelMap, colours: dict[int
     ]
     entries.append(("all other classes", float(label.remainder[LOCATION]), _FAINT))
     for n, (name, score, colour) in enumerate(entries):
-        top = y + 48 + n * 62
+        top = y + 48 + n * 55
         draw.text((x, top), _short(name, width - 80, 22), _INK, font=font(22))
         draw.text((x + width, top), _percent(score), _INK, font=font(22), anchor="ra")
         draw.rounded_rectangle((x, top + 32, x + width, top + 44), 6, fill=_TRACK)
@@ -104,16 +108,16 @@ def _bars(sheet: Image.Image, x: int, y: int, label: LabelMap, colours: dict[int
             draw.rounded_rectangle((x, top + 32, x + max(12, round(score * width)), top + 44), 6, fill=colour)
 
 
-def _colours(label: LabelMap) -> dict[int, tuple[int, int, int]]:
-    """The colours of a picture's largest classes by probability, the largest first."""
+def _colours(label: LabelMap, *, first: int) -> dict[int, Colour]:
+    """The colours of a picture's largest classes by probability, the largest first, beginning with colour `first`."""
     numbers = [int(n) for n in np.unique(label.classes[label.scores > 0])]
     mass = {number: float(probability(label, number).mean()) for number in numbers}
     largest = [number for number in sorted(mass, key=mass.__getitem__, reverse=True) if mass[number] >= _SHOWN]
-    return dict(zip(largest, _COLOURS, strict=False))
+    return {number: _COLOURS[(first + n) % len(_COLOURS)] for n, number in enumerate(largest[: len(_COLOURS)])}
 
 
 def _painted(
-    picture: Image.Image, label: LabelMap, colours: dict[int, tuple[int, int, int]], *, scale: float, line: int
+    picture: Image.Image, label: LabelMap, colours: dict[int, Colour], *, scale: float, line: int
 ) -> Image.Image:
     """The photograph in grey, under the best class of each location, opaque where it is probable."""
     size = round(picture.width * scale), round(picture.height * scale)
@@ -137,11 +141,13 @@ def _painted(
     return base
 
 
-def _tags(draw, x: int, y: int, label: LabelMap, colours: dict[int, tuple], names: Names, width: int) -> None:
-    """The classes of a picture beside their colours, with their share of its probability, as many as fit."""
+def _tags(
+    draw: ImageDraw.ImageDraw, x: int, y: int, label: LabelMap, colours: dict[int, Colour], names: Names, width: int
+) -> None:
+    """The classes of a picture beside their colours, as many as fit."""
     start = x
     for number, colour in colours.items():
-        text = f"{_short(names[number], 230, 22)} {_percent(float(probability(label, number).mean()))}"
+        text = _short(names[number], 260, 22)
         if x > start and x + 28 + font(22).getlength(text) > start + width:
             return
         draw.rounded_rectangle((x, y + 5, x + 20, y + 25), 5, fill=colour)
