@@ -10,7 +10,7 @@ JOBS ?= auto
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## label real pictures, inspect the labels, train on them: 4 to 5 minutes on 2 cores
+demo: $(INSTALLED)  ## label photographs and digits, inspect the labels, train on them: 6 to 7 minutes on 2 cores
 	$(BIN)/python -m demo
 
 study: $(INSTALLED)  ## measure which targets and which labels help a student: docs/study.md; more than an hour on 2 cores
@@ -48,5 +48,5 @@ clean:  ## remove the environment and everything that the demo made
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,demo]'
 	@touch $(INSTALLED)

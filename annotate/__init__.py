@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from annotate.jobs.summary import Summary
     from annotate.jobs.workers import LocalWorkers, Workers
     from annotate.model.annotator import Annotator
+    from annotate.model.convert_checkpoint import convert_checkpoint
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
 
@@ -36,6 +37,7 @@ _FILE_OF = {
     "Summary": "jobs.summary",
     "Workers": "jobs.workers",
     "calibrate": "jobs.calibrate",
+    "convert_checkpoint": "model.convert_checkpoint",
     "open_images": "images.address",
     "plan": "jobs.plan",
     "run": "jobs.run",
@@ -55,6 +57,7 @@ __all__ = [
     "Summary",
     "Workers",
     "calibrate",
+    "convert_checkpoint",
     "open_images",
     "plan",
     "run",

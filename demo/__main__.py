@@ -1,4 +1,4 @@
-"""Does the whole pipeline run? `make demo`: pictures, an annotator, labels, their inspection, two students."""
+"""Does the whole pipeline run? `make demo`: photographs; then digits, from an annotator to two students."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from demo import annotator, scenes, teaching
+from demo.photographs.act import play
 from demo.truth import label_truth
 from storage import open_store
 
@@ -35,6 +36,10 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     images, checkpoint, sheet = OUT / "images", OUT / "annotator.safetensors", OUT / "sheet.png"
     stores = {split: OUT / f"labels-{split}.zarr" for split in scenes.SPLITS}
+
+    say("0. Photographs, labelled by networks that know ImageNet's 1,000 classes")
+    (OUT / "photographs").mkdir(parents=True)
+    photographs = play(annotate, OUT / "photographs")
 
     say("1. Pictures: digits of scikit-learn on its photographs")
     scenes.write(OUT)
@@ -61,6 +66,7 @@ def main() -> None:
     accuracies = teaching.train_pair(OUT)
 
     figures = {
+        "photographs": photographs,
         "annotator_accuracy_on_single_digits": crop_accuracy,
         "label_truth": right / locations,
         "label_truth_cells": locations,

@@ -73,7 +73,7 @@ class Network:
         """
         import timm
 
-        _check_model_name(model)
+        check_model_name(model)
         config = timm.get_pretrained_cfg(model)
         if config is None:
             raise AnnotateError(f"timm knows the model {model}, but not its input size; use another model")
@@ -253,7 +253,12 @@ def _names_in(checkpoint: Path) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _check_model_name(name: str) -> None:
+def check_model_name(name: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        AnnotateError: there is no such model, or no such weights of it; the message has names that are near.
+    """
     import timm
 
     architecture, _, tag = name.partition(".")

@@ -20,6 +20,7 @@ from annotate.commands.options.store import address
 if TYPE_CHECKING:
     from annotate.jobs.summary import Summary
     from annotate.jobs.workers import Workers
+    from annotate.model.recipe import Recipe
 
 _ON_CLUSTERS = """\b
 On clusters (docs/cluster.md): --ray-address ADDRESS|auto,
@@ -43,7 +44,7 @@ def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
 @address("store")
 @recipe_options
 @labelling_options
-@click.option("--ray-address", default="local", hidden=True)
+@click.option("--ray-address", hidden=True)
 @click.option("--gpus-per-worker", type=click.FloatRange(min=0), hidden=True)
 @click.option("--cpus-per-worker", type=click.FloatRange(min=0), hidden=True)
 @click.option("--local", is_flag=True, hidden=True)
@@ -65,7 +66,7 @@ def run(
     retry_failed: bool,
     as_json: bool,
     workers: int | None,
-    ray_address: str,
+    ray_address: str | None,
     gpus_per_worker: float | None,
     cpus_per_worker: float | None,
     local: bool,
@@ -89,9 +90,10 @@ def run(
         from annotate.jobs.execution import resolve_precision
         from annotate.jobs.run import run as label
 
-        at_work = _workers(local, workers, ray_address, gpus_per_worker, cpus_per_worker)
+        _refuse_workers_of_one_process(local, workers, ray_address, gpus_per_worker, cpus_per_worker)
         source = open_images(images)
         recipe = recipe_of(**settings, precision=resolve_precision(precision, store))
+        at_work = _workers(recipe, k, local, workers, ray_address, gpus_per_worker, cpus_per_worker)
         # Ray prints to stdout when workers die, and stdout is for the answer.
         with redirect_stdout(sys.stderr), progress_display("labelling", workers=lambda: at_work.count) as display:
             summary = label(
@@ -128,20 +130,47 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _workers(local: bool, count: int | None, address: str, gpus: float | None, cpus: float | None) -> Workers:
-    """Who does the work: this process, or the workers of Ray."""
-    if local:
-        if count not in (None, 1) or address != "local" or gpus is not None or cpus is not None:
-            raise click.UsageError(
-                "--local works in this process alone: leave out --workers, --ray-address, --gpus-per-worker and "
-                "--cpus-per-worker. For more workers, start the command several times, each with another --shards"
-            )
-        from annotate.jobs.workers import LocalWorkers
+def _refuse_workers_of_one_process(
+    local: bool, count: int | None, address: str | None, gpus: float | None, cpus: float | None
+) -> None:
+    """Refuse --local together with what asks for other processes."""
+    if local and (count not in (None, 1) or address not in (None, "local") or gpus is not None or cpus is not None):
+        raise click.UsageError(
+            "--local works in this process alone: leave out --workers, --ray-address, --gpus-per-worker and "
+            "--cpus-per-worker. For more workers, start the command several times, each with another --shards"
+        )
 
-        return LocalWorkers()
+
+def _workers(
+    recipe: Recipe,
+    k: int,
+    local: bool,
+    count: int | None,
+    address: str | None,
+    gpus: float | None,
+    cpus: float | None,
+) -> Workers:
+    """Who does the work: this process, Ray's workers, or where neither was asked for, whichever is done sooner."""
+    import torch
+
     from annotate.cluster.ray_workers import RayWorkers
+    from annotate.jobs.choose_workers import ChosenWorkers
+    from annotate.jobs.label_job import one_thread
+    from annotate.jobs.workers import LocalWorkers
+    from annotate.model.annotator import Annotator
 
-    return RayWorkers(count, gpus_per_worker=gpus, cpus_per_worker=cpus, address=address)
+    def ray() -> Workers:
+        return RayWorkers(count, gpus_per_worker=gpus, cpus_per_worker=cpus, address=address or "local")
+
+    def seconds() -> float:
+        with one_thread():  # as in the workers
+            return Annotator(recipe, k=k).seconds()
+
+    if local:
+        return LocalWorkers()
+    if (count, address, gpus, cpus) != (None, None, None, None):
+        return ray()
+    return ChosenWorkers(ray, seconds, gpus=torch.cuda.device_count())
 
 
 def _unlabelled(summary: Summary, keys: Sequence[str]) -> list[tuple[str, str, str]]:

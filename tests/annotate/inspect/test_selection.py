@@ -34,6 +34,6 @@ def test_pictures_are_chosen_by_key_class_order_or_at_random(store: LabelStore) 
 def test_a_picture_without_a_label_cannot_be_asked_for(labels: LabelMap, tmp_path: Path) -> None:
     broken = LabelMap.unlabelled(Status.MISSING, grid=labels.grid, k=labels.k, class_count=COUNT)
     store = a_store(tmp_path / "labels.zarr", LabelMap.stack([broken, labels[1]]))
-    with pytest.raises(AnnotateError, match=r"'0.jpg' has no label: it is missing"):
+    with pytest.raises(AnnotateError, match=r"cannot show '0.jpg': it has no label, its status is missing"):
         choose_rows(store, 1, keys=["0.jpg"])
     assert choose_rows(store, 9) == [1]

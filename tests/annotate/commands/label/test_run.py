@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from storage import Status, open_store
@@ -77,7 +78,8 @@ def test_a_whole_run_is_done_and_shows_its_speed(command, scene_folder: Path, ch
 def test_the_bar_counts_this_runs_pictures(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
     lines = [json.loads(line) for line in command(*words).stderr.splitlines()]
-    assert "this process does all the work" in [line.get("message") for line in lines]
+    said = [line.get("message") or "" for line in lines]
+    assert sum(line.startswith("this process labels the pictures: 30 pictures take about ") for line in said) == 1
     first, *_, last = [line for line in lines if "done" in line]
     assert (first["done"], first["total"], last["done"], last["seconds_left"]) == (0, 30, 30, 0)
     assert last["per_second"] > 0
@@ -147,6 +149,16 @@ def test_an_old_failures_file_that_cannot_be_replaced_is_a_line(
     assert "30 of 30 pictures are labelled" in result.stdout
     assert f"cannot write {tmp_path / 's.zarr-failures.csv'}" in result.stderr
     assert "--failures FILE names another file" in result.stderr
+
+
+@pytest.mark.parametrize("asked", [["--workers", "2"], ["--ray-address", "local"], ["--cpus-per-worker", "1"]])
+def test_what_asks_for_ray_is_not_overruled(
+    asked: list[str], command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    words = ["run", scene_folder / "images/val", tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint]
+    said = command(*words, *asked).stderr
+    assert "this process does all the work" in said  # the stand-in for Ray
+    assert "this process labels" not in said
 
 
 def test_a_part_is_labelled_alone(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Does a job end sooner than Ray starts? Then this process does the work; else Ray's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from annotate.jobs.shard import Shard
+from annotate.jobs.workers import Job, LocalWorkers, ShardOutcome, Workers
+
+# Until a first shard is labelled, Ray's daemons and its workers' imports of torch and timm take longer than in this
+# process by this much: 12 to 50 s on two cores, depending on what else they do.
+RAY_STARTS = 12.0  # seconds
+MOST_PICTURES = 2_000  # no network labels more than this in that time on one core
+
+
+def choose_workers(pictures: int, seconds: Callable[[], float], *, gpus: int = 0) -> tuple[bool, str]:
+    """Whether this process alone should label this many pictures; and why, in a sentence.
+
+    Args:
+        pictures: how many there are to label.
+        seconds: measures the seconds that one picture takes in one thread on the CPU; called only where it matters.
+        gpus: of this machine.
+    """
+    if gpus > 1:
+        return False, f"Ray's workers label the pictures: there are {gpus} GPUs"
+    if pictures > MOST_PICTURES:
+        return False, f"Ray's workers label the pictures: there are more than {MOST_PICTURES:,}"
+    estimate = pictures * seconds()
+    what = f"{pictures:,} picture{'s take' if pictures != 1 else ' takes'} about {max(1, round(estimate)):,} s"
+    if estimate <= RAY_STARTS:
+        return (
+            True,
+            f"this process labels the pictures: {what}, and Ray takes as long to start (--workers N asks for it)",
+        )
+    return False, f"Ray's workers label the pictures: {what} in one process"
+
+
+class ChosenWorkers:
+    """This process for a job that ends sooner than Ray starts, and else Ray's workers.
+
+    It is decided when the job's shards are known, because a run that resumes may have few of many left.
+
+    count: how many workers are busy
+
+    Args:
+        ray: makes Ray's workers; called only if they are chosen.
+        seconds: measures the seconds that one picture takes in one thread on the CPU.
+        gpus: of this machine.
+    """
+
+    def __init__(self, ray: Callable[[], Workers], seconds: Callable[[], float], *, gpus: int = 0) -> None:
+        self._make_ray, self._seconds, self._gpus = ray, seconds, gpus
+        self._chosen: Workers | None = None
+
+    @property
+    def count(self) -> int:
+        """How many workers are busy."""
+        return 0 if self._chosen is None else self._chosen.count
+
+    @property
+    def about(self) -> str:
+        """Where the work is done, as far as it is known, as a sentence."""
+        return (
+            "a short job is done by this process, a longer one by Ray" if self._chosen is None else self._chosen.about
+        )
+
+    def map(
+        self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
+    ) -> Iterator[ShardOutcome]:
+        """Choose, say so in a sentence, and label all shards; see `Workers.map`."""
+        coming, taken, pictures = iter(shards), list[Shard](), 0
+        for shard in coming:
+            taken.append(shard)
+            pictures += len(shard.rows)
+            if pictures > MOST_PICTURES:
+                break
+        if not taken:
+            return
+        is_local, why = choose_workers(pictures, self._seconds, gpus=self._gpus)
+        self._chosen = LocalWorkers() if is_local else self._make_ray()
+        say(why if is_local else f"{why}; {self._chosen.about}")
+        yield from self._chosen.map(job, chain(taken, coming), say=say)
