@@ -76,7 +76,8 @@ def page(
             [one.row() for one in found],
             "Pictures a second, random weights, bfloat16 on a GPU. The limit is what a product of two matrices of "
             f"{side:,} reaches here, {matrix / 1e12:.1f} TFLOP/s, over a picture's operations. `annotate run`, in one "
-            f"process without Ray, reads JPEG files, {networks.cores()} threads decode; start-up, compiling and the first shard are left out.",
+            f"process without Ray, reads JPEG files, {networks.cores()} threads decode; start-up, compiling and the "
+            "first shard are left out.",
         ),
         table(
             "A network alone, by size of batch",
