@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test faults trainers bench api check format clean
+.PHONY: help demo study test faults trainers bench gpu api check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ api: $(INSTALLED)  ## write docs/api.md from the docstrings of all public names
 
 bench: $(INSTALLED)  ## measure size and speed beside the alternatives: about 10 minutes on 2 cores
 	$(BIN)/python -m benchmarks
+
+gpu:  ## measure labelling and a training step on the GPU of this machine, and write docs/gpu.md: less than 8 minutes
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu
 
 check: $(INSTALLED)  ## lint, formatting, types and the layer rule: what CI runs besides the tests
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,53 +23,81 @@ class WorkerDiedError(Exception):
     """The process that had a shard is gone, but not its machine.
 
     reason: what Ray knows about the death
+    shards: how many it had, each of which may have been the cause
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, shards: int) -> None:
         super().__init__("the worker died")
         self.reason = reason
+        self.shards = shards
 
 
 class Actors:
-    """All actors of a job: those that are starting, those that wait for a shard, and those that have one.
+    """All actors of a job: those that are starting, those that wait for a shard, and those that have some.
 
-    idle: actors that wait for a shard
     busy: the actor and the shard of each result that has not arrived yet
 
     Args:
         create: starts one actor.
+        at_once: shards that an actor has at the same time, at most.
 
     Raises:
         Exception: what the job's `start` raised in one of them.
         AnnotateError: none can be started.
     """
 
-    def __init__(self, create: Callable[[], Any]) -> None:
+    def __init__(self, create: Callable[[], Any], *, at_once: int) -> None:
         self._create = create
+        self._at_once = at_once
         self._starting: dict[Any, Any] = {}
         self._machine: dict[Any, str] = {}
         self._failed_starts = 0
-        self.idle: list[Any] = []
+        self._shards: Counter[Any] = Counter()  # how many each has that has started
+        self._exclusive: set[Any] = set()  # actors whose shard is alone
+        self._died_with: dict[Any, int] = {}  # how many shards a dead actor had
         self.busy: dict[Any, tuple[Any, Shard]] = {}
 
     def __repr__(self) -> str:
         """The numbers of actors by their state."""
-        return f"Actors({len(self._starting)} starting, {len(self.idle)} idle, {len(self.busy)} busy)"
+        idle = len(self._idle)
+        return f"Actors({len(self._starting)} starting, {idle} idle, {len(self._shards) - idle} busy)"
+
+    @property
+    def count(self) -> int:
+        """How many have started, or will."""
+        return len(self._starting) + len(self._shards)
+
+    @property
+    def busy_count(self) -> int:
+        """How many have a shard."""
+        return len(self._shards) - len(self._idle)
 
     def resize(self, count: int) -> None:
         """Start or end actors until there are `count`; an actor that has a shard is not ended."""
         import ray
 
-        while len(self._starting) + len(self.idle) + len(self.busy) < count:
+        while self.count < count:
             actor = self._create()
             self._starting[actor.start.remote()] = actor
-        while (self._starting or self.idle) and len(self._starting) + len(self.idle) + len(self.busy) > count:
-            ray.kill(self._starting.popitem()[1] if self._starting else self.idle.pop())
+        while self.count > count and (self._starting or self._idle):
+            if self._starting:
+                ray.kill(self._starting.popitem()[1])
+            else:
+                ray.kill(actor := self._idle[0])
+                del self._shards[actor]
 
-    def assign(self, shard: Shard) -> None:
-        """Give a shard to an idle actor."""
-        actor = self.idle.pop()
+    def free(self, *, idle: bool) -> Any | None:
+        """The actor that has the fewest shards, if it has room for another; with `idle`, only if it has none."""
+        room = {actor: n for actor, n in self._shards.items() if actor not in self._exclusive}
+        actor = min(room, key=room.__getitem__, default=None)
+        return None if actor is None or room[actor] >= (1 if idle else self._at_once) else actor
+
+    def assign(self, actor: Any, shard: Shard, *, alone: bool = False) -> None:
+        """Give a shard to an actor; with `alone`, the actor gets no other before this one has ended."""
         self.busy[actor.label.remote(shard)] = actor, shard
+        self._shards[actor] += 1
+        if alone:
+            self._exclusive.add(actor)
 
     def wait(self) -> Iterator[tuple[Shard, Record | Exception]]:
         """Wait up to two seconds for a result; yield its shard, and the shard's record or error."""
@@ -81,23 +110,29 @@ class Actors:
                 continue
             actor, shard = self.busy.pop(answer)
             try:
-                record: Record = ray.get(answer)
+                result: Record | Exception = ray.get(answer)
             except ray.exceptions.RayTaskError as error:
-                self.idle.append(actor)
-                yield shard, error.cause
+                result = error.cause
             except ray.exceptions.RayError as error:
                 ray.kill(actor)
-                yield shard, self._cause_of_death(actor, error)
-            else:
-                self.idle.append(actor)
-                yield shard, record
+                if actor in self._shards:
+                    self._died_with[actor] = self._shards.pop(actor)
+                result = self._cause_of_death(actor, error)
+            if actor in self._shards:
+                self._shards[actor] -= 1
+            self._exclusive.discard(actor)
+            yield shard, result
 
     def end(self) -> None:
         """End all actors, including those that have a shard."""
         import ray
 
-        for actor in [*self._starting.values(), *self.idle, *(actor for actor, _ in self.busy.values())]:
+        for actor in [*self._starting.values(), *self._shards]:
             ray.kill(actor)
+
+    @property
+    def _idle(self) -> list[Any]:
+        return [actor for actor, shards in self._shards.items() if not shards]
 
     def _admit(self, actor: Any, answer: Any) -> None:
         """Make an actor idle once it has started; raise if too many could not start."""
@@ -119,7 +154,7 @@ class Actors:
                 ) from error
         else:
             self._failed_starts = 0
-            self.idle.append(actor)
+            self._shards[actor] = 0
 
     def _cause_of_death(self, actor: Any, error: Exception) -> Exception:
         """Whether the machine is gone, or only the process."""
@@ -128,7 +163,9 @@ class Actors:
         # For half a minute after a machine is lost, Ray only reports that it does not answer.
         is_unreachable = isinstance(error, ray.exceptions.ActorUnavailableError)
         is_alive = any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self._machine[actor])
-        return WorkerDiedError(_detail(error)) if is_alive and not is_unreachable else MachineLostError()
+        if is_unreachable or not is_alive:
+            return MachineLostError()
+        return WorkerDiedError(_detail(error), shards=self._died_with[actor])
 
 
 def _detail(error: Exception) -> str:
@@ -138,7 +175,10 @@ def _detail(error: Exception) -> str:
 
 
 class Worker:
-    """What an actor runs. The job is started by a separate call, so that the reason of a failure reaches the driver."""
+    """What an actor runs. The job is started by a separate call, so that the reason of a failure reaches the driver.
+
+    Ray runs each call in a thread, as many as the driver lets it have at once.
+    """
 
     def __init__(self, job: Job) -> None:
         self._job = job

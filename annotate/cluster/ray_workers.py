@@ -6,14 +6,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from annotate.cluster.actors import LOSSES, Actors, MachineLostError, Worker, WorkerDiedError
 from annotate.cluster.connection import LOCAL, connected, describe_machines, describe_privacy, machines
 from annotate.errors import AnnotateError
 from annotate.jobs.shard import Shard
-from annotate.jobs.workers import ATTEMPTS, FATAL_ERRORS, Job, ShardOutcome
+from annotate.jobs.workers import AT_ONCE, ATTEMPTS, FATAL_ERRORS, Job, ShardOutcome
 from storage import Record
 
 _PATIENCE = 30.0  # seconds without a ready worker, after which a message says so
@@ -22,9 +22,10 @@ _PATIENCE = 30.0  # seconds without a ready worker, after which a message says s
 class RayWorkers:
     """Actors of a Ray cluster: of one that is started on this machine, unless an address is given.
 
-    Ray itself restarts nothing: the driver assigns and counts every attempt. A worker has one shard at a time, so that
-    the shard of a dead worker is known, and gets its first when it has started, so that no shard waits for a machine
-    that never comes. If a machine is lost, that does not count as an attempt of its shard.
+    Ray itself restarts nothing: the driver assigns and counts every attempt. A worker begins the next shards
+    while the last are written, and gets none before it has started, so that no shard waits for a machine that never
+    comes. If a machine is lost, that does not count as an attempt of its shards. Nor does the death of a worker that
+    had several: each of them is tried again alone, which shows the one at fault.
 
     count: how many workers are busy
 
@@ -32,6 +33,7 @@ class RayWorkers:
         count: how many workers; default: as many as the cluster has room for, changing with its size.
         gpus_per_worker: GPUs of each worker, a fraction of one is allowed; default: 1 if the cluster has GPUs.
         cpus_per_worker: CPUs of each worker; default: 1.
+        at_once: shards that each worker has at the same time, at most; default: 6 with a GPU, 2 without.
         address: address of a running cluster, or "auto" for the one that this machine belongs to; "local" starts a
             cluster for this job, which listens only on this machine's loopback and ends with the job.
 
@@ -46,8 +48,10 @@ class RayWorkers:
         *,
         gpus_per_worker: float | None = None,
         cpus_per_worker: float | None = None,
+        at_once: int | None = None,
         address: str = LOCAL,
     ) -> None:
+        self._at_once = at_once
         self._wanted_count, self._address = count, address
         self._gpus_per_worker, self._cpus_per_worker = gpus_per_worker, cpus_per_worker
         self.count = 0
@@ -81,21 +85,24 @@ class RayWorkers:
                 self.count = 0
 
     def _drive(self, job: Job, coming: Iterator[Shard], say: Callable[[str], None]) -> Iterator[ShardOutcome]:
-        actors, verdict = Actors(self._actor_maker(job)), _Verdict(say)
-        retries: deque[Shard] = deque()
-        following = next(coming, None)
+        create = self._actor_maker(job)
+        actors, verdict = Actors(create, at_once=self._shards_at_once()), _Verdict(say)
+        following, retries = deque[Shard](), deque[Shard]()
         idle_since = time.monotonic()
         try:
-            while following or retries or actors.busy:
+            while True:
                 room = self._room()
-                actors.resize(room if following else min(room, len(retries) + len(actors.busy)))
-                while actors.idle and (following or retries):
-                    if following:
-                        actors.assign(following)
-                        following = next(coming, None)
-                    else:
-                        actors.assign(retries.popleft())
-                self.count = len(actors.busy)
+                following.extend(islice(coming, max(0, room + 1 - len(following))))
+                if not (following or retries or actors.busy):
+                    return
+                actors.resize(room if following else min(room, len(retries) + actors.busy_count))
+                # The last shards go to workers that have none: those that have some would keep them waiting.
+                while following and (actor := actors.free(idle=len(following) <= actors.count)) is not None:
+                    actors.assign(actor, following.popleft())
+                    following.extend(islice(coming, 1))
+                while retries and not following and (actor := actors.free(idle=True)) is not None:
+                    actors.assign(actor, retries.popleft(), alone=True)
+                self.count = actors.busy_count
                 if actors.busy:
                     idle_since = time.monotonic()
                 elif time.monotonic() - idle_since > _PATIENCE:
@@ -126,10 +133,18 @@ class RayWorkers:
                 "--cpus-per-worker and --gpus-per-worker"
             )
         shared = ray.put(job)
-        actor = ray.remote(num_cpus=self._cpus(), num_gpus=self._gpus_per_worker, max_restarts=0, max_task_retries=0)(
-            Worker
-        )
+        actor = ray.remote(
+            num_cpus=self._cpus(),
+            num_gpus=self._gpus_per_worker,
+            max_concurrency=self._shards_at_once(),
+            max_restarts=0,
+            max_task_retries=0,
+        )(Worker)
         return lambda: actor.remote(shared)
+
+    def _shards_at_once(self) -> int:
+        """A worker on the CPU needs only its next shard; what it had beside that would wait while others have none."""
+        return self._at_once or (AT_ONCE if self._gpus_per_worker else 2)
 
     def _cpus(self) -> float:
         return 1.0 if self._cpus_per_worker is None else self._cpus_per_worker
@@ -156,7 +171,7 @@ class _Verdict:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._losses: Counter[range] = Counter()  # lost machines, by the rows of the shard
-        self._deadly: set[range] = set()  # rows of the shards at which a worker died
+        self._deadly: dict[range, float] = {}  # deaths by the rows of the shard: a part of one, where there were others
         self._any_done = False
 
     def on(self, shard: Shard, result: Record | Exception) -> ShardOutcome | Shard:
@@ -178,13 +193,16 @@ class _Verdict:
                 return shard
             return ShardOutcome(shard, error=f"{LOSSES} machines were lost while they labelled it")
         if isinstance(result, WorkerDiedError):
-            self._deadly.add(shard.rows)
+            self._deadly[shard.rows] = 1 / result.shards
             self._say(f"a worker died at rows {shard.rows.start} to {shard.rows.stop}: {result.reason}")
-            if not self._any_done and len(self._deadly) >= LOSSES:  # a few shards may cause this, but not so many
+            # A few shards may cause this, but not so many.
+            if not self._any_done and round(sum(self._deadly.values())) >= LOSSES:
                 raise AnnotateError(
                     f"cannot label: workers died at each of {len(self._deadly)} shards, and no shard was labelled. "
                     f"The last reason is: {result.reason}"
                 )
+            if result.shards > 1:
+                return shard
         if shard.attempt < ATTEMPTS:
             return replace(shard, attempt=shard.attempt + 1)
         is_death = isinstance(result, WorkerDiedError)

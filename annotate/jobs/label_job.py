@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 
-from annotate.errors import AnnotateError, PictureError
-from annotate.images.decode import decode
+from annotate.cores import usable_cores
+from annotate.errors import AnnotateError
 from annotate.images.source import PictureReader
 from annotate.images.waiting_reader import WaitingReader
 from annotate.jobs.execution import Execution
+from annotate.jobs.pipeline import Pipeline
 from annotate.jobs.shard import Shard, commit_shard
-from annotate.jobs.shard_labels import ShardLabels
-from annotate.model.annotator import Annotator, Prepared
+from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from storage import LabelMap, Record, open_store
+
+_MOST_DECODERS = 16  # more than these only wait for Python's lock: docs/performance.md
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,10 @@ class LabelJob:
     run: str = ""
 
     def start(self) -> Callable[[Shard], Record]:
-        """Open the store and load the networks, once; returns the function that labels a shard and writes it."""
+        """Open the store and load the networks, once; returns the function that labels a shard and writes it.
+
+        Call it in several threads, so that a shard is decoded and labelled while those before are written.
+        """
         store = open_store(self.address, writable=True)
         # Decided here: the driver's machine may have no GPU while the worker's has one.
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -62,16 +65,27 @@ class LabelJob:
                 f"cannot label into {self.address}: the model gives {annotator.class_count} classes on a grid of "
                 f"{annotator.grid}, the store was made for {store.schema.class_count} on {store.schema.grid}"
             )
-        reader = WaitingReader(self.reader)
-        decoders = ThreadPoolExecutor(_decoders(device), "decoder", torch.set_num_threads, (1,))
+        pipeline = Pipeline(
+            annotator,
+            WaitingReader(self.reader),
+            batch_size=self.execution.batch_size,
+            decoders=decoders(device),
+            exif=self.recipe.exif,
+        )
         name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-        about = {"device": name, "compiled": self.execution.compiled}
 
-        def make(shard: Shard) -> tuple[LabelMap, dict[int, str]]:
+        def label(shard: Shard) -> Record:
+            about = {"device": name, "compiled": self.execution.compiled}
+
+            def make(shard: Shard) -> tuple[LabelMap, dict[int, str]]:
+                labels, reasons, seconds = pipeline.label(shard)
+                about["seconds"] = round(seconds, 3)  # not since the shard was taken: shards overlap
+                return labels, reasons
+
             with one_thread():
-                return label_shard(annotator, reader, shard, self.execution.batch_size, decoders)
+                return commit_shard(store, shard, make, run=self.run, about=about)
 
-        return lambda shard: commit_shard(store, shard, make, run=self.run, about=about)
+        return label
 
     def _refuse_differences(self, annotator: Annotator, expected: Any) -> None:
         """Check that the weights are those of the store's other labels: what timm downloads may change."""
@@ -84,77 +98,36 @@ class LabelJob:
                 )
 
 
-def label_shard(
-    annotator: Annotator,
-    reader: PictureReader,
-    shard: Shard,
-    batch_size: int,
-    decoders: ThreadPoolExecutor,
-) -> tuple[LabelMap, dict[int, str]]:
-    """The labels of a shard's pictures, in order, and the reason for each row without a label.
+def decoders(device: str) -> int:
+    """How many threads decode: one on the CPU, whose other cores have workers of their own; a GPU's share of the cores.
 
-    Other threads read, decode and resize pictures while the network works on the batch before, and a GPU works on one
-    batch while the next is sent to it.
+    Ray shows each worker its own GPU alone, so that the machine's are counted in /proc, too.
     """
-    labels = ShardLabels(shard.rows, annotator)
-    started: deque[tuple[list[int], Callable[[], LabelMap]]] = deque()
-
-    def collect() -> None:
-        rows, wait = started.popleft()
-        labels.write(rows, wait())
-
-    def send(batch: list[tuple[int, Prepared]]) -> None:
-        started.append(([row for row, _ in batch], annotator.start([picture for _, picture in batch])))
-        if len(started) > 1:
-            collect()
-
-    def prepare(handle: Any) -> Prepared:
-        return annotator.prepare(decode(reader.read(handle), exif=annotator.recipe.exif))
-
-    batch: list[tuple[int, Prepared]] = []
-    for row, picture in zip(shard.rows, _ahead(decoders, prepare, shard.handles, 2 * batch_size), strict=True):
-        try:
-            batch.append((row, picture.result()))
-        except PictureError as error:
-            labels.leave_out(row, error)
-        if len(batch) == batch_size:
-            send(batch)
-            batch = []
-    if batch:
-        send(batch)
-    while started:
-        collect()
-    return labels.label_map(), labels.reasons
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, do: Callable[[Any], Prepared], items: Sequence[Any], ahead: int
-) -> Iterator[Future[Prepared]]:
-    """The result of `do` for each item, in order; at most `ahead` of them are computed or queued in advance."""
-    coming = iter(items)
-    waiting = deque(pool.submit(do, item) for item in islice(coming, ahead))
-    try:
-        while waiting:
-            yield waiting.popleft()
-            waiting.extend(pool.submit(do, item) for item in islice(coming, 1))
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def _decoders(device: str) -> int:
-    """How many threads decode: one on the CPU, where each core has its own worker; more for a GPU."""
     if device == "cpu":
         return 1
-    return min(8, max(1, (os.cpu_count() or 1) // torch.cuda.device_count()))
+    gpus = max(torch.cuda.device_count(), len([*Path("/proc/driver/nvidia/gpus").glob("*")]))
+    return min(_MOST_DECODERS, max(1, usable_cores() // gpus))
+
+
+_one_thread = Lock()
+_inside = 0  # how many threads are within `one_thread`
+_before = 1  # what torch had before the first of them
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit torch to one thread during the `with` block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Limit torch to one thread during the `with` block, which several threads may be in at once."""
+    # A part of torch has one number for the process, and another has one for each thread.
+    global _inside, _before
+    with _one_thread:
+        if not _inside:
+            _before = torch.get_num_threads()
+        _inside += 1
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _one_thread:
+            _inside -= 1
+            if not _inside:
+                torch.set_num_threads(_before)

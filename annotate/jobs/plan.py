@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from annotate.cores import usable_cores
+from annotate.errors import PictureError
+from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.label_job import LabelJob, one_thread
 from annotate.jobs.resume import rows_of_shards
 from annotate.jobs.shard import Shard
-from annotate.model.annotator import Annotator
+from annotate.model.annotator import Annotator, Prepared
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
 from annotate.text import duration
-from storage import Schema, create_store
+from storage import LabelStore, Schema, create_store
 
 _SHARDS, _ROWS = 6, 16  # of the probe; one more shard before these only warms up
 PROBED = (1 + _SHARDS) * _ROWS  # pictures
+OF_A_PROCESS = 2000  # pictures a second: what Python's lock leaves to the threads of a process; docs/performance.md
 _BYTES_A_KEY = 60  # of the key column and its index, for names of some 30 letters
 
 
@@ -42,6 +48,9 @@ class Plan:
     unreadable: pictures of the probe that could not be labelled
     probed:   how many pictures the probe had
     why:      whether the networks are compiled and why, as a sentence
+    core_seconds: of a core's time for one picture, to read, decode, resize, code and write it
+    gpu_speed: pictures a second of the networks alone on one GPU; None without a GPU
+    cores:    that each worker has here for all but the networks
     """
 
     pictures: int
@@ -54,6 +63,21 @@ class Plan:
     unreadable: int
     probed: int
     why: str = field(repr=False)
+    core_seconds: float = 0.0
+    gpu_speed: float | None = None
+    cores: float = 1.0
+
+    @property
+    def cores_needed(self) -> float | None:
+        """Cores that keep one GPU busy; None without a GPU."""
+        return None if self.gpu_speed is None else self.gpu_speed * self.core_seconds
+
+    @property
+    def binds(self) -> Literal["network", "cores"]:
+        """What decides the speed: the networks, or all that the cores do beside them."""
+        if self.cores_needed is None:
+            return "network" if self.core_seconds * self.speeds[1] < 0.5 else "cores"
+        return "network" if self.cores_needed <= self.cores else "cores"
 
     @property
     def hours(self) -> tuple[float, float, float]:
@@ -75,6 +99,10 @@ class Plan:
             "unreadable": self.unreadable,
             "probed": self.probed,
             "compiled": self.why,
+            "binds": self.binds,
+            "core_per_second": round(1 / self.core_seconds, 1) if self.core_seconds else None,
+            "gpu_per_second": None if self.gpu_speed is None else round(self.gpu_speed, 1),
+            "cores_needed": None if self.cores_needed is None else round(self.cores_needed, 1),
         }
 
     def describe(self) -> str:
@@ -90,11 +118,31 @@ class Plan:
             f"on this machine with {self.workers} worker{'s' * (self.workers != 1)}: "
             f"{duration(3600 * middle / self.workers)} ({duration(3600 * low / self.workers)} to "
             f"{duration(3600 * high / self.workers)}), provided that they do not slow each other down",
+            self._what_binds(),
             f"measured on {self.probed} pictures, without start-up; the ranges are those of the shards of this probe",
         ]
         if self.unreadable:
             lines.append(f"{self.unreadable} of these could not be labelled")
         return "\n".join(lines)
+
+    def _what_binds(self) -> str:
+        """What decides the speed, as a sentence."""
+        if self.gpu_speed is None or self.cores_needed is None:
+            rest = min(1.0, self.core_seconds * self.speeds[1])
+            what = "the networks decide" if self.binds == "network" else "reading, decoding and writing decide"
+            return f"{what} the speed: of a core's time, the networks take {1 - rest:.0%} and all else {rest:.0%}"
+        needed = math.ceil(self.cores_needed)
+        words = (
+            f"a GPU alone labels {self.gpu_speed:,.0f} pictures a second, and needs {needed} core{'s' * (needed != 1)} "
+            f"to read, decode and write them; here a worker has {self.cores:g}, so "
+        )
+        if self.binds == "cores":
+            words += f"the cores decide the speed: {self.cores / self.core_seconds:,.0f} pictures a second"
+        else:
+            words += "the GPU decides the speed"
+        if self.gpu_speed > OF_A_PROCESS:
+            words += f"; one process decodes about {OF_A_PROCESS:,} a second at most: --gpus-per-worker 0.5 makes two"
+        return words
 
 
 def plan(
@@ -163,6 +211,15 @@ def plan(
             labelled += record.labelled
             on_pictures(size)
             written += sum(len(store.backend.read_object(name) or b"") for name in record.objects)
+        gpu = torch.cuda.is_available()
+        core_seconds, prepared = _seconds_of_a_core(source, annotator, rows[0].tolist())
+        core_seconds += _seconds_of_writing(store)
+        if gpu and prepared:
+            with one_thread():
+                device = Annotator(
+                    recipe, k=k, device="cuda", compile_for=execution.compile_for, measured=annotator.provenance
+                )
+            speed = networks_alone(device, prepared, batch_size)
     speeds = sorted(size / each for each in seconds[1:])
     each = written / (size * len(rows))
     return Plan(
@@ -176,7 +233,42 @@ def plan(
         unreadable=size * len(rows) - labelled,
         probed=size * len(rows),
         why=why,
+        core_seconds=core_seconds,
+        gpu_speed=speed if gpu and prepared else None,
+        cores=usable_cores() / workers if gpu else 1.0,
     )
+
+
+def networks_alone(annotator: Annotator, prepared: Sequence[Prepared], batch_size: int, *, batches: int = 8) -> float:
+    """Pictures a second of the networks on batches that are ready, with one batch waiting behind each."""
+    batch = [prepared[n % len(prepared)] for n in range(batch_size)]
+    annotator.start(batch)()  # compiles, and allocates
+    started, waiting = time.monotonic(), annotator.start(batch)
+    for _ in range(batches - 1):
+        following = annotator.start(batch)
+        waiting()
+        waiting = following
+    waiting()
+    return batches * batch_size / (time.monotonic() - started)
+
+
+def _seconds_of_a_core(source: ImageSource, annotator: Annotator, rows: Sequence[int]) -> tuple[float, list[Prepared]]:
+    """Processor time to read, decode and resize one picture, and those that could be."""
+    prepared, started = [], time.thread_time()
+    for row in rows:
+        with suppress(PictureError):
+            picture = decode(source.reader.read(source.handles[row]), exif=annotator.recipe.exif)
+            prepared.append(annotator.prepare(picture))
+    return (time.thread_time() - started) / len(rows), prepared
+
+
+def _seconds_of_writing(store: LabelStore) -> float:
+    """Processor time to code and write one label, as a part of its shard."""
+    rows, record = store.rows_of(1), store.record(1)
+    labels, reasons = store.read(rows), {each.row: each.reason for each in record.failures} if record else {}
+    started = time.thread_time()
+    store.write(rows, labels, reasons=reasons)
+    return (time.thread_time() - started) / len(rows)
 
 
 def _hours(hours: float) -> str:

@@ -8,24 +8,31 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Event
 from typing import Any
 
 from storage import DamageError, LabelMap, LabelStore, Record
+
+
+class AbandonedError(Exception):
+    """Nobody waits for a shard any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
     """One task of a job.
 
-    rows:    of the shard
-    handles: what the source's reader needs to read each row's picture
-    attempt: 1 for the first
+    rows:      of the shard
+    handles:   what the source's reader needs to read each row's picture
+    attempt:   1 for the first
+    abandoned: set when nobody waits for it any more; None for one that travels, whose process is ended instead
     instead_of: the commit record that a new one is to replace, because pictures that failed can be read now
     """
 
     rows: range
     handles: Sequence[Any] = field(repr=False)
     attempt: int = 1
+    abandoned: Event | None = field(default=None, repr=False, compare=False)
     instead_of: Record | None = field(default=None, repr=False)
 
 

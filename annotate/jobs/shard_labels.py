@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from annotate.errors import PictureError
-from annotate.model.annotator import Annotator
 from storage import LabelMap, Status
 from storage.labelmap import class_dtype, no_class
+
+
+class Shape(Protocol):
+    """What decides the shape of the labels; see `Annotator`."""
+
+    grid: tuple[int, int]
+    k: int
+    class_count: int
 
 
 class ShardLabels:
@@ -19,12 +27,12 @@ class ShardLabels:
 
     Args:
         rows: the rows of the shard.
-        annotator: determines the shape of the labels.
+        shape: of the labels, as an `Annotator` has it.
     """
 
-    def __init__(self, rows: range, annotator: Annotator) -> None:
-        n, (h, w), k = len(rows), annotator.grid, annotator.k
-        dtype = class_dtype(annotator.class_count)
+    def __init__(self, rows: range, shape: Shape) -> None:
+        n, (h, w), k = len(rows), shape.grid, shape.k
+        dtype = class_dtype(shape.class_count)
         self._first = rows.start
         self._classes = np.full((n, h, w, k), no_class(dtype), dtype)
         self._scores = np.zeros((n, h, w, k), np.float32)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Protocol
 
 from annotate.errors import SourceGoneError
@@ -11,17 +14,15 @@ from annotate.jobs.shard import Shard
 from storage import Record, StoreError
 
 ATTEMPTS = 3  # for one shard; then it is given up and the others continue
-FATAL_ERRORS = (
-    StoreError,
-    SourceGoneError,
-)  # these end the run after the last attempt of one shard: the others would fail as well
+AT_ONCE = 6  # shards of a worker: one is decoded, one is labelled, and four are coded and written
+FATAL_ERRORS = (StoreError, SourceGoneError)  # after all attempts of one shard: the others would fail as well
 
 
 class Job(Protocol):
     """What is done with each shard. `start` runs once in each worker."""
 
     def start(self) -> Callable[[Shard], Record]:
-        """Prepare the work; returns the function to call for each shard."""
+        """Prepare the work; returns the function to call for each shard, which several threads may call at once."""
         ...
 
 
@@ -68,6 +69,11 @@ class Workers(Protocol):
 class LocalWorkers:
     """One worker, in this process, which labels one shard after the other: for array jobs, tests and debuggers.
 
+    The next shards are begun while the last are written, each in a thread of its own.
+
+    Args:
+        at_once: how many shards it has at the same time; with 1, each is written before the next is begun.
+
     >>> from annotate import LocalWorkers
     >>> LocalWorkers()
     LocalWorkers()
@@ -76,24 +82,41 @@ class LocalWorkers:
     count = 1
     about = "this process does all the work"
 
+    def __init__(self, *, at_once: int = AT_ONCE) -> None:
+        self._at_once = at_once
+
     def __repr__(self) -> str:
         """The call that makes it."""
-        return "LocalWorkers()"
+        return "LocalWorkers()" if self._at_once == AT_ONCE else f"LocalWorkers(at_once={self._at_once})"
 
     def map(
         self, job: Job, shards: Iterable[Shard], *, say: Callable[[str], None] = lambda sentence: None
     ) -> Iterator[ShardOutcome]:
-        """One shard after the other."""
+        """One shard after the other, in their order; those that are tried again come as soon as they can."""
+        coming, retries = iter(shards), deque[Shard]()
+        running = deque[tuple[Shard, Future[Record]]]()
         do: Callable[[Shard], Record] | None = None
-        for shard in shards:
-            do = do or job.start()
-            for attempt in range(1, ATTEMPTS + 1):
-                tried = replace(shard, attempt=attempt)
+        abandoned = Event()
+        pool = ThreadPoolExecutor(self._at_once, "shard")
+        try:
+            while True:
+                while len(running) < self._at_once and (shard := retries.popleft() if retries else next(coming, None)):
+                    do = do or job.start()
+                    shard = replace(shard, abandoned=abandoned)
+                    running.append((shard, pool.submit(do, shard)))
+                if not running:
+                    return
+                shard, future = running.popleft()
                 try:
-                    outcome = ShardOutcome(tried, do(tried))
-                    break
+                    outcome = ShardOutcome(shard, future.result())
                 except Exception as error:  # whatever it is, the other shards continue
-                    if isinstance(error, FATAL_ERRORS) and attempt == ATTEMPTS:
+                    if shard.attempt < ATTEMPTS:
+                        retries.append(replace(shard, attempt=shard.attempt + 1))
+                        continue
+                    if isinstance(error, FATAL_ERRORS):
                         raise
-                    outcome = ShardOutcome(tried, error=f"{type(error).__name__}: {error}")
-            yield outcome
+                    outcome = ShardOutcome(shard, error=f"{type(error).__name__}: {error}")
+                yield outcome
+        finally:
+            abandoned.set()
+            pool.shutdown(cancel_futures=True)

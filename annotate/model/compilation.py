@@ -23,10 +23,15 @@ def compiled(dense: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     """The network, compiled separately for each size of input, with its weights as constants."""
     import torch._inductor.config as inductor
 
-    inductor.freezing = True  # read when the first batch compiles it
     for parameter in dense.parameters():
         parameter.requires_grad_(False)
-    return torch.compile(dense, dynamic=False)
+    network = torch.compile(dense, dynamic=False)
+
+    def call(pixels: torch.Tensor) -> torch.Tensor:
+        inductor.freezing = True  # here: each thread has settings of its own, and any may be the first to call
+        return network(pixels)
+
+    return call
 
 
 def is_worth_compiling(pictures: int, seconds: Callable[[], float]) -> tuple[bool, str]:

@@ -93,7 +93,7 @@ def measure(
     folder: Path, *, networks: dict[str, int] = NETWORKS, rounds: int = 3, shards: int = SHARDS_OF_A_WORKER
 ) -> Labelling:
     """Write pictures and weights below the folder, and label the pictures in each way."""
-    images = _write_pictures(folder / "images")
+    images = write_pictures(folder / "images")
     rates: dict[str, dict[str, list[float]]] = {}
     steps = {}
     for name, size in networks.items():
@@ -113,7 +113,7 @@ def measure(
     return Labelling(dict(networks), rates, steps)
 
 
-def _write_pictures(folder: Path) -> Path:
+def write_pictures(folder: Path) -> Path:
     """Write random crops of two photographs."""
     rng, (height, width) = np.random.default_rng(0), SIZE
     for n in range(PICTURES):

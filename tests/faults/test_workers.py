@@ -62,7 +62,7 @@ def test_a_worker_is_killed_in_each_phase_of_a_shard(
     store = tmp_path / "labels.zarr"
     source = FolderImages(scene_folder / "images" / "val")
     phases = dict(zip(range(4, 30, 4), PHASES, strict=False))
-    workers = With(RayWorkers(2), lambda job: DyingAt(job, phases))
+    workers = With(RayWorkers(2, at_once=1), lambda job: DyingAt(job, phases))  # a phase is that of one shard
     summary = run(source, str(store), recipe, workers, rows_per_shard=4)
     assert summary.complete
     made = {row: whole(store).record(row // 4).run["attempt"] for row in phases}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from annotate.jobs.plan import Plan
 from storage import open_store
 from tests.annotate.commands.conftest import MODEL
 
@@ -21,6 +23,46 @@ def test_a_plan_says_what_a_job_will_take(command, scene_folder: Path, checkpoin
     text = command(*words).stdout
     assert "30 pictures in 30 shards" in text
     assert "core-hours" in text
+    assert answer["binds"] in ("network", "cores")
+    assert answer["core_per_second"] > 0
+    assert (answer["gpu_per_second"], answer["cores_needed"]) == (None, None)
+    assert "decide the speed: of a core's time, the networks take" in text
+
+
+@pytest.mark.parametrize(
+    ("gpu_speed", "cores", "binds", "words"),
+    [
+        (
+            350.0,
+            16.0,
+            "network",
+            "needs 1 core to read, decode and write them; here a worker has 16, so the GPU decides",
+        ),
+        (1400.0, 2.0, "cores", "needs 4 cores .* has 2, so the cores decide the speed: 800 pictures a second$"),
+        (5000.0, 16.0, "network", "needs 13 cores .* about 2,000 a second at most: --gpus-per-worker 0.5 makes two"),
+    ],
+)
+def test_a_plan_says_what_binds_and_how_many_cores_a_gpu_needs(
+    gpu_speed: float, cores: float, binds: str, words: str
+) -> None:
+    found = Plan(
+        pictures=9,
+        shards=1,
+        bytes=900,
+        bytes_each=100,
+        speeds=(300, 320, 340),
+        workers=1,
+        device="some GPU",
+        unreadable=0,
+        probed=112,
+        why="",
+        core_seconds=0.0025,
+        gpu_speed=gpu_speed,
+        cores=cores,
+    )
+    assert found.binds == binds
+    (line,) = [line for line in found.describe().splitlines() if line.startswith("a GPU alone labels")]
+    assert re.search(words, line), line
 
 
 def test_a_plans_bytes_are_those_of_the_store(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
