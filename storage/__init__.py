@@ -20,9 +20,9 @@ from storage.header import Header
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
 from storage.operations.integrity import ShardReport, Verification, verify
+from storage.operations.progress import OnProgress, Progress
 from storage.operations.publication import Publication, finalize
 from storage.operations.repair import repair, repair_steps
-from storage.progress import OnProgress, Progress
 from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
 from storage.status import Status

@@ -23,7 +23,7 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from annotate.images import FolderImages
-from annotate.jobs.label_job import one_thread
+from annotate.jobs.labelling.label_job import one_thread
 from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.recipe import Recipe

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from annotate.errors import AnnotateError
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, Job
 from storage import Record, StoreError
 

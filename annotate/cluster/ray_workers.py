@@ -12,7 +12,7 @@ from typing import Any
 from annotate.cluster.actors import LOSSES, Actors, MachineLostError, Worker, WorkerDiedError
 from annotate.cluster.connection import LOCAL, connected, describe_machines, describe_privacy, machines
 from annotate.errors import AnnotateError
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import AT_ONCE, ATTEMPTS, FATAL_ERRORS, Job, ShardOutcome
 from storage import Record
 

@@ -19,7 +19,7 @@ from annotate.text import listed
 from storage import Box, KeyedFailure, LabelMap, LabelStore, OnProgress, Progress, Status, no_class
 from storage.encoding.scores import LEAST_REMAINDER
 from storage.keys.key import is_key
-from storage.progress import silent
+from storage.operations.progress import silent
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

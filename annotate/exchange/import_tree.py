@@ -34,7 +34,7 @@ from storage import (
     no_class,
 )
 from storage.keys.key import check_keys
-from storage.progress import silent
+from storage.operations.progress import silent
 
 Layout = Literal["tokenlabeling", "relabel"]
 Geometry = Literal["squash", "center"]

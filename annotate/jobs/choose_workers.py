@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import Job, LocalWorkers, ShardOutcome, Workers
 
 # Until a first shard is labelled, Ray's daemons and its workers' imports of torch and timm take longer than in this

@@ -20,9 +20,9 @@ from annotate.errors import PictureError
 from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
-from annotate.jobs.label_job import LabelJob, one_thread
+from annotate.jobs.labelling.label_job import LabelJob, one_thread
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.resume import rows_of_shards
-from annotate.jobs.shard import Shard
 from annotate.model.annotator import Annotator, Prepared
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe

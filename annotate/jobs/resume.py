@@ -12,7 +12,7 @@ from annotate.errors import AnnotateError, PictureError
 from annotate.images.decode import Exif, decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
-from annotate.jobs.label_job import one_thread
+from annotate.jobs.labelling.label_job import one_thread
 from annotate.model.annotator import Annotator
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
-from annotate.jobs.label_job import LabelJob
+from annotate.jobs.labelling.label_job import LabelJob
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.resume import Request, mended, numbers_of, open_or_create
-from annotate.jobs.shard import Shard
 from annotate.jobs.summary import Summary
 from annotate.jobs.workers import Workers
 from annotate.model.recipe import Recipe
 from annotate.text import hide_home
 from storage import DamageError, KeyedFailure, LabelStore, OnProgress, Progress, Record, UnreadableError
 from storage.backends import absolute
-from storage.progress import silent
+from storage.operations.progress import silent
 
 
 def run(

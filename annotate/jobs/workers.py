@@ -10,7 +10,7 @@ from threading import Event
 from typing import Protocol
 
 from annotate.errors import SourceGoneError
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from storage import Record, StoreError
 
 ATTEMPTS = 3  # for one shard; then it is given up and the others continue

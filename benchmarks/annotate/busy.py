@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from annotate.cores import usable_cores
 from annotate.images import FolderImages
-from annotate.jobs.label_job import one_thread
-from annotate.jobs.pipeline import Pipeline
-from annotate.jobs.shard import Shard, commit_shard
+from annotate.jobs.labelling.label_job import one_thread
+from annotate.jobs.labelling.pipeline import Pipeline
+from annotate.jobs.labelling.shard import Shard, commit_shard
 from annotate.jobs.workers import AT_ONCE, LocalWorkers
 from annotate.model.annotator import Prepared
 from annotate.model.preprocess import preprocess

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from annotate.cluster.ray_workers import RayWorkers
-from annotate.jobs.shard import Shard, commit_shard
+from annotate.jobs.labelling.shard import Shard, commit_shard
 from demo.markdown import section
 from storage import LabelMap, Record, Schema, Status, create_store
 

@@ -24,8 +24,8 @@ from annotate.cluster.ray_workers import RayWorkers
 from annotate.images import FolderImages
 from annotate.images.decode import decode
 from annotate.jobs.execution import Execution
-from annotate.jobs.label_job import LabelJob, one_thread
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.label_job import LabelJob, one_thread
+from annotate.jobs.labelling.shard import Shard
 from annotate.model.annotator import Annotator
 from annotate.model.compilation import compiled
 from annotate.model.network import Network

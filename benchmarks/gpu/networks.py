@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from annotate.images import FolderImages
-from annotate.jobs.label_job import decoders
+from annotate.jobs.labelling.label_job import decoders
 from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers, ShardOutcome
 from annotate.model.compilation import compiled

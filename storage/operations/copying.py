@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from storage.backends import absolute, create_store
 from storage.encoding.coded_labels import CodedLabels
 from storage.errors import MismatchError, StoreError
-from storage.progress import OnProgress, Progress, silent
+from storage.operations.progress import OnProgress, Progress, silent
 from storage.store import LabelStore
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from storage.encoding import coded_labels as coding
 from storage.errors import DamageError, StoreError, UnreadableError
 from storage.operations.manifest import differences
-from storage.progress import OnProgress, Progress, silent
+from storage.operations.progress import OnProgress, Progress, silent
 from storage.record import Record
 from storage.status import Status
 from storage.store import LabelStore

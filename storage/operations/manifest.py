@@ -34,7 +34,7 @@ def differences(store: LabelStore) -> Iterator[str]:
     for name in sorted(name for name in listed.keys() | there if "/." not in f"/{name}"):
         if name not in listed:
             if store.backend.owns(name):  # beside its own files, others may lie in a store
-                yield f"{name} is not in {MANIFEST}; `annotate finalize` writes it again"
+                yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
         elif name not in there:
             yield f"{name} is listed in {MANIFEST}, but missing in the store"
         elif listed[name] != (known.get(name) or _sha256(store, name)):

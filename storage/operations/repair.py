@@ -50,6 +50,7 @@ def repair(store: LabelStore, found: Verification) -> list[str]:
 
     Raises:
         UnreadableError: something cannot be read. Then nothing was changed.
+        DamageError: the header is damaged, so that nothing says what the labels are. Then nothing was changed.
         MismatchError: another store is at the address now.
         StoreError: the store was opened for reading.
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import annotate
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.status import StatusWatcher
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Annotator

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from annotate.jobs.shard import Shard, commit_shard
+from annotate.jobs.labelling.shard import Shard, commit_shard
 from annotate.jobs.workers import Job
 from storage import LabelMap, Record, Schema, StoreError, create_store, open_store
 from storage.zarr_backend.layout import RECORDS

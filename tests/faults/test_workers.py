@@ -12,8 +12,8 @@ import pytest
 
 from annotate.cluster.ray_workers import RayWorkers
 from annotate.images import FolderImages
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.run import run
-from annotate.jobs.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, Job, LocalWorkers, ShardOutcome, Workers
 from annotate.model.recipe import Recipe
 from storage import open_store

@@ -155,7 +155,7 @@ def _workers(
 
     from annotate.cluster.ray_workers import RayWorkers
     from annotate.jobs.choose_workers import ChosenWorkers
-    from annotate.jobs.label_job import one_thread
+    from annotate.jobs.labelling.label_job import one_thread
     from annotate.jobs.workers import LocalWorkers
     from annotate.model.annotator import Annotator
 

@@ -15,13 +15,13 @@ from annotate.cluster.connection import connected
 from annotate.cluster.ray_workers import RayWorkers
 from annotate.cluster.temporary_folder import temporary_folder
 from annotate.errors import AnnotateError
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 
 ONE_SHARD = """
 import json, os
 from pathlib import Path
 from annotate.cluster.ray_workers import RayWorkers
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from storage import Record
 
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])

@@ -13,14 +13,14 @@ import pytest
 
 from annotate.cluster.ray_workers import RayWorkers
 from annotate.errors import AnnotateError
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from storage import Record
 from tests.faults.jobs import PaintedJob, painted_store
 
 LISTENING = """
 import glob, json, os
 from annotate.cluster.ray_workers import RayWorkers
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from storage import Record
 
 class Instant:

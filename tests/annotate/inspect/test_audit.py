@@ -13,7 +13,7 @@ from annotate.inspect import (
     audit,
     survey,
 )
-from annotate.jobs.label_job import one_thread
+from annotate.jobs.labelling.label_job import one_thread
 from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.recipe import Recipe

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from annotate.jobs.choose_workers import MOST_PICTURES, RAY_STARTS, ChosenWorkers, choose_workers
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import LocalWorkers, ShardOutcome, Workers
 from storage import Record
 

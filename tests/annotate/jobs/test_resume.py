@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from annotate.errors import AnnotateError
 from annotate.images import ImageSource, open_images
-from annotate.jobs.label_job import LabelJob
+from annotate.jobs.labelling.label_job import LabelJob
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.run import run
-from annotate.jobs.shard import Shard
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.recipe import Recipe
 from storage import MismatchError, open_store

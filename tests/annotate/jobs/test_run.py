@@ -14,7 +14,7 @@ import pytest
 
 from annotate.cluster.ray_workers import RayWorkers
 from annotate.images import FolderImages, FolderReader
-from annotate.jobs.label_job import LabelJob
+from annotate.jobs.labelling.label_job import LabelJob
 from annotate.jobs.run import run
 from annotate.jobs.summary import Summary
 from annotate.jobs.workers import LocalWorkers

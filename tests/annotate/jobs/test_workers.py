@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from annotate.cluster.ray_workers import RayWorkers
-from annotate.jobs.shard import Shard
+from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, Job, LocalWorkers
 from annotate.model.recipe import Recipe
 from storage import StoreError, open_store

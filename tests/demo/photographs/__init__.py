@@ -1,1 +1,1 @@
-"""Tests of the demo's first act."""
+"""Does the first act of the demo do what README says? Checkpoints, boxes, figures and the picture."""

@@ -39,5 +39,5 @@ def test_an_own_file_that_the_manifest_does_not_name_is_still_a_problem(full: La
     lost = shard_file(address, 1).relative_to(address).as_posix()
     manifest.write_text("".join(line for line in manifest.read_text().splitlines(keepends=True) if lost not in line))
     assert verify(open_store(address)).shared == (
-        f"{lost} is not in MANIFEST.sha256; `annotate finalize` writes it again",
+        f"{lost} is not listed in MANIFEST.sha256; `annotate finalize` writes the manifest again",
     )

@@ -17,9 +17,10 @@ def test_what_was_added_changed_or_removed_is_named(full: LabelStore) -> None:
     assert list(differences(full)) == []
     full.backend.write_object("notes.txt", b"other")
     full.backend.delete_object("more.txt")
-    full.backend.write_object("new.txt", b"three")
+    full.backend.write_object("shards/new", b"three")
+    full.backend.write_object("README.md", b"of a hub: not an object of the store")
     assert list(differences(full)) == [
-        f"more.txt is in {MANIFEST}, but not there",
-        f"new.txt is not in {MANIFEST}; `annotate finalize` writes it again",
-        f"notes.txt is not what {MANIFEST} says; `annotate finalize` writes it again, if the change was meant",
+        f"more.txt is listed in {MANIFEST}, but missing in the store",
+        f"notes.txt is not what {MANIFEST} says; after an intended change, `annotate finalize` writes it again",
+        f"shards/new is not listed in {MANIFEST}; `annotate finalize` writes the manifest again",
     ]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from annotate.errors import PictureError
 from annotate.images.decode import Exif, decode
 from annotate.images.source import PictureReader
-from annotate.jobs.shard import AbandonedError, Shard
-from annotate.jobs.shard_labels import Shape, ShardLabels
+from annotate.jobs.labelling.shard import AbandonedError, Shard
+from annotate.jobs.labelling.shard_labels import Shape, ShardLabels
 from annotate.model.annotator import Prepared
 from storage import LabelMap
 

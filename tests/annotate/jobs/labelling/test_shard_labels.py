@@ -9,7 +9,7 @@ import numpy as np
 from annotate.errors import PictureError
 from annotate.images import FolderImages
 from annotate.images.decode import decode
-from annotate.jobs.shard_labels import ShardLabels
+from annotate.jobs.labelling.shard_labels import ShardLabels
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from storage import Status

@@ -16,8 +16,8 @@ from annotate.errors import AnnotateError
 from annotate.images.source import PictureReader
 from annotate.images.waiting_reader import WaitingReader
 from annotate.jobs.execution import Execution
-from annotate.jobs.pipeline import Pipeline
-from annotate.jobs.shard import Shard, commit_shard
+from annotate.jobs.labelling.pipeline import Pipeline
+from annotate.jobs.labelling.shard import Shard, commit_shard
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from storage import LabelMap, Record, open_store

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from annotate.cluster.ray_workers import RayWorkers
 from annotate.errors import PictureError, SourceGoneError
-from annotate.jobs.label_job import one_thread
-from annotate.jobs.pipeline import Pipeline
-from annotate.jobs.shard import AbandonedError, Shard
+from annotate.jobs.labelling.label_job import one_thread
+from annotate.jobs.labelling.pipeline import Pipeline
+from annotate.jobs.labelling.shard import AbandonedError, Shard
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Prepared
 from annotate.model.compilation import compiled

@@ -1,0 +1,1 @@
+"""How does a worker label one shard? Decode, run the networks, code, write, commit; shards overlap."""
