@@ -1,1 +1,1 @@
-"""Tests of the demo's first act."""
+"""Does the demo's first act know its photographs, and measure what it says?"""
