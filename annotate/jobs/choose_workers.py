@@ -9,7 +9,7 @@ from annotate.jobs.shard import Shard
 from annotate.jobs.workers import Job, LocalWorkers, Outcome, Workers
 
 # Chosen below what Ray was seen to cost. One comparison on two busy cores: 36 pictures took 9.8 s in this process and
-# 23.7 s with two of Ray's workers, so that Ray cost some 19 s; it may be less on an idle machine, which was not measured.
+# 23.7 s with two workers of Ray, so that Ray cost some 19 s; on an idle machine, not measured, it may be less.
 RAY_STARTS = 12.0  # seconds
 MOST_PICTURES = 2_000  # assumed: at more than 6 ms for each picture, these take longer than that on one core
 
