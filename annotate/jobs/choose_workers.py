@@ -8,10 +8,10 @@ from itertools import chain
 from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import Job, LocalWorkers, ShardOutcome, Workers
 
-# Until a first shard is labelled, Ray's daemons and its workers' imports of torch and timm take longer than in this
-# process by this much: 12 to 50 s on two cores, depending on what else they do.
+# Chosen below what Ray was seen to cost. One comparison on two busy cores: 36 pictures took 9.8 s in this process and
+# 23.7 s with two workers of Ray, so that Ray cost some 19 s; on an idle machine, not measured, it may be less.
 RAY_STARTS = 12.0  # seconds
-MOST_PICTURES = 2_000  # no network labels more than this in that time on one core
+MOST_PICTURES = 2_000  # assumed: at more than 6 ms for each picture, these take longer than that on one core
 
 
 def choose_workers(pictures: int, seconds: Callable[[], float], *, gpus: int = 0) -> tuple[bool, str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from annotate.errors import AnnotateError
 from annotate.model.network import check_model_name
-
-if TYPE_CHECKING:
-    import torch
 
 _COUNTER = "num_batches_tracked"  # of batch normalisation: counts training steps, and older checkpoints leave it out
 _ORDERLESS = (".safetensors",)  # files that sort their tensors by name
@@ -92,7 +91,6 @@ def _shown(name: str | None, tensors: Mapping[str, torch.Tensor]) -> str:
 
 def _read(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint by name, in the order in which they were saved."""
-    import torch
 
     if checkpoint.suffix in _ORDERLESS:
         raise AnnotateError(

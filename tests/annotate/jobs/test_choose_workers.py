@@ -27,7 +27,7 @@ class _Counted:
 
 
 def _record(shard: Shard) -> Record:
-    return Record(shard.rows.start, shard.rows.stop, labelled=len(shard.rows))
+    return Record(start=shard.rows.start, stop=shard.rows.stop, labelled=len(shard.rows))
 
 
 def _shards(count: int, size: int) -> Iterator[Shard]:
