@@ -34,8 +34,8 @@ def play(annotate: Callable[..., None], out: Path) -> dict[str, Any]:
     for name, sizes in stores.items():
         store = out / f"{name.partition(' ')[0]}.zarr"
         of = [word for size in sizes for word in ("--model", networks.model(size), "--checkpoint", weights[size])]
-        mirror = ["--flip"] if len(sizes) > 1 else []
-        annotate("run", PICTURES, store, *of, "--input-size", INPUT_SIZE, *mirror)
+        more = ["--flip", "--local"] if len(sizes) > 1 else []  # Ray would start for longer than it saves
+        annotate("run", PICTURES, store, *of, "--input-size", INPUT_SIZE, *more)
         measured[name] = measure(open_store(store), known)
     annotate("inspect", store, "--images", PICTURES, "-o", out / "sheet.png")
     annotate("inspect", store, "--images", PICTURES, "--html", out / "report.html")
@@ -47,10 +47,10 @@ def play(annotate: Callable[..., None], out: Path) -> dict[str, Any]:
 
 
 def _lines(measured: dict[str, Measured], chance: Measured) -> list[str]:
-    """A table of text: one row for each store, and what chance would give."""
+    """A table of text: one row for each store, and what a random location would give."""
     head = ("", "named", "pointing game", "probability in the box")
     rows = [(name, each, f"{each.named} of {each.count}") for name, each in measured.items()]
-    rows.append(("by chance", chance, "0"))
+    rows.append(("a random location", chance, "0"))
     cells = [
         head,
         *((name, named, f"{each.pointed} of {each.count}", f"{each.mass:.0%}") for name, each, named in rows),
