@@ -43,18 +43,20 @@ def single_threaded() -> Iterator[None]:
         yield
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, keep the tests of a file together, and all that start Ray, which come first.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """With `--dist loadgroup`, keep the tests of a file together, and all that start Ray.
 
-    A file's fixtures are then made once; and two clusters at once would be four workers on two cores.
+    A file's fixtures are then made once; and two clusters at once would be four workers on two cores. The mark is set
+    here because pytest-xdist reads it before this file's `pytest_collection_modifyitems`.
     """
-    ray = {item for item in items if item.nodeid.startswith(RAY)}
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            group = "ray" if item in ray else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item not in ray)  # stable: everything else keeps its order
+    if not item.get_closest_marker("xdist_group"):
+        group = "ray" if item.nodeid.startswith(RAY) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that start Ray come first: they take longest, and no other process can share them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(RAY))  # stable: everything else keeps its order
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
