@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, get_args, get_type_hints
+
+import pytest
 
 from docs.api import PACKAGES, PAGE, page
 
@@ -20,6 +24,14 @@ def test_no_default_shows_an_address_in_memory() -> None:
 
 def test_every_package_is_on_the_page() -> None:
     assert [line.removeprefix("## ") for line in page().splitlines() if line.startswith("## ")] == [*PACKAGES]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_completion_offers_every_public_name(name: str) -> None:
+    """In a fresh interpreter: a name that was used once is there anyway."""
+    program = f"import {name}; print(*set({name}.__all__) - set(dir({name})))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
 
 
 # Mixer and the methods of Warp make these; nobody calls their constructors.

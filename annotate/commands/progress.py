@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # shells complete without numpy
-    from storage import Progress
+    from storage import OnProgress, Progress
 
 _EVERY = 10.0  # seconds between two lines
 
@@ -69,7 +69,7 @@ def counting(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[in
 
 
 @contextmanager
-def following(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[Progress], None]]:
+def following(what: str, total: int, unit: str = "rows") -> Iterator[OnProgress]:
     """The bar of `counting`, for work that reports its `Progress`."""
     with counting(what, total, unit) as more:
         done = 0

@@ -101,7 +101,7 @@ class ShardFiles:
                     raise unreadable(f"the shard {self._path(shard)}", error) from error
         return found
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Close all files, so that the next read opens them again: some were replaced."""
         with self._lock():
             self._open.clear()

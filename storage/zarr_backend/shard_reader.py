@@ -149,7 +149,7 @@ class ShardReader:
         mapping = self._mapped(layout, shard, self._recorded(shard))
         return np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data).copy()
 
-    def forget(self, shard: int) -> None:
+    def release(self, shard: int) -> None:
         """Unmap the objects of a shard, so that the next read maps them again: they were replaced."""
         self._open.pop(shard, None)
 

@@ -16,7 +16,7 @@ from tokenlabel.mixing.mix import NOTHING, Mix, Part
 from tokenlabel.targets.sparse import check_grid
 from tokenlabel.targets.token_targets import TokenTargets
 
-Mode = Literal["batch", "pair", "element"]
+MixMode = Literal["batch", "pair", "element"]
 Partners = Literal["reversed", "permuted"]
 
 _STREAM = 1  # of random numbers, so that batch n is not mixed by the numbers that cropped picture n
@@ -59,17 +59,17 @@ class Mixer:
     switch: float = 0.5
     mixtoken: float = 0.0
     probability: float = 1.0
-    mode: Mode = "batch"
+    mode: MixMode = "batch"
     partners: Partners = "reversed"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the options."""
         check_grid(self.grid, self.class_count)
-        if self.mode not in get_args(Mode) or self.partners not in get_args(Partners):
+        if self.mode not in get_args(MixMode) or self.partners not in get_args(Partners):
             raise LabelError(
-                f"mode must be one of {get_args(Mode)} and partners one of {get_args(Partners)}, not {self.mode!r} and "
-                f"{self.partners!r}"
+                f"mode must be one of {get_args(MixMode)} and partners one of {get_args(Partners)}, not {self.mode!r} "
+                f"and {self.partners!r}"
             )
         alphas = self.mixup, self.cutmix, self.mixtoken
         if not (min(alphas) >= 0 and any(alphas) and math.isfinite(sum(alphas))):

@@ -67,7 +67,7 @@ class TokenTargets:
         earlier = torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril(-1)
         return named & ~(same & named[..., None, :] & earlier).any(-1)
 
-    def share(self, class_count: int, *, distinct: torch.Tensor | None = None) -> torch.Tensor:
+    def probability_of_unnamed(self, class_count: int, *, distinct: torch.Tensor | None = None) -> torch.Tensor:
         """The probability of each single class that is not named: float32 [b, 1 + t].
 
         Args:
@@ -84,7 +84,9 @@ class TokenTargets:
     def probability_of(self, label: torch.Tensor, *, class_count: int) -> torch.Tensor:
         """The probability of one class of each picture, int64 [b], at all its positions: float32 [b, 1 + t]."""
         names = self._names(self._checked(label, class_count))
-        return torch.where(names.any(-1), (self.probabilities * names).sum(-1), self.share(class_count))
+        return torch.where(
+            names.any(-1), (self.probabilities * names).sum(-1), self.probability_of_unnamed(class_count)
+        )
 
     def renormalised(self) -> TokenTargets:
         """The remainder left out: y_c / Σ y over the named classes. A position that names nothing becomes outside."""
@@ -102,7 +104,7 @@ class TokenTargets:
             raise LabelError(f"a temperature must be above 0, not {temperature}; 1 leaves the targets as they are")
         # (p / p_max)^(1/T): a low temperature neither overflows nor underflows float32.
         first = self.distinct
-        share = self.share(class_count, distinct=first)
+        share = self.probability_of_unnamed(class_count, distinct=first)
         summed = torch.where(first, self._summed(), 0)
         largest = torch.maximum(summed.amax(-1), share)
         named = (summed / largest[..., None]) ** (1 / temperature)
@@ -145,7 +147,7 @@ class TokenTargets:
         weight = torch.full_like(self.probabilities[..., 0], token_weight)
         weight[..., 0] = image_weight
         # A class that was not named had the probability of each class that is not named.
-        before = torch.where(self._names(label).any(-1), 0, self.share(class_count))
+        before = torch.where(self._names(label).any(-1), 0, self.probability_of_unnamed(class_count))
         truth = torch.where(weight < 1, weight * before + (1 - weight), 0)
         named = label[..., None].expand_as(truth).to(self.classes.dtype)
         return TokenTargets(
