@@ -75,7 +75,7 @@ def open_store(address: str | os.PathLike[str], *, writable: bool = False) -> La
     """Open the store at this address.
 
     Args:
-        address: of the store, see `create_store`.
+        address: address of the store, see `create_store`.
         writable: whether it may be changed.
 
     Raises:

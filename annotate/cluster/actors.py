@@ -11,7 +11,7 @@ from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, Job
 from storage import Record, StoreError
 
-LOSSES = 10  # a shard is given up after so many lost machines, and a job after so many workers that died at the start
+LOSSES = 10  # limit: lost machines per shard; also workers that died at the start, per job
 _POLL = 2.0  # seconds; how soon a change in the size of the cluster is noticed
 
 

@@ -20,7 +20,7 @@ _PATIENCE = 30.0  # seconds without a ready worker, after which a message says s
 
 
 class RayWorkers:
-    """Actors of a Ray cluster: of one that is started on this machine, unless an address is given.
+    """Actors of a Ray cluster, which is started on this machine unless an address is given.
 
     Ray itself restarts nothing: the driver assigns and counts every attempt. A worker begins the next shards
     while the last are written, and gets none before it has started, so that no shard waits for a machine that never

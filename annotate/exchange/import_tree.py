@@ -116,7 +116,7 @@ def import_tree(
     Args:
         tree: the folder of the label files; annotate/exchange/tree_names.py describes their names.
         source: the labelled pictures. Only their sizes are read, not their pixels.
-        address: of an existing store that was made with the same settings, or of a new one.
+        address: where the store is to be made, or exists already, made with the same settings.
         layout: which tool wrote the tree: "tokenlabeling", float16, or "relabel", float32.
         geometry: which part of the picture that tool labelled, which no file states. "squash": the whole picture,
             stretched to the input's shape, as ReLabel does. "center": the centre square of the picture, the usual

@@ -103,7 +103,7 @@ def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.int64]:
     The outermost locations reach half a location further, as they do in training.
 
     Args:
-        label: of one picture.
+        label: the label of one picture.
         size: the picture's height and width, pixels.
     """
     (h, w), box, (height, width) = label.grid, label.box, size

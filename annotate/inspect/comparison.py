@@ -68,7 +68,7 @@ class Comparison:
         ]
         lines.append(f"agreement    {self.agreement:.3f}   of locations have the same best class")
         lines += [
-            f"{'' if rank > 2 else 'within':13}{value:.3f}   have the first's best among the second's {rank} best"
+            f"{'' if rank > 2 else 'within':13}{value:.3f}   the first store's top class is in the second's top {rank}"
             for rank, value in enumerate(self.within[1:], 2)
         ]
         lines.append(f"divergence   {self.divergence:.4f}  nats, of the second from the first, mean over locations")

@@ -20,7 +20,7 @@ def choose_workers(pictures: int, seconds: Callable[[], float], *, gpus: int = 0
     Args:
         pictures: how many there are to label.
         seconds: measures the seconds that one picture takes in one thread on the CPU; called only where it matters.
-        gpus: of this machine.
+        gpus: how many GPUs this machine has.
     """
     if gpus > 1:
         return False, f"Ray's workers label the pictures: there are {gpus} GPUs"
@@ -46,7 +46,7 @@ class ChosenWorkers:
     Args:
         ray: makes Ray's workers; called only if they are chosen.
         seconds: measures the seconds that one picture takes in one thread on the CPU.
-        gpus: of this machine.
+        gpus: how many GPUs this machine has.
     """
 
     def __init__(self, ray: Callable[[], Workers], seconds: Callable[[], float], *, gpus: int = 0) -> None:

@@ -75,8 +75,8 @@ class ShardReader:
         """Describe the store. Nothing is read yet.
 
         Args:
-            folder: of the store.
-            schema: of the store.
+            folder: folder of the store.
+            schema: schema of the store.
             recorded: the SHA-256 of the objects of a shard by their names, as its commit record has them.
         """
         self._folder = folder

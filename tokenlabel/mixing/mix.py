@@ -128,7 +128,7 @@ class Mix:
         is outside is left out; if that is more than half of the position, the position is outside.
 
         Args:
-            targets: of the pictures before mixing, [b, 1 + t, m].
+            targets: targets of the pictures before mixing, [b, 1 + t, m].
             class_count: C.
 
         Raises:

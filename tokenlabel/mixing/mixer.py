@@ -41,7 +41,7 @@ class Mixer:
     switch:      the probability of CutMix where both are on
     mixtoken:    α of λ; as CutMix, with a box of whole tokens; 0 for no MixToken. The paper's: mixup=0, cutmix=0,
                  mixtoken=1
-    probability: of mixing at all, at each draw
+    probability: how likely each draw mixes at all
     mode:        one draw for the whole "batch", for each "pair" of partners, or for each "element"
     partners:    "reversed", the first with the last, or "permuted", random pairs. Of an odd number of pictures, one is
                  its own partner
@@ -87,7 +87,7 @@ class Mixer:
         Args:
             count: pictures in it.
             size: their height and width, pixels.
-            epoch, index: of the pass over the data, and of the batch in it.
+            epoch, index: number of the pass over the data, and of the batch in it.
         """
         rng = np.random.default_rng([self.seed, epoch, index, _STREAM])
         order = rng.permutation(count) if self.partners == "permuted" else np.arange(count)
@@ -107,7 +107,7 @@ class Mixer:
 
         Args:
             pixels: float [b, 3, H, W].
-            targets: of the same b pictures.
+            targets: targets of the same b pictures.
             label: int64 [b], class numbers.
             epoch, index: see `draw`.
 

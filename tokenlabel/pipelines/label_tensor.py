@@ -39,7 +39,7 @@ class LabelTensor(TVTensor):  # type: ignore[misc]  # torchvision has no types
     watched: whether a `LabeledCompose` checks that the label is moved with the picture
 
     Args:
-        label: of one source picture.
+        label: the label of one source picture.
         picture: the picture that was labelled, as it goes into the pipeline. A `LabeledCompose` takes no other, so that
             nothing can have moved it before; torchvision's functions do not need it.
         canvas: height and width of the picture, if it is a smaller or larger copy of the one that was labelled.

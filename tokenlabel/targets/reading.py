@@ -28,7 +28,7 @@ def sparse_targets(
     """The targets of training pictures that were cut from labelled source pictures.
 
     Args:
-        labels: of b source pictures, [b, h, w, k].
+        labels: labels of b source pictures, [b, h, w, k].
         views: how each training picture was made of its source.
         tokens: rows and columns of tokens of the model.
         keep: number of classes kept at each position; the probability of all less probable ones joins the remainder.

@@ -89,7 +89,7 @@ class TokenTargets:
         )
 
     def renormalised(self) -> TokenTargets:
-        """The remainder left out: y_c / Σ y over the named classes. A position that names nothing becomes outside."""
+        """Drop the remainder: y_c / Σ y over the named classes. A position that names no class becomes outside."""
         total = self.probabilities.sum(-1)
         whole = torch.where(total > 0, total, 1)[..., None]
         return TokenTargets(self.classes, self.probabilities / whole, self.outside | (total <= 0))
@@ -146,7 +146,7 @@ class TokenTargets:
         label = self._checked(label, class_count)
         weight = torch.full_like(self.probabilities[..., 0], token_weight)
         weight[..., 0] = image_weight
-        # A class that was not named had the probability of each class that is not named.
+        # A class that the targets do not name has a part of the remainder: the new entry must include it.
         before = torch.where(self._names(label).any(-1), 0, self.probability_of_unnamed(class_count))
         truth = torch.where(weight < 1, weight * before + (1 - weight), 0)
         named = label[..., None].expand_as(truth).to(self.classes.dtype)
@@ -169,7 +169,7 @@ class TokenTargets:
         return TokenTargets(self.classes, self.probabilities, self.outside | doubtful)
 
     def filled(self, label: torch.Tensor | None = None) -> TokenTargets:
-        """The same, with a target for positions outside, which the loss would leave out: that of the whole picture.
+        """Give positions outside, which the loss would ignore, the target of the whole picture.
 
         Args:
             label: int64 [b], the class of each picture. Without it, tokens outside get the target of position 0, and
@@ -270,7 +270,7 @@ def token_targets(
     """The targets of training pictures that were made of labelled source pictures, as tensors.
 
     Args:
-        labels: of b source pictures, [b, h, w, k].
+        labels: labels of b source pictures, [b, h, w, k].
         views: how each training picture was made of its source.
         tokens: rows and columns of tokens of the model.
         keep: number of classes kept at each position; the probability of all less probable ones joins the remainder.

@@ -43,7 +43,7 @@ class Made(NamedTuple):
 
     labels:  one for each row
     reasons: why rows have no label, by row
-    seconds: of the worker's time: from the end of the shard before, or from the beginning of this one if that is later
+    seconds: the worker's time: from the end of the shard before, or from the beginning of this one if that is later
     """
 
     labels: LabelMap

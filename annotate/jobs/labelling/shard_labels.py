@@ -27,7 +27,7 @@ class ShardLabels:
 
     Args:
         rows: the rows of the shard.
-        shape: of the labels, as an `Annotator` has it.
+        shape: what decides the shape of the labels, such as an `Annotator`.
     """
 
     def __init__(self, rows: range, shape: Shape) -> None:
