@@ -52,7 +52,7 @@ class Actors:
         self._starting: dict[Any, Any] = {}
         self._machine: dict[Any, str] = {}
         self._failed_starts = 0
-        self._shards: Counter[Any] = Counter()  # how many each has that has started
+        self._shards: Counter[Any] = Counter()  # how many shards each started actor has
         self._exclusive: set[Any] = set()  # actors whose shard is alone
         self._died_with: dict[Any, int] = {}  # how many shards a dead actor had
         self.busy: dict[Any, tuple[Any, Shard]] = {}

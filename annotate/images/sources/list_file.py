@@ -51,7 +51,7 @@ class ListedImages:
             position = f"line {entry.line} of {address}"
             if not isinstance(entry.path, str) or not is_sound(entry.path):
                 raise AnnotateError(
-                    f"{position} has the path {entry.path!r}; a path is relative to the folder of the list; use / as "
+                    f"{position} has the path {entry.path!r}; a path is relative to the list's own folder; use / as "
                     "separator; '.' and '..' are not allowed. Put the list into a folder above the pictures"
                 )
             if entry.path in lines:

@@ -23,7 +23,7 @@ class Shape(Protocol):
 class ShardLabels:
     """The labels of a shard while they are made, each row written once.
 
-    reasons: why each row without a label has none
+    reasons: for each row without a label, why
 
     Args:
         rows: the rows of the shard.
