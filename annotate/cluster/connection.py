@@ -117,7 +117,7 @@ def _connect(address: str, own: dict[str, Any]) -> None:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except SystemExit:  # Ray's own reaction to SIGTERM while it starts
         raise KeyboardInterrupt from None
-    except Exception as error:  # of many types; in each case the user can continue without Ray
+    except Exception as error:  # many types; in each case the user can continue without Ray
         raise (_cannot_start(error) if address == LOCAL else _unreachable(address, error)) from error
     finally:
         if is_main:

@@ -23,7 +23,7 @@ from annotate.model.recipe import annotator_of
 from storage import LabelMap, LabelStore, OnProgress, Progress
 from storage.operations.progress import silent
 
-_SIDE, _QUALITY = 480, 82  # of the pictures in the file: longer side in pixels, JPEG quality
+_SIDE, _QUALITY = 480, 82  # pictures in the file: longer side in pixels, JPEG quality
 _CLASSES, _MATRIX = 40, 12  # classes among the figures, and in the matrix
 
 

@@ -15,7 +15,7 @@ from annotate.errors import AnnotateError
 from storage import LabelMap, LabelStore, OnProgress, Progress, Status
 from storage.operations.progress import silent
 
-BINS = 20  # of the histograms
+BINS = 20  # bins of each histogram
 _AT_ONCE = 4 << 20  # entries of a dense table of pictures and classes
 
 

@@ -29,10 +29,10 @@ from annotate.model.recipe import Recipe
 from annotate.text import duration
 from storage import LabelStore, Schema, create_store
 
-_SHARDS, _ROWS = 6, 16  # of the probe; one more shard before these only warms up
+_SHARDS, _ROWS = 6, 16  # size of the probe; one more shard before these only warms up
 PROBED = (1 + _SHARDS) * _ROWS  # pictures
 OF_A_PROCESS = 2000  # pictures a second: what Python's lock leaves to the threads of a process; docs/performance.md
-_BYTES_A_KEY = 60  # of the key column and its index, for names of some 30 letters
+_BYTES_A_KEY = 60  # size in the key column and its index, for names of some 30 letters
 
 
 @dataclass(frozen=True, kw_only=True)

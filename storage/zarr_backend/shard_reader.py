@@ -35,7 +35,7 @@ from storage.schema import Schema
 
 _ENTRY_BYTES = 16
 _STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
-_OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 65,000
+_OPEN_SHARDS = 8192  # open at once, with five mappings each; the kernel allows a process about 65,000
 
 
 class _Decompressor(threading.local):

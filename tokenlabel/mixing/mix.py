@@ -23,7 +23,7 @@ from tokenlabel.targets.token_targets import TokenTargets
 
 Level = Literal["pixels", "tokens"]
 
-_ROUNDING = 1e-6  # of a pixel or token
+_ROUNDING = 1e-6  # in pixels or tokens
 _LEAST = 1e-12
 
 

@@ -19,7 +19,7 @@ from tokenlabel.targets.token_targets import TokenTargets
 MixMode = Literal["batch", "pair", "element"]
 Partners = Literal["reversed", "permuted"]
 
-_STREAM = 1  # of random numbers, so that batch n is not mixed by the numbers that cropped picture n
+_STREAM = 1  # a stream of random numbers other than that of crops: batch n must not reuse the numbers of picture n
 
 
 @dataclass(frozen=True, slots=True)

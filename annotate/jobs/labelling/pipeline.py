@@ -105,7 +105,7 @@ class Pipeline:
                 pictures.free(len(batch))
                 if pictures.all_handed_over:
                     decoding.close()
-                if len(started) > 1:  # the device has another batch to go on with
+                if len(started) > 1:  # the device has another batch to work on
                     _collect(started, labels)
             sending.close()
             while started:
@@ -131,7 +131,7 @@ class _Pictures:
         self._coming = zip(shard.rows, shard.handles, strict=True)
         self._left = len(shard.rows)  # not handed over
         self._decoded: deque[tuple[int, Future[Prepared]]] = deque()
-        self._held = 0  # of the room
+        self._held = 0  # how much of the room these pictures hold
 
     @property
     def all_handed_over(self) -> bool:
