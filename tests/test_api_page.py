@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -32,6 +34,18 @@ def test_completion_offers_every_public_name(name: str) -> None:
     program = f"import {name}; print(*set({name}.__all__) - set(dir({name})))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_name_is_imported_from_where_type_checkers_read_it(name: str) -> None:
+    """Type checkers read import statements; at run time a table says from where a name is imported."""
+    package = import_module(name)
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    written = {alias.name: str(node.module) for node in imports for alias in node.names}
+    assert [each for each in package.__all__ if each not in written] == []
+    for each in package.__all__:
+        assert getattr(package, each) is getattr(import_module(written[each]), each), each
 
 
 # Mixer and the methods of Warp make these; nobody calls their constructors.
