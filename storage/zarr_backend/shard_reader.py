@@ -163,7 +163,7 @@ class ShardReader:
         frame = data[offset:end]
         try:
             if (found := _content_size(frame)) != size:  # before as much memory is taken as it says; -1: it does not
-                raise self._damage(shard, row, f"is of another store: its chunk has {found} bytes, not {size}")
+                raise self._damage(shard, row, f"belongs to another store: its chunk has {found} bytes, not {size}")
             return _zstd.decompress(frame)
         except zstandard.ZstdError as error:
             raise self._damage(shard, row, f"is damaged: {error}") from error
