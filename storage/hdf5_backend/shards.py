@@ -161,8 +161,8 @@ class ShardFiles:
         array = h5py.h5d.open(file.id, name)
         if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
             raise DamageError(
-                f"the shard {file.filename} belongs to another store: its {layout.name} are {array.dtype} {array.shape}, "
-                f"not {layout.dtype} {(rows, *layout.row)}"
+                f"the shard {file.filename} belongs to another store: its {layout.name} are {array.dtype} "
+                f"{array.shape}, not {layout.dtype} {(rows, *layout.row)}"
             )
         if new:
             try:
