@@ -1,4 +1,4 @@
-"""How many processor cores may this process use? Not those of the machine: those that it was given."""
+"""How many processor cores may this process use? Often fewer than the machine has."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def usable_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """The cores that taskset, a cpuset or Slurm left to this process, or fewer where a control group limits their time.
+    """The number of cores that taskset, a cpuset, Slurm or the CPU limit of a control group allows this process.
 
-    At least 1. A limit of 2.5 cores is 2.
+    At least 1. A limit of 2.5 cores counts as 2.
 
     Args:
         cgroups: where the control groups of Linux are mounted.

@@ -60,7 +60,7 @@ def train(path: Path, seed: int = 0, steps: int = STEPS, scale: float = 1.0) -> 
 
     Args:
         path: the file to write.
-        seed: of the first weights and the crops.
+        seed: decides the first weights and the crops.
         steps: number of optimizer steps.
         scale: factor by which crops are enlarged, for an annotator of larger pictures.
     """

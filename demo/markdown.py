@@ -10,8 +10,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, aligned: bool =
     """The table, with a line break at its end.
 
     Args:
-        head: of each column.
-        rows: of as many cells each.
+        head: heading of each column.
+        rows: rows, each with as many cells.
         aligned: for a terminal: the first column is text and the others are figures, all padded to one width.
     """
     rule = ["---"] * len(head)

@@ -52,8 +52,8 @@ def probe(
     Args:
         model: the student; it stays as it is.
         train, val: pixels [n, 3, H, W] and the class of each pixel [n, H, W].
-        seed: of the order of pictures.
-        steps: of Adam.
+        seed: decides the order of pictures.
+        steps: steps of Adam.
     """
     generator = torch.Generator().manual_seed(seed)
     features = _features(model, train[0])

@@ -160,7 +160,7 @@ def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = 
     Args:
         out: the folder of the study.
         splits: pictures of each split.
-        steps: of every annotator, instead of their own.
+        steps: training steps of every annotator, instead of their own.
     """
     (out / "annotators").mkdir(parents=True, exist_ok=True)
     (out / "labels").mkdir(exist_ok=True)

@@ -51,7 +51,7 @@ class Difference:
 
     @classmethod
     def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-        """Of values of the same seeds; two at least."""
+        """The difference of values of the same seeds; two at least."""
         found = [a - b for a, b in zip(ours, theirs, strict=True)]
         half_width = _errors(found, 0.975)
         return cls(statistics.mean(found), half_width, half_width + _errors(found, 0.8))
@@ -87,9 +87,9 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
     """All tables, in Markdown; every figure in percent.
 
     Args:
-        accuracy: of the class head.
+        accuracy: accuracy of the class head.
         with_tokens: with half of the best token's logits added.
-        miou: of the digits under pixels.
+        miou: mean IoU of the digits under pixels.
         worth: the quality of all labels.
         base: the labels on which teachings are compared.
     """

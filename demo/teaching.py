@@ -102,7 +102,7 @@ def train(
         images: the folder of the train split.
         store: its labels.
         teaching: which targets it gets.
-        seed: of the first weights, and of the order and the crops of pictures.
+        seed: decides the first weights, and the order and the crops of pictures.
         student: one of STUDENTS.
         epochs: passes over the pictures.
         bar: the name on a progress bar; None for no bar.

@@ -33,7 +33,7 @@ def digit_of_locations(truth: Path, key: str, box: Box, grid: tuple[int, int]) -
 
     Args:
         truth: the folder of the truth of the picture's split.
-        key: of the picture.
+        key: the picture's key.
         box: the part of the picture that the grid covers.
         grid: rows and columns.
     """

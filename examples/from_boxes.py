@@ -23,8 +23,8 @@ def load(key):
 
 
 for keys in np.array_split(rng.permutation(store.keys), len(store) // 40):
-    pixels, boxes, flips = map(np.array, zip(*map(load, keys), strict=True))
-    targets = from_boxes(store.read([store.find(key) for key in keys]), boxes, flips, tokens=(8, 8))
+    pixels, boxes, mirrored = map(np.array, zip(*map(load, keys), strict=True))
+    targets = from_boxes(store.read([store.find(key) for key in keys]), boxes, mirrored, tokens=(8, 8))
     named = targets.probabilities[..., None] * (targets.classes[..., None] == np.arange(10))
     y = named.sum(2)[:, 1:].reshape(-1, 10)  # a row for each token
     x = pixels.reshape(-1, 8, 8, 8, 8, 3).swapaxes(2, 3).reshape(len(y), -1) / 255

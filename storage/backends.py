@@ -19,13 +19,13 @@ class _Entry:
     """One backend.
 
     name:     its name in errors
-    suffixes: its addresses end with one of these
+    suffixes: its addresses end with one of these,
+    schemes:  or begin with one of these; without any, all its addresses are local folders
     package:  its package, which has the functions `create(address, schema, keys, targets)`,
               `open_existing(address, writable=...)` and `find(address)`; each returns a `Backend`, except that `find`
               returns None where a new store can be made
     library:  a library that it needs, beyond what the project always installs
     extra:    the extra of the project that installs this library
-    schemes:  whether it can use addresses with ://
     """
 
     name: str
@@ -33,13 +33,13 @@ class _Entry:
     package: str
     library: str | None = None
     extra: str | None = None
-    schemes: bool = False
+    schemes: tuple[str, ...] = ()
 
 
-# The first entry with a suffix of the address is used. To add a backend, add its folder and a line here.
+# The first entry that fits an address is used. CONTRIBUTING.md says what else a new backend needs.
 _BACKENDS = (
     _Entry(name="HDF5", suffixes=(".h5", ".hdf5"), package="storage.hdf5_backend", library="h5py", extra="hdf5"),
-    _Entry(name="Zarr", suffixes=("",), package="storage.zarr_backend", schemes=True),
+    _Entry(name="Zarr", suffixes=("",), package="storage.zarr_backend", schemes=("s3://",)),
 )
 
 
@@ -75,7 +75,7 @@ def open_store(address: str | os.PathLike[str], *, writable: bool = False) -> La
     """Open the store at this address.
 
     Args:
-        address: of the store, see `create_store`.
+        address: address of the store, see `create_store`.
         writable: whether it may be changed.
 
     Raises:
@@ -122,7 +122,7 @@ def _backend(address: str) -> Any:
     Raises:
         StoreError: it cannot use the address, or the library that it needs is not installed.
     """
-    entry = next(entry for entry in _BACKENDS if address.rstrip("/").endswith(entry.suffixes))
+    entry = next(entry for entry in _BACKENDS if _fits(entry, address))
     if "://" in address and not entry.schemes:
         raise StoreError(
             f"cannot use this address: an {entry.name} store is a local folder; for a bucket, give "
@@ -134,3 +134,7 @@ def _backend(address: str) -> Any:
             f"pip install 'tokenlabel[{entry.extra}]'"
         )
     return import_module(entry.package)
+
+
+def _fits(entry: _Entry, address: str) -> bool:
+    return address.lower().startswith(entry.schemes) or address.rstrip("/").endswith(entry.suffixes)

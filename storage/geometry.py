@@ -72,7 +72,7 @@ class Box:
         return self.right - self.left
 
     def to_outer(self, inner: Box) -> Box:
-        """The box in the picture of `inner`, which is given in unit coordinates of this box: the crop of a crop."""
+        """Convert `inner` from coordinates of this box to picture coordinates (a crop of a crop)."""
         return Box(
             self.top + inner.top * self.height,
             self.left + inner.left * self.width,
@@ -81,7 +81,7 @@ class Box:
         )
 
     def to_inner(self, outer: Box) -> Box:
-        """The box, in unit coordinates of this box, of `outer`, which is given in the picture's: undoes `to_outer`."""
+        """Convert `outer` from picture coordinates to coordinates of this box; undoes `to_outer`."""
         return Box(
             (outer.top - self.top) / self.height,
             (outer.left - self.left) / self.width,

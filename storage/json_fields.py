@@ -1,8 +1,8 @@
-"""Is a value that was read from a store of the type and in the range that its field has?
+"""Does a value that was read from a store have the type and the range of its field?
 
-The checksum of a header or of a record says that nothing changed since it was written, and not who wrote it. So every
-field is checked before it is used: a number of the wrong type is a traceback, and one that is too large takes memory
-or time without end.
+A checksum shows that a header or a record has not changed since it was written, but not who wrote it. So every field is
+checked before it is used: a value of the wrong type would end in a traceback, and a number that is too large could use
+up all memory or time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_DEEPEST = 100  # JSON objects and lists within each other: Python follows about a thousand
+_DEEPEST = 100  # levels of nested JSON objects and lists; Python's own limit is about a thousand
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -20,7 +20,7 @@ def whole_number(values: Mapping[str, Any], name: str, least: int, most: int) ->
     """A whole number in a range, both ends included. 7.0 counts as 7: tools that copy JSON change one into the other.
 
     Raises:
-        ValueError: it is missing, or something else.
+        ValueError: it is missing, or has another type or range.
     """
     value = values.get(name)
     if isinstance(value, float) and value.is_integer():
@@ -34,7 +34,7 @@ def number(values: Mapping[str, Any], name: str) -> float:
     """A finite number that is not negative.
 
     Raises:
-        ValueError: it is missing, or something else.
+        ValueError: it is missing, or has another type or range.
     """
     value = values.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -46,7 +46,7 @@ def text(values: Mapping[str, Any], name: str) -> str:
     """A text.
 
     Raises:
-        ValueError: it is missing, or something else.
+        ValueError: it is missing, or has another type or range.
     """
     value = values.get(name)
     if not isinstance(value, str):
@@ -58,7 +58,7 @@ def sha256(values: Mapping[str, Any], name: str) -> str:
     """A SHA-256 in hexadecimal.
 
     Raises:
-        ValueError: it is missing, or something else.
+        ValueError: it is missing, or has another type or range.
     """
     value = text(values, name)
     if not _SHA256.fullmatch(value):
@@ -70,7 +70,7 @@ def json_object(values: Any, name: str) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        ValueError: it is something else, or objects and lists are nested too deeply.
+        ValueError: it has another type, or objects and lists are nested too deeply.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{name} is {shown(values)}, not a JSON object")
@@ -83,7 +83,7 @@ def json_object(values: Any, name: str) -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A value in an error's text, which must not become longer than a line."""
+    """The value as text for an error message, shortened to one line."""
     if isinstance(value, int) and abs(value) > 10**30:  # Python refuses to write very long numbers
         return "a number of more than 30 digits"
     words = repr(value)

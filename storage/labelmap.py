@@ -41,8 +41,8 @@ class LabelMap:
     """The labels of a picture, or with leading axes of many: valid by construction, indexable, stackable.
 
     classes: uint16 or uint32 [..., h, w, k], class ids, best first; the type's largest value means "no class".
-    scores:  float32 [..., h, w, k], probabilities in [0, 1]. What is missing to 1 is the remainder: it belongs to
-             the classes that are not among the k. Or, where `kind` is "logit", float16 or float32 logits as another
+    scores:  float32 [..., h, w, k], probabilities in [0, 1]. 1 minus their sum is the remainder: the probability of
+             all classes that are not among the k. Or, where `kind` is "logit", float16 or float32 logits as another
              tool wrote them, which say nothing about the other classes.
     boxes:   float32 [..., 4], top, left, bottom, right of the part of the picture that the h x w grid covers, in unit
              coordinates (see `Box`); NaN where there is no label.

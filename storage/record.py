@@ -51,7 +51,7 @@ class Failure:
 class KeyedFailure(NamedTuple):
     """A picture without a label, named by its key. A `Failure` in a commit record has its row instead.
 
-    key:    of the picture
+    key:    the picture's key
     status: in one word, see `Status.word`
     reason: in words
 
@@ -76,8 +76,8 @@ class Record:
     start, stop: its rows
     labelled:    how many of them have a label
     failures:    why each of the others has no label
-    objects:     SHA-256 of every storage object of the shard, in hexadecimal, by its key in the store. A crc32c over
-                 bytes that end with their own crc32c says nothing: it depends on their length alone
+    objects:     SHA-256 of every storage object of the shard, in hexadecimal, by its key in the store. No crc32c
+                 here: over data ending in its own crc32c it is constant.
     run:         who wrote it, when, in which attempt, in how many seconds. The only part in which two runs may differ.
     """
 
@@ -109,7 +109,7 @@ class Record:
 
         Args:
             text: the line.
-            name: of the record, as errors name it.
+            name: name of the record in errors.
             rows: that it must be of, or None.
 
         Raises:

@@ -17,7 +17,7 @@ _SCORE_TYPES = {"probability": ("uint8",), "logit": ("float16", "float32")}
 _MISSING = "nothing"
 MOST_ROWS = 2**31
 _MOST_CLASSES = 2**32 - 1
-_MOST_BYTES = 2**34  # of a shard's labels in memory: a header that says more is no store's
+_MOST_BYTES = 2**34  # largest shard in memory: a header that states more is not valid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,3 +92,7 @@ def __getattr__(name: str) -> Any:
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'tokenlabel' has no attribute {name!r}")
     return getattr(import_module(f"tokenlabel.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, Job
 from storage import Record, StoreError
 
-LOSSES = 10  # a shard is given up after so many lost machines, and a job after so many workers that died at the start
+LOSSES = 10  # limit: lost machines per shard; also workers that died at the start, per job
 _POLL = 2.0  # seconds; how soon a change in the size of the cluster is noticed
 
 
@@ -52,7 +52,7 @@ class Actors:
         self._starting: dict[Any, Any] = {}
         self._machine: dict[Any, str] = {}
         self._failed_starts = 0
-        self._shards: Counter[Any] = Counter()  # how many each has that has started
+        self._shards: Counter[Any] = Counter()  # how many shards each started actor has
         self._exclusive: set[Any] = set()  # actors whose shard is alone
         self._died_with: dict[Any, int] = {}  # how many shards a dead actor had
         self.busy: dict[Any, tuple[Any, Shard]] = {}

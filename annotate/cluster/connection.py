@@ -78,9 +78,9 @@ def describe_privacy(address: str) -> str:
 
 @contextmanager
 def _own_token() -> Iterator[None]:
-    """While a Ray of our own runs, a token for it alone, in the environment of its processes alone.
+    """Set a new token for our own Ray during the `with` block, only in the environment of its processes.
 
-    Ray itself would write one into a file in the home folder, which may be missing, or read by others.
+    By default Ray writes it into a file in the home folder, which may not exist, or which others may read.
     """
     chosen = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if chosen or os.environ.get("RAY_AUTH_MODE", "token") != "token":
@@ -99,7 +99,7 @@ def _own_token() -> Iterator[None]:
 
 
 def _read_token_again() -> None:
-    """Let Ray, which keeps what it once found in the environment, look again."""
+    """Make Ray, which caches the token of the environment, read it again."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     AuthenticationTokenLoader.instance().reset_cache()
@@ -117,7 +117,7 @@ def _connect(address: str, own: dict[str, Any]) -> None:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except SystemExit:  # Ray's own reaction to SIGTERM while it starts
         raise KeyboardInterrupt from None
-    except Exception as error:  # of many types: whatever it is, the person at the terminal can go on without Ray
+    except Exception as error:  # many types; in each case the user can continue without Ray
         raise (_cannot_start(error) if address == LOCAL else _unreachable(address, error)) from error
     finally:
         if is_main:

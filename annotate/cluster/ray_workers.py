@@ -1,4 +1,4 @@
-"""How do the workers of a Ray cluster share a job? The driver assigns them, counts attempts, and gives up at last."""
+"""How do the workers of a Ray cluster share a job? The driver assigns them, and counts and limits attempts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PATIENCE = 30.0  # seconds without a ready worker, after which a message says s
 
 
 class RayWorkers:
-    """Actors of a Ray cluster: of one that is started on this machine, unless an address is given.
+    """Actors of a Ray cluster, which is started on this machine unless an address is given.
 
     Ray itself restarts nothing: the driver assigns and counts every attempt. A worker begins the next shards
     while the last are written, and gets none before it has started, so that no shard waits for a machine that never
     comes. If a machine is lost, that does not count as an attempt of its shards. Nor does the death of a worker that
-    had several: each of them is tried again alone, which shows the one at fault.
+    had several: each of them is tried again alone, which shows which one causes it.
 
     count: how many workers are busy
 
@@ -143,7 +143,7 @@ class RayWorkers:
         return lambda: actor.remote(shared)
 
     def _shards_at_once(self) -> int:
-        """A worker on the CPU needs only its next shard; what it had beside that would wait while others have none."""
+        """How many shards a worker has at most: on the CPU two, since more would wait there while others have none."""
         return self._at_once or (AT_ONCE if self._gpus_per_worker else 2)
 
     def _cpus(self) -> float:
@@ -153,7 +153,7 @@ class RayWorkers:
         return f"each asks for {self._cpus():g} CPUs and {self._gpus_per_worker or 0:g} GPUs"
 
     def _room(self) -> int:
-        """How many workers there should be now: at least one, because a cluster may grow when it is asked for more."""
+        """How many workers there should be now: at least one, because a cluster may grow when more is requested."""
         return self._wanted_count or max(1, self._fitting())
 
     def _fitting(self) -> int:
@@ -171,7 +171,7 @@ class _Verdict:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._losses: Counter[range] = Counter()  # lost machines, by the rows of the shard
-        self._deadly: dict[range, float] = {}  # deaths by the rows of the shard: a part of one, where there were others
+        self._deadly: dict[range, float] = {}  # by the shard's rows: 1 / the shards that the dead worker had
         self._any_done = False
 
     def on(self, shard: Shard, result: Record | Exception) -> ShardOutcome | Shard:

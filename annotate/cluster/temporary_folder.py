@@ -1,4 +1,4 @@
-"""Where does a Ray of our own keep sockets and logs? In a folder that nobody else can enter, and that is removed."""
+"""Where does our own Ray keep sockets and logs? In a private folder, which is removed at the end."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LONGEST = 40  # bytes of the folder's path: the system allows 107 for a socket'
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for Ray while this lasts. What runs that were killed have left is removed as well.
+    """A folder for Ray during the `with` block. Folders that killed runs left behind are removed too.
 
-    It is made in RAY_TMPDIR, in TMPDIR or in /tmp: in the first where that is possible and its path is short enough.
+    It is made in the first of RAY_TMPDIR, TMPDIR and /tmp where that is possible and gives a path that is short enough.
 
     Raises:
         AnnotateError: it cannot be made anywhere.
@@ -62,7 +62,7 @@ def _remove_leftovers(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / _INNER).is_dir():
-                continue  # of another, or not locked yet
+                continue  # another user's, or not locked yet
             with (folder / _LOCK).open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)

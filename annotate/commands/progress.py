@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # shells complete without numpy
-    from storage import Progress
+    from storage import OnProgress, Progress
 
 _EVERY = 10.0  # seconds between two lines
 
@@ -69,8 +69,8 @@ def counting(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[in
 
 
 @contextmanager
-def following(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[Progress], None]]:
-    """The bar of `counting`, for work that reports its `Progress`."""
+def following(what: str, total: int, unit: str = "rows") -> Iterator[OnProgress]:
+    """Like `counting`, for work that reports its `Progress`."""
     with counting(what, total, unit) as more:
         done = 0
 
@@ -109,7 +109,7 @@ class _Lines:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Write a line every ten seconds, also while nothing is finished."""
+        """Write a line every ten seconds, even if no shard was finished."""
         ended = threading.Event()
 
         def beat() -> None:
@@ -155,18 +155,18 @@ class _Lines:
 
 
 class _Unfailing:
-    """The standard error, but what cannot be written is lost: where the disk is full, or nobody reads the pipe."""
+    """The standard error stream; drops what cannot be written, because the disk is full or nobody reads the pipe."""
 
     def __init__(self) -> None:
         self._file = sys.stderr
 
     def write(self, text: str) -> None:
-        """Write the text, or lose it."""
+        """Write the text, or drop it."""
         with self._or_nothing():
             self._file.write(text)
 
     def flush(self) -> None:
-        """Let it be seen, or lose it."""
+        """Flush, or drop what cannot be written."""
         with self._or_nothing():
             self._file.flush()
 
@@ -179,7 +179,7 @@ class _Unfailing:
         try:
             yield
         except (OSError, ValueError):  # ValueError: the file is closed
-            # What Python still holds would fail again when it ends, and give it an exit code of its own.
+            # At exit Python would try again to write what it still holds, fail, and change the exit code.
             with suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._file.fileno())

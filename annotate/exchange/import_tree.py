@@ -36,9 +36,9 @@ from storage import (
 from storage.keys.key import check_keys
 from storage.operations.progress import silent
 
-Layout = Literal["tokenlabeling", "relabel"]
-Geometry = Literal["squash", "center"]
-_SCORE_TYPES: dict[Layout, str] = {"tokenlabeling": "float16", "relabel": "float32"}
+TreeLayout = Literal["tokenlabeling", "relabel"]
+TreeGeometry = Literal["squash", "center"]
+_SCORE_TYPES: dict[TreeLayout, str] = {"tokenlabeling": "float16", "relabel": "float32"}
 _PROBED = 1000  # invalid label files after which the tree is refused as a whole
 
 
@@ -101,8 +101,8 @@ def import_tree(
     source: ImageSource,
     address: str,
     *,
-    layout: Layout,
-    geometry: Geometry,
+    layout: TreeLayout,
+    geometry: TreeGeometry,
     class_count: int = 1000,
     rows_per_shard: int | None = None,
     on_progress: OnProgress = silent,
@@ -116,7 +116,7 @@ def import_tree(
     Args:
         tree: the folder of the label files; annotate/exchange/tree_names.py describes their names.
         source: the labelled pictures. Only their sizes are read, not their pixels.
-        address: of an existing store that was made with the same settings, or of a new one.
+        address: where the store is to be made, or exists already, made with the same settings.
         layout: which tool wrote the tree: "tokenlabeling", float16, or "relabel", float32.
         geometry: which part of the picture that tool labelled, which no file states. "squash": the whole picture,
             stretched to the input's shape, as ReLabel does. "center": the centre square of the picture, the usual
@@ -132,10 +132,10 @@ def import_tree(
         StoreError: the address cannot be used.
     """
     started = time.monotonic()
-    if layout not in get_args(Layout) or geometry not in get_args(Geometry):
+    if layout not in get_args(TreeLayout) or geometry not in get_args(TreeGeometry):
         raise AnnotateError(
-            f"cannot import {layout!r} with the geometry {geometry!r}; the layout is one of {get_args(Layout)}, the "
-            f"geometry one of {get_args(Geometry)}"
+            f"cannot import {layout!r} with the geometry {geometry!r}; the layout is one of {get_args(TreeLayout)}, "
+            f"the geometry one of {get_args(TreeGeometry)}"
         )
     score_type = _SCORE_TYPES[layout]
     check_class_count(class_count, score_type)
@@ -203,7 +203,7 @@ class _Labels:
     source: ImageSource
     score_type: str
     class_count: int
-    geometry: Geometry
+    geometry: TreeGeometry
 
     def shape_of_first(self) -> tuple[int, int, int]:
         """The shape [h, w, k] of the first valid label.

@@ -49,7 +49,7 @@ def read_label(
 
     Args:
         root: the tree's folder, resolved.
-        name: the file's path below it, checked, with / between its parts.
+        name: the file's path below it, checked, with / as separator.
         score_type: "float16" or "float32".
         class_count: number of classes; ids must be below it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ from annotate.errors import AnnotateError
 from annotate.inspect.palette import colour_of, legend
 from annotate.inspect.survey import refuse_logits
 from annotate.text import printable
-from storage import LabelMap, LabelStore, Progress, Status
+from storage import LabelMap, LabelStore, OnProgress, Progress, Status
+from storage.operations.progress import silent
 
 MaskFormat = Literal["png", "coco", "fiftyone"]
 _MOST_CLASSES: dict[MaskFormat, int] = {"png": 65_535, "coco": 2**31, "fiftyone": 255}
@@ -47,7 +48,7 @@ def export_masks(
     layout: MaskFormat,
     *,
     names: Names | None = None,
-    on_progress: Callable[[Progress], object] = lambda progress: None,
+    on_progress: OnProgress = silent,
 ) -> int:
     """Write the best class of each pixel of each labelled picture, as masks of the picture's own size.
 
@@ -102,7 +103,7 @@ def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.int64]:
     The outermost locations reach half a location further, as they do in training.
 
     Args:
-        label: of one picture.
+        label: the label of one picture.
         size: the picture's height and width, pixels.
     """
     (h, w), box, (height, width) = label.grid, label.box, size
@@ -116,9 +117,7 @@ def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.int64]:
     return mask
 
 
-def _labelled(
-    store: LabelStore, on_progress: Callable[[Progress], object]
-) -> Iterator[tuple[int, str, LabelMap, tuple[int, int]]]:
+def _labelled(store: LabelStore, on_progress: OnProgress) -> Iterator[tuple[int, str, LabelMap, tuple[int, int]]]:
     progress = Progress(0, len(store), 0)
     for rows, record in store.records():
         failed = 0
@@ -134,9 +133,7 @@ def _labelled(
         on_progress(progress)
 
 
-def _masks(
-    store: LabelStore, target: Path, names: Names, on_progress: Callable[[Progress], object], *, program: bool
-) -> int:
+def _masks(store: LabelStore, target: Path, names: Names, on_progress: OnProgress, *, program: bool) -> int:
     listed = {}
     wide = len(names) > 255
     for row, key, label, size in _labelled(store, on_progress):
@@ -163,7 +160,7 @@ def _masks(
     return len(listed)
 
 
-def _coco(store: LabelStore, target: Path, names: Names, on_progress: Callable[[Progress], object]) -> int:
+def _coco(store: LabelStore, target: Path, names: Names, on_progress: OnProgress) -> int:
     pictures: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []
     for row, key, label, (height, width) in _labelled(store, on_progress):

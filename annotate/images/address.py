@@ -51,7 +51,7 @@ _KINDS = (
     _Kind(opener="hdf5:Hdf5Images", suffixes=(".h5", ".hdf5"), packages=("h5py",), extra="hdf5"),
     _Kind(opener="list_file:ListedImages", suffixes=(".csv", ".jsonl"), key_root=lambda path: path.parent),
 )  # fmt: skip
-_STORES = ("store.h5", "zarr.json")  # at the top of a store of labels
+_STORES = ("store.h5", "zarr.json")  # files at the top of a store of labels
 
 
 def open_images(address: str | os.PathLike[str]) -> ImageSource:

@@ -39,7 +39,7 @@ class PictureReader(Protocol):
 class ImageSource(Protocol):
     """Pictures in an order that stays the same as long as the collection does.
 
-    keys:         the key of each picture, unique, with / between its parts (see storage/keys/key.py)
+    keys:         the key of each picture, unique, with / as separator (see storage/keys/key.py)
     handles:      for each picture, what the reader needs to read it; a slice is small and picklable
     targets:      the dataset's own class of each picture, -1 where one has none; None if no picture has one
     target_names: the names of those classes in the order of their numbers, or None

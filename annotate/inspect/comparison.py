@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,8 @@ from annotate.class_names import Names
 from annotate.errors import AnnotateError
 from annotate.inspect.survey import labelled_batches, refuse_logits
 from annotate.text import printable
-from storage import KeyNotFoundError, LabelMap, LabelStore, Progress
+from storage import KeyNotFoundError, LabelMap, LabelStore, OnProgress
+from storage.operations.progress import silent
 
 _LEAST = 1e-6  # a smaller probability counts as this one: stored ones are rounded, and logarithms need values above 0
 
@@ -68,7 +68,7 @@ class Comparison:
         ]
         lines.append(f"agreement    {self.agreement:.3f}   of locations have the same best class")
         lines += [
-            f"{'' if rank > 2 else 'within':13}{value:.3f}   have the first's best among the second's {rank} best"
+            f"{'' if rank > 2 else 'within':13}{value:.3f}   the first store's top class is in the second's top {rank}"
             for rank, value in enumerate(self.within[1:], 2)
         ]
         lines.append(f"divergence   {self.divergence:.4f}  nats, of the second from the first, mean over locations")
@@ -87,7 +87,7 @@ def compare(
     *,
     names: Names | None = None,
     most: int = 20,
-    on_progress: Callable[[Progress], object] = lambda progress: None,
+    on_progress: OnProgress = silent,
 ) -> Comparison:
     """Compare the labels of two stores at each location of the first store's grid.
 

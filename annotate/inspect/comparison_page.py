@@ -31,7 +31,7 @@ def comparison_sheet(
         first: one store.
         second: the other, of the same classes.
         read: returns a labelled picture by its key; see `annotate.images.by_key`.
-        keys: of the pictures, in both stores.
+        keys: the pictures' keys, in both stores.
         names: names of the classes; default: those of each store.
     """
     sheets = [contact_sheet(store, read, [store.find(key) for key in keys], names=names) for store in (first, second)]

@@ -42,8 +42,8 @@ def colours_of(names: Names, labels: LabelMap, rank: int) -> tuple[dict[int, Col
     classes than colours, the least frequent ones are all shown in `OTHER`.
 
     Args:
-        names: of the classes.
-        labels: of some pictures.
+        names: names of the classes.
+        labels: labels of some pictures.
         rank: 0 for the best class of each location, 1 for the second, and so on.
     """
     best = labels.classes[..., rank]

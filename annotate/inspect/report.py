@@ -20,9 +20,10 @@ from annotate.inspect.picture import picture_of
 from annotate.inspect.statistics import describe, statistics
 from annotate.inspect.survey import Survey, refuse_logits
 from annotate.model.recipe import annotator_of
-from storage import LabelMap, LabelStore, Progress
+from storage import LabelMap, LabelStore, OnProgress, Progress
+from storage.operations.progress import silent
 
-_SIDE, _QUALITY = 480, 82  # of the pictures in the file: longer side in pixels, JPEG quality
+_SIDE, _QUALITY = 480, 82  # pictures in the file: longer side in pixels, JPEG quality
 _CLASSES, _MATRIX = 40, 12  # classes among the figures, and in the matrix
 
 
@@ -33,7 +34,7 @@ def report_page(
     read: Callable[[str], Picture] | None,
     *,
     names: Names | None = None,
-    on_progress: Callable[[Progress], object] = lambda progress: None,
+    on_progress: OnProgress = silent,
 ) -> str:
     """The report as the text of one HTML file.
 

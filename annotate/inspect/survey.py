@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError
-from storage import LabelMap, LabelStore, Progress, Status
+from storage import LabelMap, LabelStore, OnProgress, Progress, Status
+from storage.operations.progress import silent
 
-BINS = 20  # of the histograms
+BINS = 20  # bins of each histogram
 _AT_ONCE = 4 << 20  # entries of a dense table of pictures and classes
 
 
@@ -124,7 +125,7 @@ def _synsets() -> list[str]:
     return file.read_text().split() if file.is_file() else []
 
 
-def survey(store: LabelStore, *, on_progress: Callable[[Progress], object] = lambda progress: None) -> Survey:
+def survey(store: LabelStore, *, on_progress: OnProgress = silent) -> Survey:
     """Read every committed shard once. Memory grows by about 40 bytes a row, and does not depend on the labels' size.
 
     Args:
@@ -190,9 +191,7 @@ def survey(store: LabelStore, *, on_progress: Callable[[Progress], object] = lam
     )
 
 
-def areas(
-    store: LabelStore, number: int, *, on_progress: Callable[[Progress], object] = lambda progress: None
-) -> NDArray[np.float32]:
+def areas(store: LabelStore, number: int, *, on_progress: OnProgress = silent) -> NDArray[np.float32]:
     """Fraction of each picture's locations where this class is best: float32 [n] in [0, 1], 0 without a label."""
     refuse_logits(store)
     found = np.zeros(len(store), np.float32)
@@ -203,7 +202,7 @@ def areas(
 
 
 def labelled_batches(
-    store: LabelStore, statuses: Counter[int], on_progress: Callable[[Progress], object]
+    store: LabelStore, statuses: Counter[int], on_progress: OnProgress
 ) -> Iterator[tuple[NDArray[np.int64], LabelMap]]:
     """The labelled rows and their labels, in batches of limited size; counts all rows by status in `statuses`."""
     step = max(1, _AT_ONCE // store.schema.class_count)

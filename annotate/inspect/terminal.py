@@ -26,7 +26,7 @@ def half_blocks(picture: Image.Image, *, columns: int | None = None) -> str:
     """A picture as text: each character shows two pixels, one above the other, as \"▀\" in their colours.
 
     Args:
-        picture: of any size.
+        picture: a picture of any size.
         columns: characters in a line, at most 96; default: the terminal's width.
     """
     width = min(columns or shutil.get_terminal_size().columns, _WIDTH, picture.width)

@@ -1,4 +1,4 @@
-"""Does a job end sooner than Ray starts? Then this process does the work; else Ray's workers."""
+"""Does starting Ray take longer than the job? Then this process does the work, otherwise Ray's workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from annotate.jobs.workers import Job, LocalWorkers, ShardOutcome, Workers
 # Chosen below what Ray was seen to cost. One comparison on two busy cores: 36 pictures took 9.8 s in this process and
 # 23.7 s with two workers of Ray, so that Ray cost some 19 s; on an idle machine, not measured, it may be less.
 RAY_STARTS = 12.0  # seconds
-MOST_PICTURES = 2_000  # assumed: at more than 6 ms for each picture, these take longer than that on one core
+MOST_PICTURES = 2_000  # assumed: at 6 ms for each picture, more than these take longer than Ray's start on one core
 
 
 def choose_workers(pictures: int, seconds: Callable[[], float], *, gpus: int = 0) -> tuple[bool, str]:
@@ -20,7 +20,7 @@ def choose_workers(pictures: int, seconds: Callable[[], float], *, gpus: int = 0
     Args:
         pictures: how many there are to label.
         seconds: measures the seconds that one picture takes in one thread on the CPU; called only where it matters.
-        gpus: of this machine.
+        gpus: how many GPUs this machine has.
     """
     if gpus > 1:
         return False, f"Ray's workers label the pictures: there are {gpus} GPUs"
@@ -31,22 +31,22 @@ def choose_workers(pictures: int, seconds: Callable[[], float], *, gpus: int = 0
     if estimate <= RAY_STARTS:
         return (
             True,
-            f"this process labels the pictures: {what}, and Ray takes as long to start (--workers N asks for it)",
+            f"this process labels the pictures: {what}, and starting Ray takes longer (--workers N starts it)",
         )
     return False, f"Ray's workers label the pictures: {what} in one process"
 
 
 class ChosenWorkers:
-    """This process for a job that ends sooner than Ray starts, and else Ray's workers.
+    """This process for a job that takes less time than Ray's start, and otherwise Ray's workers.
 
-    It is decided when the job's shards are known, because a run that resumes may have few of many left.
+    The choice is made when the job's shards are known, because a run that resumes may have only few left.
 
     count: how many workers are busy
 
     Args:
         ray: makes Ray's workers; called only if they are chosen.
         seconds: measures the seconds that one picture takes in one thread on the CPU.
-        gpus: of this machine.
+        gpus: how many GPUs this machine has.
     """
 
     def __init__(self, ray: Callable[[], Workers], seconds: Callable[[], float], *, gpus: int = 0) -> None:
@@ -60,7 +60,7 @@ class ChosenWorkers:
 
     @property
     def about(self) -> str:
-        """Where the work is done, as far as it is known, as a sentence."""
+        """Where the work is done, as a sentence; before the choice, what decides it."""
         return (
             "a short job is done by this process, a longer one by Ray" if self._chosen is None else self._chosen.about
         )

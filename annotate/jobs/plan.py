@@ -29,10 +29,10 @@ from annotate.model.recipe import Recipe
 from annotate.text import duration
 from storage import LabelStore, Schema, create_store
 
-_SHARDS, _ROWS = 6, 16  # of the probe; one more shard before these only warms up
+_SHARDS, _ROWS = 6, 16  # size of the probe; one more shard before these only warms up
 PROBED = (1 + _SHARDS) * _ROWS  # pictures
 OF_A_PROCESS = 2000  # pictures a second: what Python's lock leaves to the threads of a process; docs/performance.md
-_BYTES_A_KEY = 60  # of the key column and its index, for names of some 30 letters
+_BYTES_A_KEY = 60  # size in the key column and its index, for names of some 30 letters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,14 @@ class Plan:
 
     pictures, shards: how many there are
     bytes:    size of the finished store
-    bytes_each: of one picture's label, the mean over the probe
+    bytes_each: size of one picture's label, the mean over the probe
     speeds:   pictures a second of one worker, by shard of the probe: the lowest, the median, the highest
     workers:  how many will work on this machine
     device:   where the probe ran: "cpu", or the name of the GPU
     unreadable: pictures of the probe that could not be labelled
     probed:   how many pictures the probe had
     why:      whether the networks are compiled and why, as a sentence
-    core_seconds: of a core's time for one picture, to read, decode, resize, code and write it
+    core_seconds: a core's time for one picture, to read, decode, resize, code and write it
     gpu_speed: pictures a second of the networks alone on one GPU; None without a GPU
     cores:    that each worker has here for all but the networks
     """

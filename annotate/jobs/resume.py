@@ -76,18 +76,18 @@ def numbers_of(part: range | None, shards: int, rows_per_shard: int) -> range:
     return part
 
 
-def mended(
+def readable_again(
     source: ImageSource, store: LabelStore, numbers: Iterable[int], *, exif: Exif, say: Callable[[str], None]
 ) -> dict[int, Record]:
     """The commit record of each of these shards that has a picture which failed and can be read now, by its number.
 
-    Only these shards are labelled again, whole: a shard is written by one writer. Of the others nothing is touched.
+    Only these shards are labelled again, each as a whole: a shard is written by one writer. The others do not change.
 
     Args:
         source: the pictures as they are now.
         store: has the commit records.
-        numbers: of the shards to look at.
-        exif: as the recipe decodes pictures.
+        numbers: shards to check.
+        exif: what the recipe does with EXIF orientation.
         say: called with a sentence that the user should read.
     """
     found: dict[int, Record] = {}
@@ -99,8 +99,8 @@ def mended(
         if now:
             found[number] = record
     say(
-        f"{readable:,} of {failed:,} pictures that could not be labelled can be read now; {len(found):,} shards are "
-        "labelled again for them"
+        f"--retry-failed: of {failed:,} pictures that failed before, {readable:,} can be read now; the {len(found):,} "
+        "shards that hold them are labelled again"
     )
     return found
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob
 from annotate.jobs.labelling.shard import Shard
-from annotate.jobs.resume import Request, mended, numbers_of, open_or_create
-from annotate.jobs.summary import Summary
+from annotate.jobs.resume import Request, numbers_of, open_or_create, readable_again
+from annotate.jobs.summary import RunCounts, Summary
 from annotate.jobs.workers import Workers
 from annotate.model.recipe import Recipe
-from annotate.text import hide_home
-from storage import DamageError, KeyedFailure, LabelStore, OnProgress, Progress, Record, UnreadableError
+from storage import LabelStore, OnProgress
 from storage.backends import absolute
 from storage.operations.progress import silent
 
@@ -44,7 +42,7 @@ def run(
 
     Args:
         source: the pictures.
-        address: of a new store, or of one that was made with the same settings.
+        address: where the store is to be made, or exists already, made with the same settings.
         recipe: the networks and how they are used.
         workers: who does the work.
         k: classes kept at each location.
@@ -55,7 +53,7 @@ def run(
         compiled: whether to compile the networks; default: as in the existing store, which refuses anything else, or
             where that saves time.
         part: the numbers of the shards to label; default: all.
-        names: of the networks' classes, kept in the store; default: those that come with the weights.
+        names: names of the networks' classes, kept in the store; default: those that come with the weights.
         retry_failed: also label shards again that have a picture which failed earlier and can be read now.
         on_progress: called when the run begins and after each shard.
         say: called with sentences that the user should read.
@@ -100,63 +98,25 @@ def run(
     )
     numbers = numbers_of(part, store.shard_count, store.schema.rows_per_shard)
     pending = _pending(store, numbers, is_new=is_new)
-    again = mended(source, store, numbers, exif=recipe.exif, say=say) if retry_failed else {}
+    again = readable_again(source, store, numbers, exif=recipe.exif, say=say) if retry_failed else {}
     pending += again
     total = sum(len(store.rows_of(number)) for number in numbers)
-    progress = Progress(total - sum(len(store.rows_of(number)) for number in pending), total, 0)
-    on_progress(progress)
+    counts = RunCounts(job.run, done=total - sum(len(store.rows_of(number)) for number in pending), total=total)
+    on_progress(counts.progress)
     if pending:
         say(workers.about)
     shards = (
         Shard(rows, source.handles[rows.start : rows.stop], instead_of=again.get(number))
         for number, rows in ((number, store.rows_of(number)) for number in pending)
     )
-    given_up = []
-    labelled_now = joined = retried = failed = tried = 0
-    work: defaultdict[str, float] = defaultdict(float)
     for outcome in workers.map(job, shards, say=say):
-        if (record := outcome.record) is None:
-            given_up.append((outcome.shard.rows, hide_home(outcome.error)))
-            continue
-        tried += len(outcome.shard.rows)
-        failed += len(record.failures)
-        if record.run.get("run") == job.run:
-            labelled_now += record.labelled
-            retried += outcome.shard.attempt > 1
-            work[str(record.run.get("device"))] += float(record.run.get("seconds", 0))
-        else:
-            joined += record.labelled
-        progress = Progress(progress.done + len(outcome.shard.rows), total, failed)
-        on_progress(progress)
-    failures: list[KeyedFailure] = []
-    labelled = unfinished = 0
-    for number, found in store.records_of(numbers):
-        if isinstance(found, DamageError):
-            why = f"its commit record is damaged; `annotate verify {store.address} --repair` makes it pending"
-            given_up.append((store.rows_of(number), hide_home(why)))
-        if isinstance(found, UnreadableError):  # which says nothing of its labels: nothing is to be repaired
-            given_up.append((store.rows_of(number), hide_home(str(found))))
-        if not isinstance(found, Record):
-            unfinished += 1
-            continue
-        labelled += found.labelled
-        failures += [KeyedFailure(source.keys[each.row], each.status.word, each.reason) for each in found.failures]
-    if not unfinished and len(numbers) == store.shard_count:
+        counts.add(outcome)
+        if outcome.record is not None:
+            on_progress(counts.progress)
+    summary = counts.summary(store, numbers, source.keys, seconds=time.monotonic() - started, left_out=source.left_out)
+    if summary.labelled + len(summary.failures) == len(store):  # each row has a label or a reason: nothing is pending
         store.backend.remove_leftovers()
-    return Summary(
-        pictures=total,
-        labelled=labelled,
-        failures=tuple(failures),
-        given_up=tuple(given_up),
-        labelled_now=labelled_now,
-        tried=tried,
-        seconds=time.monotonic() - started,
-        joined=joined,
-        retried=retried,
-        work=dict(work),
-        left_out=source.left_out,
-        head=str(store.schema.provenance.get("head", "of unknown accuracy")),
-    )
+    return summary
 
 
 def _pending(store: LabelStore, numbers: range, *, is_new: bool) -> list[int]:

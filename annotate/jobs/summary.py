@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotate.text import duration, printable
-from storage import KeyedFailure
+from annotate.jobs.workers import ShardOutcome
+from annotate.text import duration, hide_home, printable
+from storage import DamageError, KeyedFailure, LabelStore, Progress, Record, UnreadableError
+
+UNKNOWN = "of unknown accuracy"
+_REMARKS = {
+    "exact": "",
+    "token head": "labels come from the network's head for tokens, whose mean need not equal the network's own answer",
+    UNKNOWN: "the store does not say how far the dense head is from the network's own answer",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +34,8 @@ class Summary:
     retried:      shards that this run finished in a second or third attempt
     work:         seconds of worker time for the shards that this run finished, by device
     left_out:     files that were skipped, because their names are not those of pictures
-    head:         "exact", or how far the dense head is from the network's own answer
+    head:         how close the dense head of each network is to the network's own answer, as `str(Consistency)` has it,
+                  joined by ", "; "of unknown accuracy" where the store does not say
     """
 
     pictures: int
@@ -59,8 +69,7 @@ class Summary:
             lines.append(f"another run labelled {self.joined:,} more meanwhile")
         if self.retried:
             lines.append(f"{self.retried:,} shards were finished in a second or third attempt")
-        if self.head != "exact":
-            lines.append(f"the dense head is {self.head}: its mean differs that much from the network's own answer")
+        lines += _about_heads(self.head)
         lines.append(f"{self.labelled:,} of {self.pictures:,} pictures are labelled")
         if self.left_out:
             lines.append(f"{self.left_out:,} other files were skipped (not picture names)")
@@ -70,7 +79,7 @@ class Summary:
         if len(self.failures) > shown:
             lines.append(f"  … and {len(self.failures) - shown:,} more")
         if self.failures:
-            lines.append("once they are mended, the same command with --retry-failed labels them")
+            lines.append("repair or replace these files, then run the same command with --retry-failed to label them")
         for rows, why in self.given_up:
             lines.append(
                 f"rows {rows.start} to {rows.stop} were given up: {printable(why)}; run the command again to retry them"
@@ -92,6 +101,94 @@ class Summary:
             "left_out": self.left_out,
             "head": self.head,
         }
+
+
+class RunCounts:
+    """Counts what a run does while it does it.
+
+    progress: pictures done and failed, of those that the run was given
+
+    Args:
+        run: the run's name, by which it recognises its own commit records.
+        done: pictures that were done before this run.
+        total: pictures that the run was given.
+    """
+
+    def __init__(self, run: str, *, done: int, total: int) -> None:
+        self.progress = Progress(done, total, 0)
+        self._run = run
+        self._given_up: list[tuple[range, str]] = []
+        self._labelled = self._joined = self._retried = self._tried = 0
+        self._work: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, outcome: ShardOutcome) -> None:
+        """Count one shard, which is finished or given up."""
+        rows, record = outcome.shard.rows, outcome.record
+        if record is None:
+            self._given_up.append((rows, hide_home(outcome.error)))
+            return
+        self._tried += len(rows)
+        if record.run.get("run") == self._run:
+            self._labelled += record.labelled
+            self._retried += outcome.shard.attempt > 1
+            self._work[str(record.run.get("device"))] += float(record.run.get("seconds", 0))
+        else:
+            self._joined += record.labelled
+        before = self.progress
+        self.progress = Progress(before.done + len(rows), before.total, before.failed + len(record.failures))
+
+    def summary(
+        self, store: LabelStore, numbers: Iterable[int], keys: Sequence[str], *, seconds: float, left_out: int
+    ) -> Summary:
+        """The summary of the run, once it has ended.
+
+        Args:
+            store: the store that the run labelled into; its commit records are read.
+            numbers: shards that the run was given.
+            keys: the key of each row.
+            seconds: how long the run took.
+            left_out: files that were skipped, because their names are not those of pictures.
+        """
+        failures: list[KeyedFailure] = []
+        given_up, labelled = [*self._given_up], 0
+        for number, found in store.records_of(numbers):
+            if isinstance(found, DamageError):
+                why = f"its commit record is damaged; `annotate verify {store.address} --repair` makes it pending"
+                given_up.append((store.rows_of(number), hide_home(why)))
+            if isinstance(found, UnreadableError):  # its labels may be good, so that no repair is recommended
+                given_up.append((store.rows_of(number), hide_home(str(found))))
+            if isinstance(found, Record):
+                labelled += found.labelled
+                failures += [KeyedFailure(keys[each.row], each.status.word, each.reason) for each in found.failures]
+        return Summary(
+            pictures=self.progress.total,
+            labelled=labelled,
+            failures=tuple(failures),
+            given_up=tuple(given_up),
+            labelled_now=self._labelled,
+            tried=self._tried,
+            seconds=seconds,
+            joined=self._joined,
+            retried=self._retried,
+            work=dict(self._work),
+            left_out=left_out,
+            head=str(store.schema.provenance.get("head", UNKNOWN)),
+        )
+
+
+def _about_heads(head: str) -> list[str]:
+    """A sentence for each network whose dense head is not exact, or not known to be."""
+    heads = head.split(", ")
+    remarks = [
+        _REMARKS.get(each, f"the dense head is {each}: its mean differs that much from the network's own answer")
+        for each in heads
+    ]
+    many = len(heads) > 1
+    return [
+        f"network {number} of {len(heads)}: {remark}" if many else remark
+        for number, remark in enumerate(remarks, 1)
+        if remark
+    ]
 
 
 def _hours(device: str, seconds: float) -> str:

@@ -69,7 +69,7 @@ class Workers(Protocol):
 class LocalWorkers:
     """One worker, in this process, which labels one shard after the other: for array jobs, tests and debuggers.
 
-    The next shards are begun while the last are written, each in a thread of its own.
+    The next shards are begun while the last are written, each in its own thread.
 
     Args:
         at_once: how many shards it has at the same time; with 1, each is written before the next is begun.

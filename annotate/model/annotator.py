@@ -200,7 +200,7 @@ class Annotator:
 
     def _to_device(self, pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """The pixels as one tensor, uint8 [b, 3, H, W], channels last in memory."""
-        # A GPU reads pinned memory by itself, while this process goes on; stacked there, pixels are copied only once.
+        # A GPU reads pinned memory by itself, while this process continues; stacked there, pixels are copied only once.
         is_cuda = self._device.type == "cuda"
         stacked = torch.empty((len(pixels), *pixels[0].shape), dtype=torch.uint8, pin_memory=is_cuda)
         np.stack(pixels, out=stacked.numpy())

@@ -28,7 +28,7 @@ def compiled(dense: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     network = torch.compile(dense, dynamic=False)
 
     def call(pixels: torch.Tensor) -> torch.Tensor:
-        inductor.freezing = True  # here: each thread has settings of its own, and any may be the first to call
+        inductor.freezing = True  # here: each thread has its own settings, and any may call first
         return network(pixels)
 
     return call

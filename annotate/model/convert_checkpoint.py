@@ -12,7 +12,7 @@ import torch
 from annotate.errors import AnnotateError
 from annotate.model.network import check_model_name
 
-_COUNTER = "num_batches_tracked"  # of batch normalisation: counts training steps, and older checkpoints leave it out
+_COUNTER = "num_batches_tracked"  # batch normalisation's count of training steps; older checkpoints leave it out
 _ORDERLESS = (".safetensors",)  # files that sort their tensors by name
 
 

@@ -3,7 +3,7 @@
     pixels ──forward_features──▶ [b, C, h, w] ──▶ [b·h·w, C, 1, 1] ──forward_head──▶ [b, h, w, classes]
 
 Pooling a 1x1 map changes nothing, so the head runs unchanged, with all its norms, layers and activations, and no family
-of networks needs code of its own. But only a head that classifies the mean over locations was trained on such input.
+of networks needs its own code. But only a head that classifies the mean over locations was trained on such input.
 Whether it does is measured (`consistency`), not read from the network's name.
 
     local    the head unchanged: the logits of a picture that consists of this one location

@@ -171,7 +171,7 @@ class Network:
 
         state:          SHA-256 of the loaded weights; see `state_hash`
         full_name:      the model's name with its tag, timm's default tag if none was given
-        pretrained_cfg: timm's configuration of that name: of the weights that it downloads, or else of the architecture
+        pretrained_cfg: timm's configuration of that name: of the weights it downloads, otherwise of the architecture
         checkpoint:     the name of the file, if one was given
         hub:            otherwise the commit and the SHA-256 of the file, if the Hub's cache has them
         """

@@ -43,7 +43,7 @@ class StandIn:
 
     Args:
         a_second: pictures that it labels in a second; 0 for one that answers at once.
-        maps: of which its labels are made.
+        maps: what its labels are made of.
     """
 
     def __init__(self, a_second: float, maps: Maps) -> None:
@@ -152,7 +152,7 @@ def measure(
     Args:
         folder: for pictures and stores.
         shards: pictures of a shard.
-        rates: of the device, as fractions of what the processor can do.
+        rates: speeds of the device, as fractions of what the processor can do.
         least: shards in each turn.
     """
     source, maps, numbers = FolderImages(write_pictures(folder / "images")), Maps.load(), count()

@@ -66,7 +66,7 @@ def measure(
     """Measure a network with random weights, for about this many seconds.
 
     Args:
-        name: of timm.
+        name: timm's name of the network.
         size: height and width of its input.
         folder: for weights and a store.
         images: JPEG files.

@@ -17,7 +17,7 @@ def fill(store: LabelStore, labels: LabelMap) -> None:
 
     Args:
         store: a new store in a local folder.
-        labels: of the rows of one shard.
+        labels: labels of the rows of one shard.
     """
     folder, (first, *others) = Path(store.address), store.shards()
     record = store.write(first, labels[: len(first)])

@@ -1,4 +1,4 @@
-"""What does the first act show? Photographs, three ImageNet networks, their labels, and three figures."""
+"""What does the first part of the demo show? Photographs, three ImageNet networks, their labels, and three figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which photographs are there, what do they show, and where? photographs.toml, checked."""
+"""Which photographs has the demo, what do they show, and where? photographs.toml says it, and is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Photograph:
     name:       of the file, without its suffix
     class_name: a name that one class of ImageNet has alone
     boxes:      together they cover the objects of that class
-    author, licence, source, package: whose it is, what one may do with it, and where it comes from
+    author, licence, source, package: who made it, how it may be used, and where it comes from
 
     Raises:
         ValueError: there is no box, or one reaches beyond the picture.
@@ -37,13 +37,13 @@ class Photograph:
     package: str
 
     def __post_init__(self) -> None:
-        """Refuse boxes that are not on the picture."""
+        """Check that all boxes lie inside the picture."""
         if not self.boxes or any(min(box.edges) < 0 or max(box.edges) > 1 for box in self.boxes):
             raise ValueError(f"{self.name}: give one box or more, with edges in [0, 1]; not {self.boxes}")
 
     @property
     def key(self) -> str:
-        """By which a store names it."""
+        """Its key in a store."""
         return f"{self.name}.jpg"
 
     def contains(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def photographs() -> tuple[Photograph, ...]:
     """All photographs, in the order of their names.
 
     Raises:
-        ValueError: a file is not listed, or a listed one is not there; or as of `Photograph`.
+        ValueError: a file is not listed, a listed file does not exist, or `Photograph` refuses an entry.
     """
     listed = tomllib.loads((FOLDER / "photographs.toml").read_text(encoding="utf-8"))
     files = {path.stem for path in PICTURES.glob("*.jpg")}

@@ -1,4 +1,4 @@
-"""Do the labels name the object, and are they where it is? Three figures, and what chance would give."""
+"""Do the labels name the object, and at the right locations? Three figures, and what random labels would give."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from annotate.class_names import Names
 from demo.photographs.collection import Photograph
 from storage import LabelMap, LabelStore
 
-_FINE = 16  # points along each side of a location, of which each is in a box or not
+_FINE = 16  # points along each side of a location, to measure how much of it lies in a box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """How a store labels the photographs.
 
-    count:    photographs
-    named:    of these, where the class has the largest probability, summed over all locations
-    pointed:  of these, where the centre of the class's most probable location lies in a box: the pointing game
+    count:    number of photographs
+    named:    number whose class has the largest probability, summed over all locations
+    pointed:  number where the centre of the class's most probable location lies in a box: the pointing game
     mass:     the fraction of the class's probability that lies in the boxes, mean over the photographs; 0 where no
               location has the class among those that it stores
     """
@@ -48,7 +48,7 @@ def measure(store: LabelStore, known: Sequence[Photograph]) -> Measured:
 
 
 def by_chance(known: Sequence[Photograph]) -> Measured:
-    """What a random class and a random location would give: the boxes' area decides."""
+    """What random classes and random locations would give, by the area of the boxes."""
     area = float(np.mean([each.area for each in known]))
     return Measured(count=len(known), named=0, pointed=round(area * len(known)), mass=area)
 
@@ -65,7 +65,7 @@ def probability(label: LabelMap, number: int) -> np.ndarray:
 
 
 def covered(photograph: Photograph, label: LabelMap) -> tuple[np.ndarray, np.ndarray]:
-    """Of each location, the fraction that lies in the boxes, and whether its centre does: both [h, w]."""
+    """For each location, the fraction inside the boxes, and whether its centre is inside: both [h, w]."""
     (h, w), box = label.grid, label.box
 
     def points(each: int) -> np.ndarray:

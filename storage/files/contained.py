@@ -1,7 +1,7 @@
-"""Does a name below a folder lead to a file of that folder, and nowhere else?
+"""Does a name below a folder lead to a file inside that folder?
 
-A store that came from elsewhere may hold links, pipes and devices. What a link points at belongs to somebody else: it
-is never written to, removed or listed, and read only where it is in the same folder again.
+A store from an unknown source may contain links, pipes and devices. The target of a link may belong to somebody else:
+it is never written, removed or listed, and it is read only if it lies in the same folder.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def to_read(folder: Path, name: str) -> Path:
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-        raise PermissionError(errno.EPERM, "it is no regular file", str(path))
+    if not stat.S_ISREG(mode):  # opening a pipe could block forever
+        raise PermissionError(errno.EPERM, "it is not a regular file", str(path))
     return path
 
 
@@ -45,7 +45,10 @@ def to_change(folder: Path, name: str) -> Path:
     above = name.rpartition("/")[0]
     try:
         linked = bool(above) and _has_link(folder, above)
-    except (FileNotFoundError, NotADirectoryError):  # it is made, or cannot be
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ):  # it does not exist yet, and is made later
         linked = False
     if linked:
         raise PermissionError(errno.EPERM, _NOT_FOLLOWED, str(folder / name))
@@ -53,7 +56,7 @@ def to_change(folder: Path, name: str) -> Path:
 
 
 def children(folder: Path, name: str) -> list[str]:
-    """The names of the files directly below a name, none where nothing is.
+    """The names of the files directly below a name; none if it does not exist.
 
     Raises:
         PermissionError: it is a link, or below one.
@@ -69,7 +72,7 @@ def children(folder: Path, name: str) -> list[str]:
 
 
 def names(folder: Path) -> list[str]:
-    """The names of all files below a folder, sorted, without what killed writers left. Linked folders are not entered.
+    """The names of all files below a folder, sorted, without leftovers of killed writers. Links to folders are skipped.
 
     Raises:
         OSError: the system refuses.
@@ -81,7 +84,7 @@ def names(folder: Path) -> list[str]:
 
 
 def move(folder: Path, name: str, to: str) -> None:
-    """Give a file another name below the same folder; nothing where there is none.
+    """Move a file to another name below the same folder; do nothing if it does not exist.
 
     Raises:
         PermissionError: a folder above either name is a link.
@@ -94,7 +97,7 @@ def move(folder: Path, name: str, to: str) -> None:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the system says for certain that there is no such file. Any other answer says nothing of it."""
+    """Whether the error proves that the file does not exist. Any other error leaves that open."""
     return isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
 
 
@@ -111,7 +114,7 @@ def _has_link(folder: Path, name: str) -> bool:
 def _refuse_outside(folder: Path, path: Path) -> None:
     root, leads_to = os.path.realpath(folder), os.path.realpath(path)
     if not leads_to.startswith(f"{root}/"):
-        words = "a link leads out of the store and is not followed; `cp -rL` makes a copy of files in place of links"
+        words = "a link leads out of the store and is not followed; `cp -rL` copies the files in place of the links"
         raise PermissionError(errno.EPERM, words, str(path))
 
 

@@ -130,7 +130,7 @@ class Hdf5Backend(Backend):
             write_atomically(contained.to_change(self._folder, name), shard_file(self.schema, arrays, record.to_text()))
         except OSError as error:
             raise cannot_write(self.address, rows, str(error)) from error
-        self._files.forget()
+        self._files.release()
         return record
 
     def shard_objects(self, shard: int) -> list[str]:
@@ -178,7 +178,7 @@ class Hdf5Backend(Backend):
         self.check_writable()
         with self._reporting("move", name):
             contained.move(self._folder, name, to)
-        self._files.forget()
+        self._files.release()
 
     def read_object(self, name: str) -> bytes | None:
         """The bytes of an object, or None."""
@@ -195,14 +195,14 @@ class Hdf5Backend(Backend):
         self.check_writable()
         with self._reporting("write", name):
             write_atomically(contained.to_change(self._folder, name), data)
-        self._files.forget()
+        self._files.release()
 
     def delete_object(self, name: str) -> None:
         """Remove an object, if it is there."""
         self.check_writable()
         with self._reporting("remove", name):
             contained.to_change(self._folder, name).unlink(missing_ok=True)
-        self._files.forget()
+        self._files.release()
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of writers that were killed."""

@@ -11,7 +11,7 @@ def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
     """An HDF5 file, open for reading. It takes no lock: many file systems of clusters do not support locks.
 
     Args:
-        path: of the file.
+        path: path of the file.
         cache_bytes: how many bytes of decoded chunks are kept for each array; default: none, because most chunks are
             read once.
 

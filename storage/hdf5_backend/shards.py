@@ -101,7 +101,7 @@ class ShardFiles:
                     raise unreadable(f"the shard {self._path(shard)}", error) from error
         return found
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Close all files, so that the next read opens them again: some were replaced."""
         with self._lock():
             self._open.clear()
@@ -161,8 +161,8 @@ class ShardFiles:
         array = h5py.h5d.open(file.id, name)
         if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
             raise DamageError(
-                f"the shard {file.filename} is of another store: its {layout.name} are {array.dtype} {array.shape}, "
-                f"not {layout.dtype} {(rows, *layout.row)}"
+                f"the shard {file.filename} belongs to another store: its {layout.name} are {array.dtype} "
+                f"{array.shape}, not {layout.dtype} {(rows, *layout.row)}"
             )
         if new:
             try:

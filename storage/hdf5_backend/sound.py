@@ -1,7 +1,6 @@
-"""Is a dataset stored in its own file, and as it must be? Asked before a byte of it is read.
+"""Is a dataset stored in its own file, in the expected chunks? Checked before its values are read.
 
-HDF5 can read the values of a dataset from any other file that its name or its header names, and unpacks a chunk into
-as much memory as that takes.
+HDF5 can read values from any other file that a link or a header names, and decompresses a chunk to any size.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from h5py import h5z
 
 PACKED = frozenset({h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32})
 CHECKED = frozenset({h5z.FILTER_FLETCHER32})
-_LINKS = 8  # that follow one after the other
+_LINKS = 8  # in a chain, at most
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -26,12 +25,12 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """
     found = own(file, name)
     if not isinstance(found, h5py.Dataset):
-        raise KeyError(f"{name!r} is no dataset")
+        raise KeyError(f"{name!r} is not a dataset")
     return found
 
 
 def own(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | h5py.Datatype:
-    """What this file has under a name, stored in it alone. Links within the file are followed.
+    """The object of this name, which must be stored in this file. Links within the file are followed.
 
     Raises:
         KeyError: there is nothing of this name.
@@ -50,13 +49,13 @@ def own(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | h5py.Datatype
                 path = rest if rest.startswith("/") else f"{group.name}/{rest}"
                 break
             if number < len(above) and not isinstance(group := group[part], h5py.Group):
-                raise KeyError(f"{name!r} is below something that is no group")
+                raise KeyError(f"{name!r} is below something that is not a group")
         else:
             found = group[last]
             if isinstance(found, h5py.Dataset):
                 refuse_elsewhere(found.id, name)
             return found
-    raise ValueError(f"{name!r} is a link to a link to a link, and so on")
+    raise ValueError(f"{name!r} is a chain of more than {_LINKS} links")
 
 
 def refuse_elsewhere(found: h5py.h5d.DatasetID, name: str) -> None:
@@ -73,24 +72,25 @@ def refuse_elsewhere(found: h5py.h5d.DatasetID, name: str) -> None:
 
 
 def check_chunks(found: h5py.h5d.DatasetID, name: str, chunk: tuple[int, ...], filters: frozenset[int]) -> None:
-    """Check that all chunks of a dataset are there, of this shape, packed by these filters, and no larger than packed.
+    """Check that a dataset has all its chunks, of this shape and with these filters, none too large.
 
     Raises:
         ValueError: they are not.
     """
     plan = found.get_create_plist()
     if plan.get_layout() != h5py.h5d.CHUNKED or plan.get_chunk() != chunk:
-        raise ValueError(f"{name!r} has not chunks of the shape {chunk}")
+        raise ValueError(f"{name!r} does not have chunks of the shape {chunk}")
     packed = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())}
     if packed != filters or plan.get_nfilters() != len(filters):
-        raise ValueError(f"{name!r} is packed by the filters {sorted(packed)}, not {sorted(filters)}")
+        raise ValueError(f"{name!r} has the filters {sorted(packed)}, not {sorted(filters)}")
     expected = int(np.prod([-(-side // step) for side, step in zip(found.shape, chunk, strict=True)]))
     raw = int(np.prod(chunk)) * found.dtype.itemsize
-    most = raw + raw // 64 + 1024  # gzip makes what it cannot pack hardly larger, and unpacks at most 1,032 times it
+    # gzip hardly enlarges what it cannot compress, and decompresses to at most 1,032 times its size.
+    most = raw + raw // 64 + 1024
     sizes: list[int] = []
 
     def note(info: h5py.h5d.StoreInfo) -> None:
-        sizes.append(most + 1 if info.filter_mask else info.size)  # with a filter left out it is not checked
+        sizes.append(most + 1 if info.filter_mask else info.size)  # a chunk that skips a filter is not checked
 
     found.chunk_iter(note)
     if len(sizes) != expected or max(sizes, default=0) > most:
@@ -100,7 +100,7 @@ def check_chunks(found: h5py.h5d.DatasetID, name: str, chunk: tuple[int, ...], f
 
 
 def text(attributes: h5py.AttributeManager, name: str, most: int) -> bytes:
-    """An attribute that is one text of fixed length. Others HDF5 does not check, or may hang when it reads them.
+    """An attribute that is one text of fixed length. HDF5 does not check other kinds, and may hang when it reads them.
 
     Raises:
         KeyError: there is none of this name.
@@ -114,8 +114,8 @@ def text(attributes: h5py.AttributeManager, name: str, most: int) -> bytes:
 
 
 def is_of_the_system(error: BaseException) -> bool:
-    """Whether the system refused to read, rather than HDF5 what it had read.
+    """Whether the error comes from the operating system and not from HDF5, which could not parse what it had read.
 
-    What is missing for certain is not meant: see `storage.files.contained.is_missing`.
+    A file that does not exist counts too; `storage.files.contained.is_missing` tells it apart.
     """
     return isinstance(error, OSError) and (error.errno is not None or "errno = " in str(error))

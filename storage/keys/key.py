@@ -1,4 +1,4 @@
-"""What may the key of a picture be? A relative path with / between its parts, which names something below a root.
+"""What may the key of a picture be? A relative path with / as separator, which names something below a root.
 
 A collection may have a hundred million keys, and may make them on demand. So they are processed in blocks.
 """
@@ -136,8 +136,8 @@ def _refuse(start: int, block: Sequence[str]) -> None:
     for row, key in enumerate(block, start):
         if not is_key(key):
             raise StoreError(
-                f"row {row} has the key {key!r}; a key is a relative path with / between its parts and no empty part, "
-                "no . and no .. among them"
+                f"row {row} has the key {key!r}; a key is a relative path with parts separated by /; no part may be "
+                "empty, '.' or '..'"
             )
         try:
             key.encode()

@@ -30,7 +30,7 @@ from storage.keys.key import blocks, refuse_repeats
 EMPTY = 2**32 - 1
 BLOCK_ENTRIES = 2**20  # entries of one object of each array
 _PART_BITS = 6
-_MOST_STEPS = 2**16  # from a home: of a table that is half full, some hundred are many
+_MOST_STEPS = 2**16  # from a home: in a table that is half full, some hundred are many
 
 
 def slot_count(rows: int) -> int:
@@ -116,10 +116,10 @@ class Blocks:
         """The blocks of an array of this many uint64 (Q) or uint32 (I).
 
         Args:
-            folder: of the store.
+            folder: folder of the store.
             chunks: the name of the folder in it whose files 0, 1, … are the array's chunks.
-            count: of the entries.
-            letter: of their type.
+            count: number of entries.
+            letter: numpy's letter of their type.
 
         Raises:
             DamageError: a file is missing or has a wrong length.

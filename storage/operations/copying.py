@@ -52,7 +52,7 @@ def copy(source: LabelStore, address: str, *, on_progress: OnProgress = silent) 
 
     Args:
         source: the store.
-        address: of a new store, or of an unfinished copy.
+        address: where the copy is to be made, or an unfinished one exists.
         on_progress: called when the copy begins and after each shard.
 
     Raises:

@@ -62,7 +62,7 @@ class Publication:
 
     name:    of the label set
     source:  the pictures that were labelled: the name of their dataset, or its URL
-    licence: of the labels, an SPDX identifier or a URL
+    licence: the labels' licence, an SPDX identifier or a URL
     url:     where the label set will be published, or None
     """
 

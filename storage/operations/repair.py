@@ -1,4 +1,4 @@
-"""What can be repaired in a store, and how? Only what is damaged for certain, and nothing is deleted."""
+"""What can be repaired in a store, and how? Only what is certainly damaged, and nothing is deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.store import LabelStore
 
 
 def repair_steps(found: Verification) -> list[str]:
-    """One sentence for each thing that `repair` would do, in its order; none where nothing is damaged.
+    """One sentence for each step that `repair` would take, in order; none if nothing is damaged.
 
     Examples:
         >>> import tempfile
@@ -29,17 +29,17 @@ def repair_steps(found: Verification) -> list[str]:
         if report.state == "damaged"
     ]
     if found.shared:
-        steps.append("metadata and key index are written again, from the header and the keys")
+        steps.append("metadata and key index are rewritten from the header and the keys")
     if steps:
         steps.append(f"{MANIFEST}, if there is one, is moved to {SET_ASIDE}: the store is no longer the published one")
     return steps
 
 
 def repair(store: LabelStore, found: Verification) -> list[str]:
-    """Make damaged shards pending again, and write again what follows from header and keys.
+    """Make damaged shards pending again, and rewrite what can be computed from header and keys.
 
-    What damaged shards hold is moved to a folder of the store that no reader looks at, not deleted. Each is verified
-    again before: what was damaged when it was found may have been away, or have been written again since.
+    The contents of damaged shards are not deleted but moved to a folder of the store that no reader opens. Each shard
+    is verified once more before: it may have been unavailable for a moment only, or have been rewritten since.
 
     Args:
         store: the store, opened with `writable=True`.
@@ -76,16 +76,16 @@ def repair(store: LabelStore, found: Verification) -> list[str]:
     unreadable += [line for report in again.values() if report.state == "unreadable" for line in report.problems]
     if unreadable:
         raise UnreadableError(
-            f"nothing was repaired in {store.address}: {len(unreadable):,} things cannot be read, and may be sound. "
-            f"See to it that they can, and verify again. The first: {unreadable[0]}"
+            f"nothing was repaired in {store.address}: {len(unreadable):,} files or objects cannot be read, and may be "
+            f"undamaged. Make them readable, then verify again. The first: {unreadable[0]}"
         )
-    if open_store(store.address).header != store.header:  # as when its mount is gone, and something else is there
-        raise MismatchError(store.address, ["header: it is another than when the store was verified"])
+    if open_store(store.address).header != store.header:  # for example, another file system is mounted there now
+        raise MismatchError(store.address, ["header: it differs from that of the store that was verified"])
     damaged = [shard for shard, report in again.items() if report.state == "damaged"]
     for shard in damaged:
         store.backend.forget(shard)
     if found.shared:
-        with suppress(DamageError):  # of the keys, from which all else follows; it is named again below
+        with suppress(DamageError):  # damaged keys: without them nothing can be rebuilt; they are reported below
             store.backend.rebuild()
     if damaged or found.shared:
         store.backend.set_aside(MANIFEST)

@@ -151,7 +151,7 @@ class ZarrBackend(Backend):
     def release(self, shard: int) -> None:
         """Unmap the objects of a shard."""
         if (reader := self._reader) is not None:
-            reader.forget(shard)
+            reader.release(shard)
 
     def shard_objects(self, shard: int) -> list[str]:
         """The names of the objects of a shard, that of its commit record first."""

@@ -1,6 +1,6 @@
-"""How much memory may a chunk take that zarr-python decodes? No more than the header says that a chunk has.
+"""How much memory may zarr-python use to decode a chunk? No more than a chunk needs by the header.
 
-A frame of zstd says itself how much it holds, and zarr-python's codec asks for that much memory, whatever it is.
+A zstd frame states its own decoded size, and zarr-python's codec allocates that much, however large it is.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV3Metadata
 
-_KEY_BYTES = 4 + 4096  # of a key on average at most: a path is no longer on Linux
-_LEAST_BYTES = 2**24  # that a chunk of keys may have in any case
+_KEY_BYTES = 4 + 4096  # upper limit for the mean size of a key: Linux allows no longer path
+_LEAST_BYTES = 2**24  # a chunk of keys may always have this many
 
 
 def bounded(metadata: ArrayV3Metadata) -> ArrayV3Metadata:
-    """The metadata of an array whose chunks are refused where they say that they hold more than they should."""
+    """The same metadata, with codecs that refuse a chunk whose stated size is not what it should be."""
     return replace(metadata, codecs=tuple(_bounded(codec, metadata) for codec in metadata.codecs))
 
 
 @dataclass(frozen=True)
 class BoundedZstd(ZstdCodec):  # type: ignore[misc]  # zarr is not type-checked
-    """Zarr's own codec, which refuses a frame before it is decoded where it does not hold what a chunk has.
+    """Zarr's zstd codec, which checks the stated size of a frame before it decodes it.
 
-    least, most: bytes of a chunk
-    strings:     in a chunk, if it is one of strings
+    least, most: allowed size of a decoded chunk, bytes
+    strings:     number of strings in a chunk; None for an array of numbers
     """
 
     least: int = 0
@@ -43,10 +43,10 @@ class BoundedZstd(ZstdCodec):  # type: ignore[misc]  # zarr is not type-checked
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
         size = zstandard.frame_content_size(chunk_bytes.to_bytes()[:32])
-        if not self.least <= size <= self.most:  # -1 where it does not say
+        if not self.least <= size <= self.most:  # -1: the frame states no size
             raise ValueError(f"a chunk says that it holds {size:,} bytes; it may hold {self.most:,}")
         decoded = await super()._decode_single(chunk_bytes, chunk_spec)
-        if self.strings is not None:  # the number of strings comes first, and room for all of them is made at once
+        if self.strings is not None:  # their number comes first, and the decoder allocates for all of them at once
             found = int.from_bytes(decoded.as_numpy_array()[:4].tobytes(), "little")
             if found != self.strings:
                 raise ValueError(f"a chunk says that it holds {found:,} strings, not {self.strings:,}")

@@ -1,4 +1,4 @@
-"""How does a shard that others may write too become one writer's? Each writer reads it again after its record."""
+"""What if two processes write one shard at once? Each reads it again after writing, until it is from one of them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from storage.record import Record
 from storage.zarr_backend.objects import Objects
 from storage.zarr_backend.shard_writer import string_object
 
-_ROUNDS = 6  # that a shard is written while other writers are at it
+_ROUNDS = 6  # attempts to write a shard while other processes write it too
 
 
 def commit(
     objects: Objects, name: str, parts: Mapping[str, bytes], record: Record, confirmed: Callable[[], Record | None]
 ) -> Record:
-    """Write the objects of a shard, then its record; returns the record that is there in the end.
+    """Write the objects of a shard, then its record; returns the record that the store has in the end.
 
-    The last bits of labels may differ between devices, so the classes of one writer and the scores of another are no
-    label. The SHA-256 in a record are the mark of its writer: where the objects beside it are not those, two writers
-    have met, and each that sees it writes all of its own again. The last of them to look finds what is one writer's,
-    its own or another's.
+    The last bits of labels may differ between devices, so classes from one writer and scores from another do not make a
+    valid label. A record has the SHA-256 of its writer's objects. If the objects in the store do not match it, two
+    writers have written at once, and each that notices writes all its objects again. The writer that checks last finds
+    the objects of one single writer, which may be another.
 
     Args:
-        objects: of the store.
-        name: of the object that holds the record.
+        objects: the objects of the store.
+        name: name of the object that holds the record.
         parts: the shard's objects, by name.
-        record: names their SHA-256.
-        confirmed: the record that is in the store, if the objects beside it are those that it names.
+        record: the commit record, which has their SHA-256.
+        confirmed: returns the record in the store if the objects in the store match it, otherwise None.
 
     Raises:
-        StoreError: a request failed, or what was written was never there afterwards.
+        StoreError: a request failed, or other processes replaced the objects in every attempt.
     """
     for number in range(_ROUNDS):
         began = time.monotonic()
-        objects.delete(name)  # no object is replaced while a record confirms another
+        objects.delete(name)  # no record may confirm an object that is being replaced
         for part, data in parts.items():
             objects.set(part, data)
         objects.set(name, string_object(record.to_text()))
@@ -45,4 +45,4 @@ def commit(
             if (found := confirmed()) is not None:
                 return found
         time.sleep(random.uniform(0, 2**number) * (time.monotonic() - began))  # so that the writers do not meet again
-    raise StoreError(f"after each of {_ROUNDS} writes, its objects were not those that had been written")
+    raise StoreError(f"other processes wrote it too: in {_ROUNDS} attempts, none of them stayed as it was written")

@@ -1,4 +1,4 @@
-"""Are the objects of a shard those of its commit record? Their lengths and their SHA-256 say so."""
+"""Do the objects of a shard match its commit record? Their lengths and their SHA-256 are compared."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from storage.zarr_backend.shard_reader import has_length, most_bytes, object_nam
 
 
 def shard_digests(objects: Objects, schema: Schema, shard: int) -> dict[str, str]:
-    """The SHA-256 of every object of a shard as it is now, by its name; those that are missing are left out.
+    """The SHA-256 of every object of a shard in the store now, by name; missing objects are left out.
 
     Raises:
-        DamageError: one has not the length of such an object.
-        UnreadableError: one cannot be read.
+        DamageError: an object does not have the right length.
+        UnreadableError: an object cannot be read.
     """
     found = ((object_name(layout, shard), layout) for layout in layouts(schema))
     known = ((name, _digest(objects, layout, name, schema.rows_per_shard)) for name, layout in found)

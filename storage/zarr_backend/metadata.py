@@ -1,4 +1,4 @@
-"""Do a store's metadata say what follows from its header, and what should replace those that do not?"""
+"""Does the metadata of a store match its header, and what should replace metadata that does not?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage.zarr_backend.objects import Objects
 
 
 def wrong_documents(header: Header, objects: Objects) -> dict[str, bytes]:
-    """What should replace each piece of metadata that means something else."""
+    """The right bytes of each metadata document that does not match the header, by name."""
     root, found = root_document(header), _json(objects.get(ROOT))
     expected = documents(header)
     consolidated = found.get("consolidated_metadata") if isinstance(found, dict) else None
@@ -27,7 +27,7 @@ def wrong_documents(header: Header, objects: Objects) -> dict[str, bytes]:
 
 
 def consolidated_root(header: Header, objects: Objects) -> bytes:
-    """The root with a copy of all metadata, as zarr-python has it."""
+    """The root document with consolidated metadata, in zarr-python's format."""
     root = {**root_document(header), "consolidated_metadata": _consolidated(documents(header))}
     return as_text(_with_attributes_of(_json(objects.get(ROOT)), root))
 
@@ -38,7 +38,7 @@ def _consolidated(expected: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _with_attributes_of(found: Any, root: dict[str, Any]) -> dict[str, Any]:
-    """The root, with the attributes that others have added to ours."""
+    """The root, with the attributes that other programs added."""
     others = found.get("attributes") if isinstance(found, dict) else None
     kept = {name: value for name, value in (others if isinstance(others, dict) else {}).items() if name != CREATING}
     return {**root, "attributes": {**kept, **root["attributes"]}}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
 
 _client_lives_in: int | None = None  # the process that first used a bucket
-_MOST_BYTES = 2**30  # of an object that no other limit is known of
+_MOST_BYTES = 2**30  # largest object, where no smaller limit is known
 _READING = ("read", "look for", "list")
 
 

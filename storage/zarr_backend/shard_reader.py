@@ -35,7 +35,7 @@ from storage.schema import Schema
 
 _ENTRY_BYTES = 16
 _STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
-_OPEN_SHARDS = 8192  # of five mappings each; the kernel allows a process about 65,000
+_OPEN_SHARDS = 8192  # open at once, with five mappings each; the kernel allows a process about 65,000
 
 
 class _Decompressor(threading.local):
@@ -75,8 +75,8 @@ class ShardReader:
         """Describe the store. Nothing is read yet.
 
         Args:
-            folder: of the store.
-            schema: of the store.
+            folder: folder of the store.
+            schema: schema of the store.
             recorded: the SHA-256 of the objects of a shard by their names, as its commit record has them.
         """
         self._folder = folder
@@ -149,7 +149,7 @@ class ShardReader:
         mapping = self._mapped(layout, shard, self._recorded(shard))
         return np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data).copy()
 
-    def forget(self, shard: int) -> None:
+    def release(self, shard: int) -> None:
         """Unmap the objects of a shard, so that the next read maps them again: they were replaced."""
         self._open.pop(shard, None)
 
@@ -163,7 +163,7 @@ class ShardReader:
         frame = data[offset:end]
         try:
             if (found := _content_size(frame)) != size:  # before as much memory is taken as it says; -1: it does not
-                raise self._damage(shard, row, f"is of another store: its chunk has {found} bytes, not {size}")
+                raise self._damage(shard, row, f"belongs to another store: its chunk has {found} bytes, not {size}")
             return _zstd.decompress(frame)
         except zstandard.ZstdError as error:
             raise self._damage(shard, row, f"is damaged: {error}") from error

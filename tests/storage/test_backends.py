@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from storage import (
     StoreError,
+    backends,
     create_store,
     find_store,
     open_store,
@@ -32,6 +34,14 @@ def test_the_name_of_an_address_says_which_backend_it_is(tmp_path: Path, name: s
     assert type(create_store(address, SCHEMA, KEYS).backend).__name__ == backend
     assert type(open_store(address).backend).__name__ == backend
     assert type(find_store(address).backend).__name__ == backend
+
+
+def test_a_scheme_chooses_a_backend_as_a_suffix_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(backends._BACKENDS[0], suffixes=(), schemes=("other://",))
+    monkeypatch.setattr(backends, "_BACKENDS", (other, *backends._BACKENDS))
+    assert find_store("other://nothing-here/labels") is None
+    with pytest.raises(StoreError, match="cannot use an address with another://"):
+        find_store("another://nothing-here/labels")
 
 
 def test_without_h5py_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

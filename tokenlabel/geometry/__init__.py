@@ -1,1 +1,1 @@
-"""Where does each part of a training picture come from? Numpy alone, without torch."""
+"""Where does each part of a training picture come from? `view` and `warp` need no torch; `pixel_warp` does."""

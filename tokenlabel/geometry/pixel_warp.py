@@ -167,7 +167,7 @@ class PixelWarp:
         return _shift(height / 2, width / 2) if center is None else _shift(center[1], center[0])
 
     def _shadow(self) -> Any:
-        """A stand-in of the same size: torchvision makes of it a result as large as of the picture."""
+        """An empty picture of the same size, to ask torchvision how large its result is."""
         height, width = self.size
         return PIL.Image.new("1", (width, height)) if self.pillow else torch.empty(0, height, width, device="meta")
 

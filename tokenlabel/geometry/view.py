@@ -30,7 +30,7 @@ class View:
         return cls(Box.whole())
 
     def then(self, inner: View) -> View:
-        """The view that `inner`, a view of this view's picture, has of the source picture."""
+        """Compose: apply `inner` to the picture that this view makes."""
         box = inner.box.mirrored() if self.mirrored else inner.box
         box = box.flipped() if self.flipped else box
         return View(self.box.to_outer(box), self.mirrored != inner.mirrored, self.flipped != inner.flipped)

@@ -46,7 +46,7 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
         raise LabelError("soft_cross_entropy gives no gradient to its targets; detach the probabilities")
     targets = TokenTargets(classes, probabilities, torch.zeros_like(probabilities[..., 0], dtype=torch.bool))
     distinct = targets.distinct
-    share = targets.share(logits.shape[-1], distinct=distinct)
+    share = targets.probability_of_unnamed(logits.shape[-1], distinct=distinct)
     value: torch.Tensor = _SparseCrossEntropy.apply(
         logits,
         torch.where(probabilities > 0, classes, 0),  # an entry that names nothing may hold any number

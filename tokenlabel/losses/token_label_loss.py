@@ -27,7 +27,7 @@ def token_label_loss(
     Args:
         picture_logits: [b, C].
         token_logits: [b, t, C], tokens row by row.
-        targets: of the same b pictures and t tokens.
+        targets: targets of the same b pictures and t tokens.
         label: int64 [b], the class of each picture, or classes mixed by `Mixer`: the paper's y_cls. Without it, the
             annotator's label of the part that is shown is used instead, and no class label at all.
         token_weight: the paper's β.

@@ -23,7 +23,7 @@ from tokenlabel.targets.token_targets import TokenTargets
 
 Level = Literal["pixels", "tokens"]
 
-_ROUNDING = 1e-6  # of a pixel or token
+_ROUNDING = 1e-6  # in pixels or tokens
 _LEAST = 1e-12
 
 
@@ -83,13 +83,13 @@ class Mix:
             )
 
     @property
-    def shares(self) -> torch.Tensor:
+    def fractions(self) -> torch.Tensor:
         """The fraction of each position's area that comes from the partner: float32 [b, 1 + t] in [0, 1]."""
-        shares = np.empty((len(self.parts), 1 + self.grid[0] * self.grid[1]), np.float32)
-        for row, (box, weight) in zip(shares, self.parts, strict=True):
+        fractions = np.empty((len(self.parts), 1 + self.grid[0] * self.grid[1]), np.float32)
+        for row, (box, weight) in zip(fractions, self.parts, strict=True):
             row[0] = weight * box.height * box.width
             row[1:] = weight * _covered(box, self.grid).ravel()
-        return torch.from_numpy(shares)
+        return torch.from_numpy(fractions)
 
     def pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """The mixed pictures, float [b, 3, H, W], a new tensor. CutMix takes uint8 too.
@@ -128,7 +128,7 @@ class Mix:
         is outside is left out; if that is more than half of the position, the position is outside.
 
         Args:
-            targets: of the pictures before mixing, [b, 1 + t, m].
+            targets: targets of the pictures before mixing, [b, 1 + t, m].
             class_count: C.
 
         Raises:
@@ -136,11 +136,11 @@ class Mix:
         """
         self._check_positions(targets.outside.shape[1] - 1, "targets")
         self._check_count(len(targets), "targets")
-        shares = self.shares.to(targets.outside.device)
+        fractions = self.fractions.to(targets.outside.device)
         if self.level == "tokens":
-            shares[:, 1:] = 0
-        theirs = targets[torch.tensor(self.partners, dtype=torch.int64, device=shares.device)]
-        own_part, their_part = (1 - shares) * ~targets.outside, shares * ~theirs.outside
+            fractions[:, 1:] = 0
+        theirs = targets[torch.tensor(self.partners, dtype=torch.int64, device=fractions.device)]
+        own_part, their_part = (1 - fractions) * ~targets.outside, fractions * ~theirs.outside
         known = own_part + their_part
         own_part, their_part = own_part / known.clamp(min=_LEAST), their_part / known.clamp(min=_LEAST)
         return TokenTargets(
@@ -168,11 +168,11 @@ class Mix:
         else:
             classes, probabilities = label[:, None], torch.ones(len(label), 1, device=label.device)
         self._check_count(len(classes), "labels")
-        share = self.shares[:, :1].to(classes.device)
+        fraction = self.fractions[:, :1].to(classes.device)
         partners = torch.tensor(self.partners, dtype=torch.int64, device=classes.device)
         return (
             torch.cat([classes, classes[partners]], 1),
-            torch.cat([(1 - share) * probabilities, share * probabilities[partners]], 1),
+            torch.cat([(1 - fraction) * probabilities, fraction * probabilities[partners]], 1),
         )
 
     def _mixed(self, values: torch.Tensor) -> torch.Tensor:
@@ -235,7 +235,10 @@ def _covered(box: Box, grid: tuple[int, int]) -> NDArray[np.float64]:
 def _weighed(
     own: TokenTargets, part: torch.Tensor, other: TokenTargets, other_part: torch.Tensor, class_count: int
 ) -> torch.Tensor:
-    """The probabilities of one target's entries in a mix, with what the other gives classes that it does not name."""
+    """Entry probabilities after mixing, including the other target's mass on classes it does not name."""
     named = (own.classes[..., :, None] == other.classes[..., None, :]) & (other.probabilities > 0)[..., None, :]
     unnamed = own.distinct & ~named.any(-1)
-    return own.probabilities * part[..., None] + unnamed * (other.share(class_count) * other_part)[..., None]
+    return (
+        own.probabilities * part[..., None]
+        + unnamed * (other.probability_of_unnamed(class_count) * other_part)[..., None]
+    )

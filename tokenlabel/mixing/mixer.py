@@ -16,10 +16,10 @@ from tokenlabel.mixing.mix import NOTHING, Mix, Part
 from tokenlabel.targets.sparse import check_grid
 from tokenlabel.targets.token_targets import TokenTargets
 
-Mode = Literal["batch", "pair", "element"]
+MixMode = Literal["batch", "pair", "element"]
 Partners = Literal["reversed", "permuted"]
 
-_STREAM = 1  # of random numbers, so that batch n is not mixed by the numbers that cropped picture n
+_STREAM = 1  # a stream of random numbers other than that of crops: batch n must not reuse the numbers of picture n
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Mixer:
     switch:      the probability of CutMix where both are on
     mixtoken:    α of λ; as CutMix, with a box of whole tokens; 0 for no MixToken. The paper's: mixup=0, cutmix=0,
                  mixtoken=1
-    probability: of mixing at all, at each draw
+    probability: how likely each draw mixes at all
     mode:        one draw for the whole "batch", for each "pair" of partners, or for each "element"
     partners:    "reversed", the first with the last, or "permuted", random pairs. Of an odd number of pictures, one is
                  its own partner
@@ -59,17 +59,17 @@ class Mixer:
     switch: float = 0.5
     mixtoken: float = 0.0
     probability: float = 1.0
-    mode: Mode = "batch"
+    mode: MixMode = "batch"
     partners: Partners = "reversed"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the options."""
         check_grid(self.grid, self.class_count)
-        if self.mode not in get_args(Mode) or self.partners not in get_args(Partners):
+        if self.mode not in get_args(MixMode) or self.partners not in get_args(Partners):
             raise LabelError(
-                f"mode must be one of {get_args(Mode)} and partners one of {get_args(Partners)}, not {self.mode!r} and "
-                f"{self.partners!r}"
+                f"mode must be one of {get_args(MixMode)} and partners one of {get_args(Partners)}, not {self.mode!r} "
+                f"and {self.partners!r}"
             )
         alphas = self.mixup, self.cutmix, self.mixtoken
         if not (min(alphas) >= 0 and any(alphas) and math.isfinite(sum(alphas))):
@@ -87,7 +87,7 @@ class Mixer:
         Args:
             count: pictures in it.
             size: their height and width, pixels.
-            epoch, index: of the pass over the data, and of the batch in it.
+            epoch, index: number of the pass over the data, and of the batch in it.
         """
         rng = np.random.default_rng([self.seed, epoch, index, _STREAM])
         order = rng.permutation(count) if self.partners == "permuted" else np.arange(count)
@@ -107,7 +107,7 @@ class Mixer:
 
         Args:
             pixels: float [b, 3, H, W].
-            targets: of the same b pictures.
+            targets: targets of the same b pictures.
             label: int64 [b], class numbers.
             epoch, index: see `draw`.
 

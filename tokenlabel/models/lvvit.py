@@ -50,7 +50,7 @@ class Block(vit.Block):
 
 
 def combined_logits(picture: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """The logits to classify by, [b, C]: those of the picture, and half of the best token's logits for each class.
+    """Classification logits [b, C]: picture logits + 0.5 × the maximum over tokens, per class.
 
     Args:
         picture: logits [b, C].
@@ -72,13 +72,13 @@ class LVViT(vit.VisionTransformer):
         img_size: height and width of its input, pixels; multiples of the patch.
         in_chans: channels of its input.
         patch_size: side of a token, pixels; even.
-        embed_dim, depth, num_heads, mlp_ratio: of the transformer.
+        embed_dim, depth, num_heads, mlp_ratio: shape of the transformer.
         stem_dim: channels of the stem.
         residual_divisor: the paper's λ.
         global_pool: "token"; or "" for features of all tokens.
         dynamic_img_size: whether pictures may have any size; positions are resampled for each batch.
-        drop_rate, pos_drop_rate, proj_drop_rate, attn_drop_rate: of dropout.
-        drop_path_rate: of stochastic depth in the last block; it grows linearly to that.
+        drop_rate, pos_drop_rate, proj_drop_rate, attn_drop_rate: probabilities of dropout.
+        drop_path_rate: probability of stochastic depth in the last block; it grows linearly to that.
 
     Raises:
         ValueError: a size that is not a multiple of the patch; an odd patch; another pooling.

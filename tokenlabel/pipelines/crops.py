@@ -17,7 +17,7 @@ from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View, random_view
 from tokenlabel.geometry.warp import Warp
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for pixels in [0, 1]
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for pixels in [0, 1]
 
 
 class Augmentation(Protocol):

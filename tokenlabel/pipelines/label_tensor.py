@@ -39,7 +39,7 @@ class LabelTensor(TVTensor):  # type: ignore[misc]  # torchvision has no types
     watched: whether a `LabeledCompose` checks that the label is moved with the picture
 
     Args:
-        label: of one source picture.
+        label: the label of one source picture.
         picture: the picture that was labelled, as it goes into the pipeline. A `LabeledCompose` takes no other, so that
             nothing can have moved it before; torchvision's functions do not need it.
         canvas: height and width of the picture, if it is a smaller or larger copy of the one that was labelled.
@@ -157,8 +157,9 @@ class ResolveLabels(Transform):  # type: ignore[misc]
         keep: classes kept at each position.
 
     Raises:
-        LabelError: `tokens` is not (rows, columns). For a sample: it has no label map, or no picture; a picture without
-            a label; a picture that is not as large as its label map's canvas; a pipeline that is not a LabeledCompose.
+        LabelError: `tokens` is not (rows, columns). For a sample: it has no LabelTensor, or no picture; a picture
+            without a label; a picture that is not as large as its LabelTensor's canvas; a pipeline that is not a
+            LabeledCompose.
     """
 
     def __init__(self, tokens: tuple[int, int], keep: int = 8) -> None:
@@ -167,7 +168,7 @@ class ResolveLabels(Transform):  # type: ignore[misc]
         self.tokens, self.keep = tokens, keep
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
-        """Check that each label map of a sample was moved with its picture."""
+        """Check that each LabelTensor of a sample was moved with its picture."""
         labels = [each for each in flat_inputs if isinstance(each, LabelTensor)]
         if not labels:
             raise LabelError(
@@ -181,7 +182,7 @@ class ResolveLabels(Transform):  # type: ignore[misc]
         picture_of(flat_inputs, when="at the end of the pipeline")
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """The targets of a label map; anything else unchanged."""
+        """The targets of a LabelTensor; anything else unchanged."""
         return self._targets(inpt) if isinstance(inpt, LabelTensor) else inpt
 
     def _targets(self, label: LabelTensor) -> TokenTargets:
@@ -189,7 +190,7 @@ class ResolveLabels(Transform):  # type: ignore[misc]
 
 
 def picture_of(leaves: Sequence[Any], *, when: str) -> Any | None:
-    """The picture of a sample with label maps, which must all have its size; None if there is no label map.
+    """The picture of a sample with LabelTensors, which must all have its size; None if there is no LabelTensor.
 
     Raises:
         LabelError: one has another size, or there is no picture.
@@ -207,7 +208,7 @@ def picture_of(leaves: Sequence[Any], *, when: str) -> Any | None:
         for label in labels:
             if label.canvas != (height, width):
                 raise LabelError(
-                    f"{when}, the picture has {height}x{width} pixels, but its label map is of one with "
+                    f"{when}, the picture has {height}x{width} pixels, but its LabelTensor is for one with "
                     f"{label.canvas[0]}x{label.canvas[1]}: something changed the picture alone. Make "
                     "LabelTensor(label, picture) for the picture as it was labelled, before it is resized or rotated "
                     "by EXIF, or give the canvas of a smaller copy; and give each transform of your own that moves "

@@ -1,4 +1,4 @@
-"""Where in a picture are the pixels from that PIL makes of it? A `RecordedPicture` records each call that moves pixels.
+"""From where in a picture does PIL take each pixel of its result? A `RecordedPicture` records calls that move pixels.
 
 Its crop, resize, rotate, transpose, transform, copy and convert give recorded pictures again, each with its warp.
 Anything else that PIL, numpy or others make of it is an ordinary picture, without a warp.

@@ -1,6 +1,7 @@
-"""Which torchvision transforms move a picture without its label? Its policies. Ours move both, and a Compose checks it.
+"""Which torchvision transforms move a picture without its label? The policies. Ours move the label too.
 
 torchvision's RandAugment and the other policies move only the picture, and silently leave the rest of the sample alone.
+LabeledCompose checks a pipeline for such steps.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class _CarriesLabels:
     """A policy that does to each LabelTensor of the sample what it does to the picture."""
 
     def forward(self, *inputs: Any) -> Any:
-        """Move the picture, and do the same to its label maps."""
+        """Move the picture, and do the same to its LabelTensors."""
         token = _done.set([])
         try:
             moved = super().forward(*inputs)  # type: ignore[misc]
@@ -61,15 +62,15 @@ class _CarriesLabels:
 
 
 class RandAugment(_CarriesLabels, v2.RandAugment):  # type: ignore[misc]
-    """torchvision's RandAugment (arXiv 1909.13719), with the same arguments; label maps are moved with the picture."""
+    """torchvision's RandAugment (arXiv 1909.13719), with the same arguments; it moves LabelTensors too."""
 
 
 class TrivialAugmentWide(_CarriesLabels, v2.TrivialAugmentWide):  # type: ignore[misc]
-    """torchvision's TrivialAugmentWide (arXiv 2103.10158), with the same arguments; label maps are moved too."""
+    """torchvision's TrivialAugmentWide (arXiv 2103.10158), with the same arguments; it moves LabelTensors too."""
 
 
 class AutoAugment(_CarriesLabels, v2.AutoAugment):  # type: ignore[misc]
-    """torchvision's AutoAugment (arXiv 1805.09501), with the same arguments; label maps are moved with the picture."""
+    """torchvision's AutoAugment (arXiv 1805.09501), with the same arguments; it moves LabelTensors too."""
 
 
 _LEFT_BEHIND: dict[type, str] = {
@@ -78,8 +79,8 @@ _LEFT_BEHIND: dict[type, str] = {
     v2.AutoAugment: "moves the picture and not its label; use tokenlabel.AutoAugment",
     v2.AugMix: "blends copies of the picture that were moved differently, so that one pixel shows several of its "
     "points; use tokenlabel.RandAugment or tokenlabel.TrivialAugmentWide",
-    v2.FiveCrop: "makes five pictures of one, but a label map belongs to one; use CenterCrop or RandomCrop",
-    v2.TenCrop: "makes ten pictures of one, but a label map belongs to one; use CenterCrop or RandomCrop",
+    v2.FiveCrop: "makes five pictures of one, but a LabelTensor belongs to one; use CenterCrop or RandomCrop",
+    v2.TenCrop: "makes ten pictures of one, but a LabelTensor belongs to one; use CenterCrop or RandomCrop",
     v2.LinearTransformation: "mixes all pixels of the picture, so that no pixel shows one point; leave it out",
 }
 
@@ -91,7 +92,7 @@ _CONTAINERS = (
 
 
 class LabeledCompose(v2.Compose):  # type: ignore[misc]
-    """torchvision's Compose for samples with label maps: no transform in it silently leaves a label behind.
+    """torchvision's Compose for samples with LabelTensors: no transform in it silently leaves a label behind.
 
     It takes a picture and the `LabelTensor(label, picture)` that was made for this picture object, so that it notices
     if another step has moved the picture before. Before the first transform and after each, both must have one size.
@@ -101,7 +102,7 @@ class LabeledCompose(v2.Compose):  # type: ignore[misc]
             kernel for LabelTensor.
 
     Raises:
-        LabelError: a step, or a step of a step, that would leave a label behind; of a sample: a label map that was
+        LabelError: a step, or a step of a step, that would leave a label behind; of a sample: a LabelTensor that was
             made for another picture, or has another size than its picture.
     """
 

@@ -29,7 +29,7 @@ def watched(step: Any, each: Each) -> Step | None:
     """A step of timm's over `Shown` instead of pictures; None for a step that is not known.
 
     Args:
-        step: of a pipeline.
+        step: a step of a pipeline.
         each: does the same for all steps inside it.
     """
     kind, known = type(step), None

@@ -55,7 +55,7 @@ class Traced:
     """
 
     def __init__(self, transform: Step | Sequence[Callable[..., Any]], *, still: Sequence[Step] = ()) -> None:
-        # Neither a list nor a Compose, which runs a list, says whether it is of v1 or v2: its steps do.
+        # A list or a Compose does not reveal v1 or v2; only its steps do.
         given: Any = transform
         given = given.transforms if type(given) in (v1.Compose, v2.Compose) else given
         steps = [*given] if isinstance(given, list | tuple) else [given]

@@ -1,4 +1,4 @@
-"""How is one step of a pipeline run, and found out which pixels it moves and hides?
+"""How is a step run, and how do we learn which pixels it moves or hides?
 
 Each step is handed a `RecordedPicture`, and must move its pixels in one of these ways:
 

@@ -57,7 +57,7 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
     """The scores of each token of a training picture.
 
     Args:
-        label: of one source picture, [h, w, k].
+        label: the label of one source picture, [h, w, k].
         view: how the training picture was made of it.
         tokens: rows and columns of tokens; (1, 1) is the picture as a whole.
 

@@ -27,7 +27,7 @@ def cropped_targets(labels: LabelMap, views: Sequence[View], tokens: tuple[int, 
     """The targets of b crops.
 
     Args:
-        labels: of b pictures, [b, h, w, k], labelled, probabilities.
+        labels: labels of b pictures, [b, h, w, k], all labelled, with probabilities.
         views, tokens, keep: as `tokenlabel.sparse_targets` takes them.
     """
     return _targets(labels, views, tokens, keep, softmax_over=0)
@@ -86,7 +86,7 @@ def warped_targets(label: LabelMap, warp: Warp, tokens: tuple[int, int], keep: i
 
 
 def _known(labels: LabelMap, unmet: float) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float64]]:
-    """The classes, and a mass for each that may occur: `unmet`; for "no class" another, so that it is never counted."""
+    """The class numbers, and an initial mass for each: `unmet`, except for "no class", which must not be counted."""
     known, nothing = labels.classes, no_class(labels.classes.dtype)
     if nothing >= _MOST:
         beyond = int(known[known != nothing].max(initial=0)) + 1
@@ -174,7 +174,7 @@ def _read(labels, scores, cells, inside, down, across, mass, classes, probabilit
 
 @njit(cache=True, nogil=True, inline="always")
 def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-untyped-def]
-    """Fill weights and cover as `align.axis_weights` does, and ends with the first and last cell of each token."""
+    """Like `align.axis_weights`, into `weights` and `cover`; `ends` gets the first and last cell of each token."""
     tokens, cells = weights.shape
     length = (stop - start) / tokens
     samples = max(1, int(np.ceil(length - ROUNDING)))

@@ -126,7 +126,7 @@ def paper_targets(
     that; no token is marked as outside.
 
     Args:
-        labels: of b source pictures, [b, h, w, k]; probabilities become logits by `logits_of`.
+        labels: labels of b source pictures, [b, h, w, k]; probabilities become logits by `logits_of`.
         views: how each training picture was cut; crops and mirrors only.
         tokens: rows and columns of tokens of the model.
         class_count: C.
@@ -230,7 +230,7 @@ def _seen(label: LabelMap, view: View, geometry: Geometry) -> Box:
 
 
 def _taken_for_whole(label: LabelMap) -> Box:
-    """The part of the picture that geometry="center" takes for all of it."""
+    """The region that geometry="center" treats as the whole picture."""
     off = np.abs(np.subtract(label.box.edges, Box.whole().edges)) * [*label.grid, *label.grid]
     if (off > BEYOND + ROUNDING).any():
         return label.box

@@ -28,7 +28,7 @@ def sparse_targets(
     """The targets of training pictures that were cut from labelled source pictures.
 
     Args:
-        labels: of b source pictures, [b, h, w, k].
+        labels: labels of b source pictures, [b, h, w, k].
         views: how each training picture was made of its source.
         tokens: rows and columns of tokens of the model.
         keep: number of classes kept at each position; the probability of all less probable ones joins the remainder.
@@ -54,7 +54,7 @@ def sparse_targets(
 def from_boxes(
     labels: LabelMap,
     boxes: NDArray[np.floating],
-    flips: NDArray[np.bool_] | None = None,
+    mirrored: NDArray[np.bool_] | None = None,
     *,
     tokens: tuple[int, int],
     keep: int = 8,
@@ -62,9 +62,9 @@ def from_boxes(
     """The targets of crops that another loader has made: DALI, ffcv, grain, tf.data. Needs no torch.
 
     Args:
-        labels: of b source pictures, [b, h, w, k].
+        labels: labels of b source pictures, [b, h, w, k].
         boxes: float [b, 4], top, left, bottom, right of each crop in unit coordinates of its source picture.
-        flips: bool [b], which crops were then mirrored left to right; by default none.
+        mirrored: bool [b], which crops were then mirrored left to right; default: none.
         tokens: rows and columns of tokens of the model.
         keep: number of classes kept at each position.
 
@@ -91,10 +91,10 @@ def from_boxes(
             f"box {first} is {edges[first].tolist()}; it must be top, left, bottom, right inside [0, 1], as fractions "
             "of the source picture's height and width and not in pixels"
         )
-    mirrored = np.zeros(len(labels), bool) if flips is None else np.asarray(flips)
-    if mirrored.shape != (len(labels),) or mirrored.dtype != bool:
-        raise LabelError(f"flips must be bool [{len(labels)}], not {mirrored.dtype} {list(mirrored.shape)}")
-    views = [View(Box.from_edges(box), bool(flip)) for box, flip in zip(edges, mirrored, strict=True)]
+    given = np.zeros(len(labels), bool) if mirrored is None else np.asarray(mirrored)
+    if given.shape != (len(labels),) or given.dtype != bool:
+        raise LabelError(f"mirrored must be bool [{len(labels)}], not {given.dtype} {list(given.shape)}")
+    views = [View(Box.from_edges(box), bool(each)) for box, each in zip(edges, given, strict=True)]
     return sparse_targets(labels, views, tokens, keep=keep)
 
 

@@ -30,10 +30,10 @@ class Rule(Protocol):
         """The targets of training pictures.
 
         Args:
-            labels: of b source pictures, [b, h, w, k].
+            labels: labels of b source pictures, [b, h, w, k].
             views: how each training picture was made of its source.
             tokens: rows and columns of tokens of the model.
-            class_count: of the store.
+            class_count: number of classes of the store.
             keep: number of classes kept at each position.
         """
 

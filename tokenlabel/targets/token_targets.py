@@ -67,7 +67,7 @@ class TokenTargets:
         earlier = torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril(-1)
         return named & ~(same & named[..., None, :] & earlier).any(-1)
 
-    def share(self, class_count: int, *, distinct: torch.Tensor | None = None) -> torch.Tensor:
+    def probability_of_unnamed(self, class_count: int, *, distinct: torch.Tensor | None = None) -> torch.Tensor:
         """The probability of each single class that is not named: float32 [b, 1 + t].
 
         Args:
@@ -84,10 +84,12 @@ class TokenTargets:
     def probability_of(self, label: torch.Tensor, *, class_count: int) -> torch.Tensor:
         """The probability of one class of each picture, int64 [b], at all its positions: float32 [b, 1 + t]."""
         names = self._names(self._checked(label, class_count))
-        return torch.where(names.any(-1), (self.probabilities * names).sum(-1), self.share(class_count))
+        return torch.where(
+            names.any(-1), (self.probabilities * names).sum(-1), self.probability_of_unnamed(class_count)
+        )
 
     def renormalised(self) -> TokenTargets:
-        """The remainder left out: y_c / Σ y over the named classes. A position that names nothing becomes outside."""
+        """Drop the remainder: y_c / Σ y over the named classes. A position that names no class becomes outside."""
         total = self.probabilities.sum(-1)
         whole = torch.where(total > 0, total, 1)[..., None]
         return TokenTargets(self.classes, self.probabilities / whole, self.outside | (total <= 0))
@@ -102,7 +104,7 @@ class TokenTargets:
             raise LabelError(f"a temperature must be above 0, not {temperature}; 1 leaves the targets as they are")
         # (p / p_max)^(1/T): a low temperature neither overflows nor underflows float32.
         first = self.distinct
-        share = self.share(class_count, distinct=first)
+        share = self.probability_of_unnamed(class_count, distinct=first)
         summed = torch.where(first, self._summed(), 0)
         largest = torch.maximum(summed.amax(-1), share)
         named = (summed / largest[..., None]) ** (1 / temperature)
@@ -144,8 +146,8 @@ class TokenTargets:
         label = self._checked(label, class_count)
         weight = torch.full_like(self.probabilities[..., 0], token_weight)
         weight[..., 0] = image_weight
-        # A class that was not named had the probability of each class that is not named.
-        before = torch.where(self._names(label).any(-1), 0, self.share(class_count))
+        # A class that the targets do not name has a part of the remainder: the new entry must include it.
+        before = torch.where(self._names(label).any(-1), 0, self.probability_of_unnamed(class_count))
         truth = torch.where(weight < 1, weight * before + (1 - weight), 0)
         named = label[..., None].expand_as(truth).to(self.classes.dtype)
         return TokenTargets(
@@ -167,7 +169,7 @@ class TokenTargets:
         return TokenTargets(self.classes, self.probabilities, self.outside | doubtful)
 
     def filled(self, label: torch.Tensor | None = None) -> TokenTargets:
-        """The same, with a target for positions outside, which the loss would leave out: that of the whole picture.
+        """Give positions outside, which the loss would ignore, the target of the whole picture.
 
         Args:
             label: int64 [b], the class of each picture. Without it, tokens outside get the target of position 0, and
@@ -268,7 +270,7 @@ def token_targets(
     """The targets of training pictures that were made of labelled source pictures, as tensors.
 
     Args:
-        labels: of b source pictures, [b, h, w, k].
+        labels: labels of b source pictures, [b, h, w, k].
         views: how each training picture was made of its source.
         tokens: rows and columns of tokens of the model.
         keep: number of classes kept at each position; the probability of all less probable ones joins the remainder.

@@ -34,9 +34,9 @@ def evaluator(
     """A function that gives a model's accuracy on the pictures of `val`; None if `val` is empty.
 
     Args:
-        settings: of the training.
+        settings: settings of the training.
         group: the processes that share the work.
-        classes: of the training pictures; None if they are unknown.
+        classes: class names of the training pictures; None if they are unknown.
 
     Raises:
         LabelError: the pictures of `val` have other classes.

@@ -277,5 +277,5 @@ def _augmentation(settings: TrainSettings) -> Any:
 
 
 def _accuracy(line: dict[str, Any]) -> float:
-    """Top-1 accuracy of the weights that a checkpoint gives: of their average if there is one."""
+    """Top-1 accuracy of a checkpoint's averaged weights, or of its weights where it has no average."""
     return line.get("average_top1", line.get("top1", 0.0))

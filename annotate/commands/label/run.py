@@ -77,7 +77,7 @@ def run(
 
     IMAGES is a folder, tar files, a list of paths, or a dataset on disk (docs/sources.md). STORE becomes a Zarr group;
     if it exists and was made with the same settings, only the pictures without a label are labelled. With
-    --retry-failed, pictures that failed earlier and can be read now are labelled too.
+    --retry-failed, pictures that failed before and can be read now are labelled too.
     """
     if failures is not None and not failures.parent.is_dir():
         raise click.UsageError(

@@ -63,7 +63,7 @@ def verify(store: str, deep: bool, repair: bool, dry_run: bool, as_json: bool) -
         lines.append(f"`annotate verify {store} --repair` repairs what it can, and makes damaged shards pending")
     if state == "unreadable":
         refused = "nothing was repaired. " if repair else ""
-        lines.append(f"{refused}What cannot be read may be sound: see to it that it can, and verify again")
+        lines.append(f"{refused}What cannot be read may be undamaged: make it readable, then verify again")
     click.echo(json.dumps({"store": store, **found.to_json(), **beside}) if as_json else "\n".join(lines))
     sys.exit(_EXITS[state])
 

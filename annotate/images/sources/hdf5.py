@@ -153,6 +153,6 @@ def _refuse_unsound(keys: list[str], address: object) -> None:
         if not is_sound(key) or key in repeated:
             raise AnnotateError(
                 f"row {row} of {KEYS!r} in {address} is {key!r}{', which occurs twice' * (key in repeated)}; a "
-                "key is a relative path with / between its parts, none of them . or .., and names one picture. "
+                "key is a relative path, with / as separator and without '.' and '..', and names one picture. "
                 f"Without {KEYS!r}, row numbers are the keys"
             )

@@ -51,8 +51,8 @@ class ListedImages:
             position = f"line {entry.line} of {address}"
             if not isinstance(entry.path, str) or not is_sound(entry.path):
                 raise AnnotateError(
-                    f"{position} has the path {entry.path!r}; a path is relative to the list's own folder, with / "
-                    "between its parts, none of them . or .. Put the list into a folder above the pictures"
+                    f"{position} has the path {entry.path!r}; a path is relative to the list's own folder; use / as "
+                    "separator; '.' and '..' are not allowed. Put the list into a folder above the pictures"
                 )
             if entry.path in lines:
                 raise AnnotateError(

@@ -22,7 +22,7 @@ from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from storage import LabelMap, Record, open_store
 
-_MOST_DECODERS = 16  # more than these only wait for Python's lock: docs/performance.md
+_MOST_DECODERS = 16  # more would only wait for Python's lock: docs/performance.md
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class LabelJob:
     def start(self) -> Callable[[Shard], Record]:
         """Open the store and load the networks, once; returns the function that labels a shard and writes it.
 
-        Call it in several threads, so that a shard is decoded and labelled while those before are written.
+        Several threads may call it: then a shard is decoded and labelled while earlier shards are written.
         """
         store = open_store(self.address, writable=True)
         # Decided here: the driver's machine may have no GPU while the worker's has one.
@@ -79,7 +79,7 @@ class LabelJob:
 
             def make(shard: Shard) -> tuple[LabelMap, dict[int, str]]:
                 labels, reasons, seconds = pipeline.label(shard)
-                about["seconds"] = round(seconds, 3)  # not since the shard was taken: shards overlap
+                about["seconds"] = round(seconds, 3)  # not since this shard began: shards overlap
                 return labels, reasons
 
             with one_thread():
@@ -99,9 +99,9 @@ class LabelJob:
 
 
 def decoders(device: str) -> int:
-    """How many threads decode: one on the CPU, whose other cores have workers of their own; a GPU's share of the cores.
+    """The number of decoding threads: one on the CPU, where each core has a worker; else the cores divided by the GPUs.
 
-    Ray shows each worker its own GPU alone, so that the machine's are counted in /proc, too.
+    Ray hides all other GPUs from a worker, so the machine's GPUs are also counted in /proc.
     """
     if device == "cpu":
         return 1
@@ -110,7 +110,7 @@ def decoders(device: str) -> int:
 
 
 _one_thread = Lock()
-_inside = 0  # how many threads are within `one_thread`
+_inside = 0  # how many threads are inside `one_thread`
 _before = 1  # what torch had before the first of them
 
 

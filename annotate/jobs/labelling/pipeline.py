@@ -23,7 +23,7 @@ from annotate.jobs.labelling.shard_labels import Shape, ShardLabels
 from annotate.model.annotator import Prepared
 from storage import LabelMap
 
-_BATCHES = 3  # that may wait as pixels: one that is gathered, and two that are decoded meanwhile
+_BATCHES = 3  # batches of pixels in memory, at most: one is collected while two are decoded
 
 
 class Device(Shape, Protocol):
@@ -43,7 +43,7 @@ class Made(NamedTuple):
 
     labels:  one for each row
     reasons: why rows have no label, by row
-    seconds: of the worker's time: from the end of the shard before, or from the beginning of this one if that is later
+    seconds: the worker's time: from the end of the shard before, or from the beginning of this one if that is later
     """
 
     labels: LabelMap
@@ -52,7 +52,7 @@ class Made(NamedTuple):
 
 
 class Pipeline:
-    """Labels several shards that follow each other, so that the device need not wait where one ends.
+    """Labels several shards at once, so that the device does not wait between them.
 
     Each shard has a thread, which calls `label`, and two turns keep the shards in order: a shard's pictures are decoded
     after all of the shard before, and its batches are sent after all of the shard before. So the next shard is decoded
@@ -60,13 +60,13 @@ class Pipeline:
     thread. A batch has pictures of one shard, so that a label does not depend on which shard came before.
 
     All shards together have at most three batches of pictures, and one picture for each decoder, that are decoded and
-    not sent. They share nothing else: the failure of one is its own.
+    not sent. They share nothing else, so a failure affects only its own shard.
 
     Args:
         device: labels batches.
         reader: reads pictures; called in several threads.
-        exif: as of `decode`.
-        batch_size: pictures of a batch.
+        exif: see `decode`.
+        batch_size: pictures in a batch.
         decoders: threads that read, decode and resize.
     """
 
@@ -105,7 +105,7 @@ class Pipeline:
                 pictures.free(len(batch))
                 if pictures.all_handed_over:
                     decoding.close()
-                if len(started) > 1:  # the device has another batch to go on with
+                if len(started) > 1:  # the device has another batch to work on
                     _collect(started, labels)
             sending.close()
             while started:
@@ -131,7 +131,7 @@ class _Pictures:
         self._coming = zip(shard.rows, shard.handles, strict=True)
         self._left = len(shard.rows)  # not handed over
         self._decoded: deque[tuple[int, Future[Prepared]]] = deque()
-        self._held = 0  # of the room
+        self._held = 0  # how much of the room these pictures hold
 
     @property
     def all_handed_over(self) -> bool:
@@ -164,7 +164,7 @@ class _Pictures:
         return batch
 
     def free(self, count: int) -> None:
-        """Make room of this many pictures, and hand over as many, if there are more."""
+        """Release the room of this many pictures, and hand over as many new ones, if there are any."""
         self._release(count)
         self.hand_over(count)
 

@@ -22,10 +22,10 @@ class AbandonedError(Exception):
 class Shard:
     """One task of a job.
 
-    rows:      of the shard
+    rows:      the shard's rows
     handles:   what the source's reader needs to read each row's picture
     attempt:   1 for the first
-    abandoned: set when nobody waits for it any more; None for one that travels, whose process is ended instead
+    abandoned: set when the shard is no longer wanted; None where another process labels it, which is ended instead
     instead_of: the commit record that a new one is to replace, because pictures that failed can be read now
     """
 

@@ -23,11 +23,11 @@ class Shape(Protocol):
 class ShardLabels:
     """The labels of a shard while they are made, each row written once.
 
-    reasons: why each row without a label has none
+    reasons: for each row without a label, why
 
     Args:
         rows: the rows of the shard.
-        shape: of the labels, as an `Annotator` has it.
+        shape: what decides the shape of the labels, such as an `Annotator`.
     """
 
     def __init__(self, rows: range, shape: Shape) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from annotate.jobs.choose_workers import MOST_PICTURES, RAY_STARTS, ChosenWorkers, choose_workers
 from annotate.jobs.labelling.shard import Shard
-from annotate.jobs.workers import LocalWorkers, ShardOutcome, Workers
+from annotate.jobs.workers import AT_ONCE, LocalWorkers, ShardOutcome, Workers
 from storage import Record
 
 
@@ -77,7 +77,7 @@ def test_a_large_job_is_not_read_to_its_end_before_it_begins() -> None:
     coming = _shards(1000, 1000)
     workers = ChosenWorkers(LocalWorkers, _never)
     next(iter(workers.map(_Counted(), coming)))
-    assert next(coming).rows.start <= 4 * 1000
+    assert next(coming).rows.start <= AT_ONCE * 1000
 
 
 def test_no_shard_starts_nobody() -> None:

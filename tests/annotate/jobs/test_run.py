@@ -16,7 +16,6 @@ from annotate.cluster.ray_workers import RayWorkers
 from annotate.images import FolderImages, FolderReader
 from annotate.jobs.labelling.label_job import LabelJob
 from annotate.jobs.run import run
-from annotate.jobs.summary import Summary
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.recipe import Recipe
 from storage import MismatchError, Progress, Status, open_store, verify
@@ -145,20 +144,3 @@ def test_a_record_that_cannot_be_read_is_named_and_no_repair_is_recommended(
     assert rows == range(8, 16)
     assert "cannot read shards/record/c/1" in why
     assert "repair" not in why
-
-
-def test_the_summary_says_what_is_not_exact_and_what_was_given_up() -> None:
-    summary = Summary(
-        pictures=9,
-        labelled=0,
-        failures=(),
-        given_up=((range(9), "the worker died"),),
-        labelled_now=0,
-        seconds=1.0,
-        left_out=0,
-        head="approximate (7 %)",
-    )
-    text = summary.describe()
-    assert text.startswith("nothing could be labelled\n")
-    assert "the dense head is approximate (7 %)" in text
-    assert "rows 0 to 9 were given up: the worker died" in text

@@ -70,7 +70,7 @@ def test_a_file_that_is_a_link_out_of_the_store_is_not_read_and_the_remedy_is_na
     private = tmp_path / "private"
     shutil.move(path, private)
     path.symlink_to(private)
-    with pytest.raises(UnreadableError, match="leads out of the store and is not followed; `cp -rL` makes a copy"):
+    with pytest.raises(UnreadableError, match="leads out of the store and is not followed; `cp -rL` copies the files"):
         _read_all(address)
     with suppress(UnreadableError):
         assert verify(open_store(address)).state == "unreadable"

@@ -67,7 +67,7 @@ def test_one_unreadable_shard_stops_the_repair_of_another_that_is_damaged(full: 
     found = verify(store)
     assert [report.state for report in found.shards] == ["damaged", "unreadable", "ok"]
     assert "1 ok, 1 unreadable, 1 damaged, 0 pending" in found.describe()
-    with pytest.raises(UnreadableError, match="nothing was repaired in .*: 1 things cannot be read"):
+    with pytest.raises(UnreadableError, match="nothing was repaired in .*: 1 files or objects cannot be read"):
         repair(store, found)
     assert contents(address) == before
 
@@ -133,7 +133,7 @@ def test_a_missing_and_an_empty_object_are_damage_for_certain(full: LabelStore, 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(full: LabelStore, address: Path) -> None:
     shard_file(address, 1).unlink()
     os.mkfifo(shard_file(address, 1))
-    with pytest.raises(StoreError, match="no regular file"):
+    with pytest.raises(StoreError, match="not a regular file"):
         open_store(address).read([5])
     assert verify(open_store(address)).shards[1].state == "unreadable"
 

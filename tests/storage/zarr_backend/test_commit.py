@@ -112,7 +112,7 @@ def test_a_disk_that_loses_what_was_written_is_found_by_the_writer(
     monkeypatch.setattr(
         Objects, "set", lambda self, name, data: write(self, name, bytes(len(data)) if "boxes" in name else data)
     )
-    with pytest.raises(StoreError, match="cannot write rows 0 to 4 .*: after each of 6 writes, its objects were not"):
+    with pytest.raises(StoreError, match="cannot write rows 0 to 4 .*: other processes wrote it too: in 6 attempts"):
         store.write(range(4), A)
 
 

@@ -64,7 +64,7 @@ def test_each_pixel_is_its_own_or_the_partners_as_its_part_says(seed: int, count
 def test_the_fraction_of_a_position_is_the_area_that_the_box_covers_of_it(seed: int) -> None:
     mix = random_mix(np.random.default_rng(seed), 3)
     expected = [[share_of(part, place) for place in range(13)] for part in mix.parts]
-    assert mix.shares.numpy() == pytest.approx(np.array(expected), abs=1e-6)
+    assert mix.fractions.numpy() == pytest.approx(np.array(expected), abs=1e-6)
 
 
 @settings(max_examples=100, deadline=None)

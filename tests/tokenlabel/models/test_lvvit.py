@@ -132,7 +132,7 @@ def test_mixtoken_swaps_tokens_inside_and_gives_their_answers_back() -> None:
     pixels = torch.randn(4, 3, 32, 64)
     mixer = Mixer((2, 4), 7, mixup=0, cutmix=0, mixtoken=1.0, seed=1)
     mixes = [mixer.draw(4, (32, 64), epoch=0, index=index) for index in range(20)]
-    mix = next(mix for mix in mixes if 0 < float(mix.shares[0, 0]) < 1)
+    mix = next(mix for mix in mixes if 0 < float(mix.fractions[0, 0]) < 1)
     assert torch.allclose(model.logits(pixels, mix)[1], model.logits(pixels)[1], atol=1e-6)
     deep = tiny().eval()
     assert not torch.allclose(deep.logits(pixels, mix)[0], deep.logits(pixels)[0], atol=1e-6)

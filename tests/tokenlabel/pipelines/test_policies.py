@@ -131,8 +131,8 @@ REFUSED = {
     "TrivialAugmentWide": (v2.TrivialAugmentWide(), "not its label; use tokenlabel.TrivialAugmentWide"),
     "AutoAugment": (v2.AutoAugment(), "moves the picture and not its label; use tokenlabel.AutoAugment"),
     "AugMix": (v2.AugMix(), "so that one pixel shows several of its points; use tokenlabel.RandAugment or"),
-    "FiveCrop": (v2.FiveCrop(10), "makes five pictures of one, but a label map belongs to one; use CenterCrop"),
-    "TenCrop": (v2.TenCrop(10), "makes ten pictures of one, but a label map belongs to one; use CenterCrop"),
+    "FiveCrop": (v2.FiveCrop(10), "makes five pictures of one, but a LabelTensor belongs to one; use CenterCrop"),
+    "TenCrop": (v2.TenCrop(10), "makes ten pictures of one, but a LabelTensor belongs to one; use CenterCrop"),
     "LinearTransformation": (v2.LinearTransformation(torch.eye(3), torch.zeros(3)), "mixes all pixels .* leave it out"),
 }
 NESTED = {
@@ -177,8 +177,8 @@ def test_a_picture_that_was_changed_before_its_label_was_there_is_refused() -> N
     turned = picture.transpose(method=4)
     with pytest.raises(
         LabelError,
-        match="when its LabelTensor is made, the picture has 100x75 pixels, but its label map is of one with 75x100: "
-        r"something changed the picture alone. .* rotated by EXIF",
+        match="when its LabelTensor is made, the picture has 100x75 pixels, but its LabelTensor is for "
+        r"one with 75x100: something changed the picture alone. .* rotated by EXIF",
     ):
         labelled(turned)
     pipeline = LabeledCompose([v2.CenterCrop(40), ResolveLabels((2, 2))])
@@ -213,7 +213,7 @@ def test_a_transform_that_changes_the_picture_alone_is_named() -> None:
     pipeline = LabeledCompose([v2.RandomHorizontalFlip(), v2.ToImage(), Halved(), ResolveLabels((2, 2))])
     with pytest.raises(
         LabelError,
-        match="after transform 3, Halved, the picture has 30x40 pixels, but its label map is of one with 75x100: .* "
+        match="after transform 3, Halved, the picture has 30x40 pixels, but its LabelTensor is for one with 75x100: .* "
         "a kernel for LabelTensor",
     ):
         pipeline(*labelled(pil_coordinates(75, 100)))

@@ -32,7 +32,7 @@ def one_hot(label: torch.Tensor) -> np.ndarray:
 def test_remainder_and_share_are_what_the_named_classes_leave(seed: int, m: int) -> None:
     _, targets = drawn(seed, m)
     whole = dense(targets, CLASSES)
-    distinct, remainder, share = targets.distinct.sum(-1), targets.remainder, targets.share(CLASSES)
+    distinct, remainder, share = targets.distinct.sum(-1), targets.remainder, targets.probability_of_unnamed(CLASSES)
     for n, place in np.ndindex(*targets.outside.shape):
         named = set(targets.classes[n, place][targets.probabilities[n, place] > 0].tolist())
         others = [name for name in range(CLASSES) if name not in named]
@@ -146,7 +146,7 @@ def test_positions_outside_can_be_taught_what_the_picture_is(seed: int, named: b
 
 def test_where_every_class_is_named_the_remainder_is_left_out() -> None:
     short = TokenTargets(torch.arange(4)[None, None], torch.tensor([[[0.4, 0.2, 0.2, 0.1]]]), torch.tensor([[False]]))
-    assert not short.share(4).any()
+    assert not short.probability_of_unnamed(4).any()
     assert short.tempered(1.0, class_count=4).probabilities.sum(-1) == pytest.approx(1)
 
 

@@ -113,7 +113,7 @@ def test_what_could_not_be_labelled_is_listed_in_a_file(
     assert not (tmp_path / "t.zarr-failures.csv").exists()
 
 
-def test_pictures_that_were_mended_are_tried_again_when_asked(
+def test_pictures_that_were_repaired_are_labelled_with_retry_failed(
     command, scene_folder: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     images = Path(shutil.copytree(scene_folder / "images/val", tmp_path / "images"))
@@ -124,13 +124,13 @@ def test_pictures_that_were_mended_are_tried_again_when_asked(
     words = ["run", images, tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint, "--rows-per-shard", "8"]
     first = command(*words)
     assert first.exit_code == 3
-    assert "once they are mended, the same command with --retry-failed labels them" in first.stdout
+    assert "repair or replace these files, then run the same command with --retry-failed to label them" in first.stdout
     kept = {n: (tmp_path / f"s.zarr/shards/record/c/{n}").read_bytes() for n in range(4)}
     paths[3].write_bytes(sound)
     assert "there was nothing left to label" in command(*words).stdout
     again = command(*words, "--retry-failed")
     assert again.exit_code == 3, again.output
-    assert "1 of 2 pictures that could not be labelled can be read now; 1 shards are labelled again" in again.stderr
+    assert "of 2 pictures that failed before, 1 can be read now; the 1 shards that hold them" in again.stderr
     assert "29 of 30 pictures are labelled" in again.stdout
     found = {n: (tmp_path / f"s.zarr/shards/record/c/{n}").read_bytes() for n in range(4)}
     assert [n for n in range(4) if found[n] != kept[n]] == [0]

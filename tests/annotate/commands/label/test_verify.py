@@ -91,7 +91,7 @@ def test_what_cannot_be_read_has_its_own_exit_code_and_is_not_repaired(command, 
         assert result.exit_code == 5, result.output
         assert "rows 8 to 16 are unreadable:" in result.stdout
         assert "4 shards: 2 ok, 1 unreadable, 1 damaged, 0 pending" in result.stdout
-        assert "What cannot be read may be sound: see to it that it can, and verify again" in result.stdout
+        assert "What cannot be read may be undamaged: make it readable, then verify again" in result.stdout
         assert ("nothing was repaired" in result.stdout) == bool(words)
         assert "--repair` mends" not in result.stdout
     answer = json.loads(command("verify", store, "--json").stdout)
@@ -110,7 +110,7 @@ def test_a_dry_run_says_what_a_repair_would_do_and_changes_nothing(command, stor
     result = command("verify", store, "--repair", "--dry-run")
     assert result.exit_code == 4, result.output
     assert "would do: rows 8 to 16 become pending; what they hold now is moved to shards/set_aside" in result.stdout
-    assert "would do: metadata and key index are written again, from the header and the keys" in result.stdout
+    assert "would do: metadata and key index are rewritten from the header and the keys" in result.stdout
     steps = json.loads(command("verify", store, "--repair", "--dry-run", "--json").stdout)["would_do"]
     assert len(steps) == 3
     assert contents(store) == before

@@ -1,0 +1,54 @@
+"""Does a summary say only what is true of each network, each shard and each picture?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from annotate.jobs.summary import Summary
+
+SUMMARY = Summary(
+    pictures=9,
+    labelled=0,
+    failures=(),
+    given_up=((range(9), "the worker died"),),
+    labelled_now=0,
+    seconds=1.0,
+    left_out=0,
+    head="exact",
+)
+
+
+def test_the_summary_says_what_was_given_up() -> None:
+    text = SUMMARY.describe()
+    assert text.startswith("nothing could be labelled\n")
+    assert "rows 0 to 9 were given up: the worker died" in text
+
+
+@pytest.mark.parametrize("head", ["exact", "exact, exact", "exact, exact, exact"])
+def test_nothing_is_said_of_heads_that_are_all_exact(head: str) -> None:
+    text = replace(SUMMARY, head=head).describe()
+    assert "head" not in text
+    assert "network" not in text
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("approximate (7 %)", "the dense head is approximate (7 %): its mean differs that much from the network"),
+        ("token head", "labels come from the network's head for tokens, whose mean need not equal the network"),
+        ("of unknown accuracy", "the store does not say how far the dense head is from the network's own answer"),
+    ],
+)  # fmt: skip
+def test_a_head_that_is_not_exact_has_a_sentence(head: str, expected: str) -> None:
+    assert [expected in line for line in replace(SUMMARY, head=head).describe().splitlines()].count(True) == 1
+    assert "network 1" not in replace(SUMMARY, head=head).describe()
+
+
+def test_only_the_networks_of_an_ensemble_that_are_not_exact_are_named() -> None:
+    lines = replace(SUMMARY, head="exact, approximate (24 %), token head").describe().splitlines()
+    about = [line for line in lines if line.startswith("network ")]
+    assert [line.partition(":")[0] for line in about] == ["network 2 of 3", "network 3 of 3"]
+    assert "approximate (24 %)" in about[0]
+    assert "differs" not in about[1]
