@@ -11,6 +11,7 @@ from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob
 from annotate.jobs.labelling.shard import Shard
+from annotate.jobs.labelling.store_there import when_there
 from annotate.jobs.resume import Request, mended, numbers_of, open_or_create
 from annotate.jobs.summary import Summary
 from annotate.jobs.workers import Workers
@@ -130,7 +131,7 @@ def run(
         on_progress(progress)
     failures: list[KeyedFailure] = []
     labelled = unfinished = 0
-    for number, found in store.records_of(numbers):
+    for number, found in when_there(store, lambda: [*store.records_of(numbers)]):
         if isinstance(found, DamageError):
             why = f"its commit record is damaged; `annotate verify {store.address} --repair` makes it pending"
             given_up.append((store.rows_of(number), hide_home(why)))
