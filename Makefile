@@ -1,11 +1,13 @@
 # Every target makes the environment that it needs; a second call installs nothing.
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALLED := .venv/installed
+# An environment for each Python that is named: make test PYTHON=python3.13
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test faults trainers bench gpu api check format clean
+.PHONY: help demo study test oldest faults trainers bench gpu api check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +23,12 @@ faults: $(INSTALLED)  ## run real jobs through every fault that docs/reliability
 
 test: $(INSTALLED)  ## run the tests, a process a core; JOBS=1 for one, which pytest's debugger needs
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --durations 20
+
+oldest:  ## run the tests with the oldest versions that setup.cfg allows, in an environment of their own
+	$(PYTHON) -m venv .venv-oldest
+	sed -n 's/^    \([a-z0-9-]*\)>=\(.*\)/\1==\2/p' setup.cfg | sort -u > .venv-oldest/oldest.txt
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check --constraint .venv-oldest/oldest.txt --editable '.[annotate,images,hdf5,s3,fast,dev]'
+	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 trainers: $(INSTALLED)  ## install Hugging Face's Trainer, Lightning and WebDataset, and run the tests of all trainers
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,trainers]'
@@ -46,10 +54,10 @@ format: $(INSTALLED)  ## correct formatting, and what the linter can correct
 	$(BIN)/ruff format
 
 clean:  ## remove the environment and everything that the demo made
-	rm -rf .venv demo/out demo/out-study
+	rm -rf .venv .venv-* demo/out demo/out-study
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,demo]'
 	@touch $(INSTALLED)

@@ -146,6 +146,10 @@ class Backend(ABC):
         self.move_object(name, next(place for place in places if not self.has_object(place)))
 
     @abstractmethod
+    def is_there(self) -> bool:
+        """Whether its header is still where it was opened: not on a mount or a disk that is gone meanwhile."""
+
+    @abstractmethod
     def shard_objects(self, shard: int) -> list[str]:
         """The names of the objects of a shard, that of its commit record first."""
 

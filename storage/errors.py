@@ -82,6 +82,14 @@ def cannot_write(address: str, rows: range, why: str) -> StoreError:
     )
 
 
+def gone(address: str) -> StoreError:
+    """The folder of a store that is open is not there any more, or is an empty mount point."""
+    return StoreError(
+        f"the store {address} is gone: its folder, or the header in it, is not there. Is its disk or mount still "
+        "connected? Nothing is lost: when it is there again, run the same command to continue."
+    )
+
+
 def opened_for_reading(address: str) -> StoreError:
     """The store was opened for reading, and something was to be written."""
     return StoreError(f"cannot write to {address}: it was opened for reading; open it with writable=True")

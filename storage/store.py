@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from storage.backend import Backend, RowArray
 from storage.encoding import coded_labels as coding
-from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError, UnreadableError
+from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError, UnreadableError, gone
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record, check_run
 from storage.status import Status
@@ -205,7 +205,7 @@ class LabelStore:
                 f"cannot write rows {rows.start} to {rows.stop} of {self.address}: run: {error}"
             ) from error
         shard = rows.start // self.schema.rows_per_shard
-        return self.backend.put(shard, coding.encode(labels, self.schema), failures=failures, run=run)
+        return put(self.backend, shard, coding.encode(labels, self.schema), failures=failures, run=run)
 
     def column(self, name: RowArray) -> NDArray[Any]:
         """One small array over all rows; rows that are not committed hold its fill value.
@@ -258,6 +258,24 @@ class LabelStore:
                 f"cannot write rows {rows.start} to {rows.stop} of {self.address}: given {found}; the store holds "
                 f"{expected}"
             )
+
+
+def put(
+    backend: Backend, shard: int, labels: coding.CodedLabels, *, failures: Sequence[Failure], run: Mapping[str, Any]
+) -> Record:
+    """Write the coded labels of one shard, if the store is there before and afterwards.
+
+    Otherwise a shard that is written to an empty mount point would count.
+
+    Raises:
+        StoreError: the store is gone, or writing failed.
+    """
+    if not backend.is_there():
+        raise gone(backend.address)
+    record = backend.put(shard, labels, failures=failures, run=run)
+    if not backend.is_there():
+        raise gone(backend.address)
+    return record
 
 
 def _failures_of(rows: range, labels: LabelMap, reasons: Mapping[int, str]) -> tuple[Failure, ...]:

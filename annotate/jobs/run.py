@@ -10,6 +10,7 @@ from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob
 from annotate.jobs.labelling.shard import Shard
+from annotate.jobs.labelling.store_there import when_there
 from annotate.jobs.resume import Request, numbers_of, open_or_create, readable_again
 from annotate.jobs.summary import RunCounts, Summary
 from annotate.jobs.workers import Workers
@@ -113,7 +114,12 @@ def run(
         counts.add(outcome)
         if outcome.record is not None:
             on_progress(counts.progress)
-    summary = counts.summary(store, numbers, source.keys, seconds=time.monotonic() - started, left_out=source.left_out)
+    summary = when_there(
+        store,
+        lambda: counts.summary(
+            store, numbers, source.keys, seconds=time.monotonic() - started, left_out=source.left_out
+        ),
+    )
     if summary.labelled + len(summary.failures) == len(store):  # each row has a label or a reason: nothing is pending
         store.backend.remove_leftovers()
     return summary

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +14,17 @@ from typing import BinaryIO
 PARTIAL = ".partial"  # ends the name of a file that is not finished
 _ATTEMPTS = 3
 _LONGEST = 50  # characters of a file's name that its temporary name repeats, so that in UTF-8 it fits 255 bytes
+_NO_LINKS = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)  # what file systems without hard links answer
+_CLAIMED = 10.0  # seconds that a claim of another process is waited for; it needs a few milliseconds
 
 
-def write_atomically(path: Path, data: bytes | memoryview | Callable[[BinaryIO], object], *, new: bool = False) -> None:
+def write_atomically(
+    path: Path,
+    data: bytes | memoryview | Callable[[BinaryIO], object],
+    *,
+    new: bool = False,
+    below: Path | None = None,
+) -> None:
     """Write a file, and the folders above it; a reader finds all of it, or what was there before.
 
     A symbolic link at its name is replaced, not followed.
@@ -23,12 +33,14 @@ def write_atomically(path: Path, data: bytes | memoryview | Callable[[BinaryIO],
         path: path of the file.
         data: its bytes, or a function that writes them to an open file.
         new: write only if nothing exists at the path.
+        below: a folder above the path that must exist already: it may be on a mount, which may be gone.
 
     Raises:
         FileExistsError: `new` is set, and something exists at the path.
+        FileNotFoundError: `below` does not exist.
         OSError: the system refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(path.parent, below)
     for attempt in range(_ATTEMPTS):
         partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{PARTIAL}")
         try:
@@ -38,7 +50,7 @@ def write_atomically(path: Path, data: bytes | memoryview | Callable[[BinaryIO],
                 else:
                     file.write(data)
             if new:
-                os.link(partial, path)
+                _rename_new(partial, path)
             else:
                 os.replace(partial, path)
             return
@@ -59,6 +71,65 @@ def remove_leftovers_below(folder: Path) -> None:
     """Remove the unfinished files that killed writers of any file left in this folder and in those below it."""
     for leftover in folder.rglob(f"*{PARTIAL}"):
         leftover.unlink(missing_ok=True)
+
+
+def _make_folders(folder: Path, below: Path | None) -> None:
+    """Make a folder and those above it, up to `below`."""
+    if below is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    if folder == below:
+        os.stat(below)
+        return
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_folders(folder.parent, below)
+        folder.mkdir(exist_ok=True)
+
+
+def _rename_new(partial: Path, path: Path) -> None:
+    """Give a file its name, unless something has that name: of several processes one succeeds.
+
+    Raises:
+        FileExistsError: something has that name.
+        TimeoutError: another process was about to use it, and has not.
+        OSError: the system refuses.
+    """
+    try:
+        os.link(partial, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_claimed(partial, path)
+
+
+def _rename_claimed(partial: Path, path: Path) -> None:
+    """The same where there are no hard links: only the process that could create the claim looks and renames."""
+    claim = path.with_name(f"{_prefix(path)}claim{PARTIAL}")  # a leftover, if its process is killed
+    deadline = time.monotonic() + _CLAIMED
+    while True:
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            if os.path.lexists(path):
+                raise
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                errno.ETIMEDOUT,
+                f"another process has claimed this name for {_CLAIMED:.0f} seconds; if it was killed, remove the claim",
+                str(claim),
+            )
+        time.sleep(0.02)
+    try:
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        os.rename(partial, path)
+    finally:
+        claim.unlink(missing_ok=True)
 
 
 def _prefix(path: Path) -> str:

@@ -7,6 +7,7 @@ of objects, more than a process may open. So the system call is made directly.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 from pathlib import Path
@@ -17,11 +18,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_NO_MAPS = (errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems that map no files answer
 _FAILED = ctypes.c_void_p(-1).value
 
 
 class MemoryMap:
-    """A file's bytes, shared with every process that maps it.
+    """A file's bytes, in pages that every process which maps it shares.
+
+    data:   the bytes
+    copied: how many of them are in this process's own memory, because the file system maps no files: none or all
 
     The mapping lives as long as `data`, its slices, or arrays over them do: another thread may drop this object while
     they are read. The file may be replaced by another of its name, but must not be truncated: as with every mapping,
@@ -31,10 +36,17 @@ class MemoryMap:
         OSError: the file cannot be read, or is empty.
     """
 
-    __slots__ = ("data",)
+    __slots__ = ("copied", "data")
 
     def __init__(self, path: Path) -> None:
-        self.data: memoryview = np.asarray(_Pages(path)).data
+        self.data: memoryview
+        try:
+            self.data, self.copied = np.asarray(_Pages(path)).data, 0
+        except OSError as error:
+            if error.errno not in _NO_MAPS:
+                raise
+            self.data = memoryview(path.read_bytes())
+            self.copied = len(self.data)
 
 
 class _Pages:
@@ -46,7 +58,9 @@ class _Pages:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             size = os.fstat(descriptor).st_size
-            address = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+            # Private, because several network and FUSE mounts refuse shared mappings. Pages that nobody writes to are
+            # shared all the same.
+            address = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE, descriptor, 0)
             if address == _FAILED:  # also where the file is empty
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number), str(path))

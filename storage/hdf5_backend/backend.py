@@ -127,11 +127,16 @@ class Hdf5Backend(Backend):
             run=run,
         )
         try:
-            write_atomically(contained.to_change(self._folder, name), shard_file(self.schema, arrays, record.to_text()))
+            path = contained.to_change(self._folder, name)
+            write_atomically(path, shard_file(self.schema, arrays, record.to_text()), below=self._folder)
         except OSError as error:
             raise cannot_write(self.address, rows, str(error)) from error
         self._files.release()
         return record
+
+    def is_there(self) -> bool:
+        """Whether the file that all shards share is there."""
+        return os.path.isfile(self._folder / STORE)
 
     def shard_objects(self, shard: int) -> list[str]:
         """The name of the file of a shard, which holds its commit record too."""
@@ -194,7 +199,7 @@ class Hdf5Backend(Backend):
         """Write an object whole."""
         self.check_writable()
         with self._reporting("write", name):
-            write_atomically(contained.to_change(self._folder, name), data)
+            write_atomically(contained.to_change(self._folder, name), data, below=self._folder)
         self._files.release()
 
     def delete_object(self, name: str) -> None:

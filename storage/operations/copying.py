@@ -12,7 +12,7 @@ from storage.backends import absolute, create_store
 from storage.encoding.coded_labels import CodedLabels
 from storage.errors import MismatchError, StoreError
 from storage.operations.progress import OnProgress, Progress, silent
-from storage.store import LabelStore
+from storage.store import LabelStore, put
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def copy(source: LabelStore, address: str, *, on_progress: OnProgress = silent) 
                     address, [f"labels: rows {rows.start} to {rows.stop} of the store differ from those of the source"]
                 )
             continue
-        target.backend.put(shard, labels, failures=record.failures, run=record.run)
+        put(target.backend, shard, labels, failures=record.failures, run=record.run)
         done += len(rows)
         on_progress(Progress(done, len(source), 0))
     if done == len(source):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, final
@@ -142,6 +143,11 @@ class ZarrBackend(Backend):
             raise cannot_write(self.address, rows, in_short(error.__cause__ or error)) from error
         finally:
             self.release(shard)
+
+    def is_there(self) -> bool:
+        """Whether the root's metadata are there. Of a bucket it is not asked: its requests say what fails."""
+        folder = self._objects.folder
+        return folder is None or os.path.isfile(folder / ROOT)
 
     def _confirmed(self, shard: int) -> Record | None:
         """The record of a shard, if its objects are those that it names."""

@@ -42,6 +42,7 @@ def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[
         if (store := find(address)) is not None:
             store.check_same(schema, keys)
             return store
+        objects.make_root()
         _write_store(objects, schema, keys, targets)
         return ZarrBackend(address, writable=True)
     except objects.errors as error:
@@ -56,9 +57,11 @@ def find(address: str) -> ZarrBackend | None:
     """
     objects = Objects(address, writable=True)
     found = read_root(objects)
-    if found is None:
-        if objects.folder is not None and objects.folder.is_dir() and any(objects.folder.iterdir()):
+    if found is None and objects.holds_any():
+        found = read_root(objects)  # another process may have made it meanwhile
+        if found is None:
             raise not_empty(address)
+    if found is None:
         return None
     _, creating = found
     return None if creating else ZarrBackend(address, writable=True)
@@ -69,7 +72,7 @@ def _write_store(objects: Objects, schema: Schema, keys: Sequence[str], targets:
     keys_sha256 = hash_sound_keys(keys)
     salt, digests, slots = key_index.build(keys)
     mine = Header.of(schema, keys_sha256, own, salt)
-    objects.set(ROOT, as_text(root_document(mine, creating=True)), new=True)
+    objects.set_new(ROOT, as_text(root_document(mine, creating=True)))
     claimed = read_root(objects)
     # Another process may have been first. Its header may differ from this one in the provenance only, otherwise this
     # process is refused.

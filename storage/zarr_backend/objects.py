@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
-from urllib.parse import urlsplit
 
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
@@ -20,7 +19,7 @@ from storage.errors import DamageError, StoreError, UnreadableError
 from storage.files import contained
 from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
 from storage.files.contained import is_missing
-from storage.keys.key import is_key
+from storage.zarr_backend.bucket import open_bucket, put_new
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -51,7 +50,7 @@ class Objects:
         self.zarr: Store
         self._bucket: Any = None
         if "://" in address:
-            self.zarr, self._bucket, remote = _bucket(address, writable)
+            self.zarr, self._bucket, remote = open_bucket(address, writable=writable)
             self.errors += remote
         else:
             self.folder = Path(address)
@@ -85,15 +84,26 @@ class Objects:
             raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
         return bytes(found.bytes())
 
-    def set(self, name: str, data: bytes, *, new: bool = False) -> None:
-        """Write an object whole; with `new`, only if there is none yet."""
+    def set(self, name: str, data: bytes) -> None:
+        """Write an object whole."""
         with self.explaining_errors("write", name):
             if self.folder is not None:
-                with suppress(*[FileExistsError] * new):
-                    write_atomically(contained.to_change(self.folder, name), data, new=new)
+                write_atomically(contained.to_change(self.folder, name), data, below=self.folder)
                 return
-            buffer = default_buffer_prototype().buffer.from_bytes(data)
-            sync((self.zarr.set_if_not_exists if new else self.zarr.set)(name, buffer))
+            sync(self.zarr.set(name, default_buffer_prototype().buffer.from_bytes(data)))
+
+    def set_new(self, name: str, data: bytes) -> None:
+        """Write an object whole unless there is one: of several processes that do so at once, one writes.
+
+        Raises:
+            StoreError: as for other requests, or the bucket's server cannot promise that.
+        """
+        with self.explaining_errors("write", name):
+            if self.folder is None:
+                put_new(self._bucket, name, data, self.address)
+                return
+            with suppress(FileExistsError):
+                write_atomically(contained.to_change(self.folder, name), data, new=True, below=self.folder)
 
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
@@ -119,6 +129,20 @@ class Objects:
                 return os.path.lexists(self.folder / name)
             there: bool = sync(self.zarr.exists(name))
             return there
+
+    def make_root(self) -> None:
+        """Make the folder of a new store. Nothing else makes it: where it is gone, so is the mount that it was on."""
+        if self.folder is not None:
+            with self.explaining_errors("make", "the folder"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+
+    def holds_any(self) -> bool:
+        """Whether there is anything at the address, apart from the unfinished files of other processes."""
+        with self.explaining_errors("list", "the objects"):
+            if self.folder is not None:
+                found = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+                return any(not name.endswith(PARTIAL) for name in found)
+            return any(page for page in self._bucket.list(chunk_size=1))
 
     def children(self, prefix: str) -> list[str]:
         """The names directly below a prefix: one listing."""
@@ -180,35 +204,12 @@ def in_short(error: BaseException) -> str:
     return re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
 
 
-def _bucket(address: str, writable: bool) -> tuple[Store, Any, tuple[type[Exception], ...]]:
-    """The bucket as zarr-python knows it, the same as obstore knows it, and what both raise."""
-    parts = urlsplit(address)
-    if parts.scheme != "s3":
-        raise StoreError(f"cannot use an address with {parts.scheme}://; give a local folder or s3://bucket/name")
-    if "@" in parts.netloc or parts.query or parts.fragment:  # not repeated: it may hold a secret
-        raise StoreError(
-            "cannot use this s3:// address: give s3://bucket/name and nothing else. Credentials come from the "
-            "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
-        )
-    if not parts.netloc or not is_key(parts.path.strip("/")):
-        raise StoreError(
-            f"cannot use the address {address}: give s3://bucket/name, with a name that has no part . or .."
-        )
-    try:
-        from obstore.exceptions import BaseError
-        from obstore.store import S3Store
-    except ImportError as error:
-        raise StoreError(
-            f"cannot use the address {address}: stores in buckets need obstore: pip install 'tokenlabel[s3]'"
-        ) from error
-    from zarr.storage import ObjectStore
-
-    bucket = S3Store(parts.netloc, prefix=parts.path.strip("/"))
-    return ObjectStore(bucket, read_only=not writable), bucket, (BaseError,)
-
-
 class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
     """A local folder as zarr-python knows it, which neither reads nor writes through links that leave the folder."""
+
+    def __init__(self, root: Path, *, read_only: bool) -> None:
+        super().__init__(root, read_only=read_only)
+        self._is_open = True  # zarr-python would make the folder when it first uses it
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -224,8 +225,8 @@ class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object whole."""
-        await asyncio.to_thread(contained.to_change, self.root, key)
-        await super().set(key, value)
+        path = await asyncio.to_thread(contained.to_change, self.root, key)
+        await asyncio.to_thread(write_atomically, path, value.to_bytes(), below=self.root)
 
 
 def _all(listing: Callable[[], AsyncIterator[str]]) -> list[str]:

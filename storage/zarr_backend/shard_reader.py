@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
@@ -31,11 +30,11 @@ from storage.encoding.coded_labels import CodedLabels, Layout, layouts
 from storage.errors import DamageError, UnreadableError
 from storage.files.contained import is_missing, to_read
 from storage.files.memory_map import MemoryMap
+from storage.files.open_shards import OpenShards, open_shards
 from storage.schema import Schema
 
 _ENTRY_BYTES = 16
 _STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
-_OPEN_SHARDS = 8192  # open at once, with five mappings each; the kernel allows a process about 65,000
 
 
 class _Decompressor(threading.local):
@@ -91,7 +90,7 @@ class ShardReader:
             entries * self._class_dtype.itemsize,
             entries * self._score_dtype.itemsize,
         )
-        self._open: OrderedDict[int, _Shard] = OrderedDict()
+        self._open = OpenShards[_Shard]()
 
     def read(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
         """The labels at these positions, (number of the shard, row within it).
@@ -181,10 +180,9 @@ class ShardReader:
             else np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data)
             for layout, mapping in zip(self._layouts, mappings, strict=True)
         ]
-        if len(self._open) >= _OPEN_SHARDS:
-            self._open.popitem(last=False)
         classes, scores, boxes, sizes, status = views
         shard = self._open[number] = _Shard(classes, scores, boxes, sizes, status, mappings)
+        open_shards.add(self._open, number, sum(mapping.copied for mapping in mappings))
         return shard
 
     def _mapped(self, layout: Layout, number: int, recorded: Mapping[str, str]) -> MemoryMap:

@@ -139,14 +139,14 @@ class Refused:
                 raise StoreError(f"cannot read {name}: 503 slow down")
             return read(objects, name)
 
-        def fickle(objects: Objects, name: str, data: bytes, *, new: bool = False) -> None:
+        def fickle(objects: Objects, name: str, data: bytes) -> None:
             count[0] += 1
             fails = count[0] % every == 0
             if fails and how == "refused":
                 raise StoreError(f"cannot write {name}: 503 slow down")
             if fails and how == "slow":
                 time.sleep(2)
-            original(objects, name, data, new=new)
+            original(objects, name, data)
             if fails and how == "lost":
                 raise StoreError(f"cannot write {name}: the connection was closed")
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
+from annotate.jobs.labelling.store_there import when_there
 from storage import DamageError, LabelMap, LabelStore, Record
 
 
@@ -70,12 +71,17 @@ def commit_shard(
         "worker": f"{platform.node()}:{os.getpid()}",
         **about,
     }
-    return store.write(shard.rows, labels, reasons=reasons, run=origin)
+
+    def write() -> Record:
+        return store.write(shard.rows, labels, reasons=reasons, run=origin)
+
+    return when_there(store, write, abandoned=shard.abandoned)
 
 
 def _record(store: LabelStore, shard: Shard) -> Record | None:
     try:
-        found = store.record(shard.rows.start // store.schema.rows_per_shard)
+        number = shard.rows.start // store.schema.rows_per_shard
+        found = when_there(store, lambda: store.record(number), abandoned=shard.abandoned)
         return None if found == shard.instead_of else found
     except DamageError:  # the shard is labelled again
         return None

@@ -1,0 +1,127 @@
+"""Which bucket is at an s3:// address? What the environment says of it is checked before the first request."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from zarr.abc.store import Store
+
+from storage.errors import StoreError
+from storage.keys.key import is_key
+
+# What obstore reads. Where several are set, it is undefined which counts, so all must be well-formed.
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+)
+_CONDITIONAL = "AWS_CONDITIONAL_PUT"
+_YES = ("1", "true", "on", "yes", "y")  # as obstore reads them
+
+
+def open_bucket(address: str, *, writable: bool) -> tuple[Store, Any, tuple[type[Exception], ...]]:
+    """The bucket as zarr-python knows it, the same as obstore knows it, and what both raise.
+
+    Raises:
+        StoreError: the address or a variable of the environment is not as it must be. No request is sent.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "s3":
+        raise StoreError(f"cannot use an address with {parts.scheme}://; give a local folder or s3://bucket/name")
+    if "@" in parts.netloc or parts.query or parts.fragment:  # not repeated: it may hold a secret
+        raise StoreError(
+            "cannot use this s3:// address: give s3://bucket/name and nothing else. Credentials come from the "
+            "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
+        )
+    if not parts.netloc or not is_key(parts.path.strip("/")):
+        raise StoreError(
+            f"cannot use the address {address}: give s3://bucket/name, with a name that has no part . or .."
+        )
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+    except ImportError as error:
+        raise StoreError(
+            f"cannot use the address {address}: stores in buckets need obstore: pip install 'tokenlabel[s3]'"
+        ) from error
+    from zarr.storage import ObjectStore
+
+    _refuse_environment(address, os.environ)
+    try:
+        bucket = S3Store(parts.netloc, prefix=parts.path.strip("/"))
+    except BaseError as error:
+        why = str(error).partition("\n")[0]
+        raise StoreError(f"cannot use {address}: a variable AWS_… of the environment is not valid: {why}") from error
+    return ObjectStore(bucket, read_only=not writable), bucket, (BaseError, NotImplementedError)
+
+
+def put_new(bucket: Any, name: str, data: bytes, address: str) -> None:
+    """Write an object unless there is one: of several processes that do so at once, one writes.
+
+    Raises:
+        StoreError: the server cannot promise that.
+    """
+    from obstore.exceptions import AlreadyExistsError, BaseError
+
+    if os.environ.get(_CONDITIONAL, "").lower() == "disabled":  # the user has promised to begin with one process
+        try:
+            bucket.head(name)
+        except FileNotFoundError:
+            bucket.put(name, data)
+        return
+    try:
+        for _ in range(2):
+            bucket.put(name, data, mode="create")
+    except AlreadyExistsError:
+        return
+    except (BaseError, NotImplementedError) as error:
+        if not re.search(r"\b501\b|not.?implemented", str(error), re.IGNORECASE):
+            raise
+        raise _unconditional(address, "its server answers 501 Not Implemented") from error
+    raise _unconditional(address, "its server replaces an object that it should keep")
+
+
+def _unconditional(address: str, found: str) -> StoreError:
+    return StoreError(
+        f"cannot make the store {address}: it needs a bucket with conditional writes (PUT with If-None-Match), and "
+        f"{found}. Without them, several runs that begin at the same moment could each make the store, and one could "
+        f"replace the metadata of another; nothing else needs them. To go on, set {_CONDITIONAL}=disabled, and "
+        "begin with one run alone: others may join as soon as it says that it labels"
+    )
+
+
+def _refuse_environment(address: str, environment: Mapping[str, str]) -> None:
+    for name in _ENDPOINTS:
+        if endpoint := environment.get(name):  # never repeated: it may hold a password
+            _refuse_endpoint(address, name, endpoint, environment.get("AWS_ALLOW_HTTP", ""))
+    if (profile := environment.get("AWS_PROFILE")) and not any(environment.get(name) for name in _CREDENTIALS):
+        raise StoreError(
+            f"cannot use {address}: AWS_PROFILE is set, and profiles are not read. Set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where there is one; the AWS CLI prints them: "
+            f'eval "$(aws configure export-credentials --profile {profile} --format env)". Where the machine has a '
+            "role, unset AWS_PROFILE"
+        )
+
+
+def _refuse_endpoint(address: str, name: str, endpoint: str, allow_http: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        sound = False
+    if not sound or any(sign.isspace() for sign in endpoint):
+        raise StoreError(
+            f"cannot use {address}: {name} is not the address of a server; set it to https://host or https://host:port"
+        )
+    if parts.scheme == "http" and allow_http.lower() not in _YES:
+        raise StoreError(
+            f"cannot use {address}: {name} begins with http://, which sends labels without encryption; if that is "
+            "meant, set AWS_ALLOW_HTTP=true, and otherwise use https://"
+        )

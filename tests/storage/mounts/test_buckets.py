@@ -1,0 +1,139 @@
+"""Does a bucket that lacks something, or an environment that does not say how to reach it, give one clear message?"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import uuid
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from obstore.store import S3Store
+
+from storage import NotAStoreError, StoreError, create_store, find_store, open_store
+from tests import s3
+from tests.labels import random_labels
+from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3.server() as address:
+        yield address
+
+
+@pytest.fixture
+def address(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in s3.environment(server).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3.BUCKET}/runs/{uuid.uuid4().hex}/labels.zarr"
+
+
+@pytest.fixture(params=["refused", "ignored"])
+def unconditional(
+    address: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str
+) -> Iterator[str]:
+    """An address of the same server, through a proxy that refuses conditional writes, or ignores the condition."""
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), _proxy_before(server, request.param))
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
+    yield address
+    proxy.shutdown()
+    proxy.server_close()
+
+
+def _proxy_before(server: str, condition: Literal["refused", "ignored"]) -> type[BaseHTTPRequestHandler]:
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+            names = {name.lower() for name in headers}
+            if "if-none-match" in names and condition == "refused":
+                status, found, data = 501, {}, b"<Error><Code>NotImplemented</Code></Error>"
+            else:
+                headers = {name: value for name, value in headers.items() if name.lower() != "if-none-match"}
+                upstream = http.client.HTTPConnection(urlsplit(server).netloc, timeout=30)
+                upstream.request(self.command, self.path, body, headers)
+                response = upstream.getresponse()
+                status, found, data = response.status, dict(response.getheaders()), response.read()
+                upstream.close()
+            length = found.get("Content-Length") if self.command == "HEAD" else str(len(data))
+            self.send_response_only(status)
+            for name, value in found.items():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", length or "0")
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815 the server looks for these names
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    return Proxy
+
+
+def test_a_bucket_without_conditional_writes_is_refused_before_anything_else_is_written(unconditional: str) -> None:
+    words = r"conditional writes.*could replace the metadata of another.*set AWS_CONDITIONAL_PUT=disabled, and begin"
+    with pytest.raises(StoreError, match=words):
+        create_store(unconditional, SCHEMA, KEYS)
+    bucket = S3Store(s3.BUCKET, prefix=unconditional.removeprefix(f"s3://{s3.BUCKET}/"))
+    assert {found["path"] for page in bucket.list() for found in page} <= {"zarr.json"}
+
+
+def test_a_bucket_without_conditional_writes_is_used_when_the_user_says_so(
+    unconditional: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    labels = random_labels(np.random.default_rng(0), 10)
+    store = create_store(unconditional, SCHEMA, KEYS)
+    for rows in SHARDS:
+        store.write(rows, labels[rows.start : rows.stop])
+    assert np.array_equal(open_store(unconditional).read(range(10)).classes, labels.classes)
+    assert create_store(unconditional, SCHEMA, KEYS).pending() == []
+
+
+def test_a_prefix_with_other_objects_is_refused_as_a_folder_is(address: str) -> None:
+    bucket = S3Store(s3.BUCKET, prefix=address.removeprefix(f"s3://{s3.BUCKET}/"))
+    bucket.put("thesis/1.txt", b"precious")
+    for use in (find_store, lambda where: create_store(where, SCHEMA, KEYS)):
+        with pytest.raises(NotAStoreError, match="is not empty and not a store"):
+            use(address)
+    assert [found["path"] for page in bucket.list() for found in page] == ["thesis/1.txt"]
+    neighbour = address.removesuffix(".zarr")  # which begins with the same characters
+    assert find_store(neighbour) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://localhost:9000", "AWS_ALLOW_HTTP": ""}, "http://.*set AWS_ALLOW_HTTP=true"),
+        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "AWS_ENDPOINT_URL is not the address.*https://host:port"),
+        ({"AWS_ENDPOINT_URL": "http//localhost"}, "AWS_ENDPOINT_URL is not the address.*https://host:port"),
+        ({"AWS_ENDPOINT": "https://:9000"}, "AWS_ENDPOINT is not the address.*https://host:port"),
+        ({"AWS_ENDPOINT_URL_S3": "https://host:port"}, "AWS_ENDPOINT_URL_S3 is not the address"),
+        ({"AWS_PROFILE": "lab", "AWS_ACCESS_KEY_ID": ""}, "set AWS_ACCESS_KEY_ID and .* export-credentials --profile"),
+        ({"AWS_ALLOW_HTTP": "perhaps", "AWS_ENDPOINT_URL": ""}, "AWS_… of the environment is not valid"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_a_message_that_says_what_to_set(
+    address: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for use in (open_store, find_store):
+        with pytest.raises(StoreError, match=f"(?i){words}") as caught:
+            use(address)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_profile_beside_keys_is_no_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    assert find_store(address) is None
