@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import PatchEmbed
 from torch import nn
 
+from tokenlabel.models.stem import Stem
 
-class ConvStem(PatchEmbed):
+
+class ConvStem(Stem):
     """Pixels [b, 3, H, W] -> tokens [b, width, H / patch, W / patch], as a map.
 
     Table 2 of arXiv 2104.10858: a convolution of 7x7 with stride 2 and two of 3x3, each with batch norm and ReLU, then
-    a projection of patch/2 x patch/2. Of timm's PatchEmbed it keeps the sizes, which other parts of timm read.
+    a projection of patch/2 x patch/2.
 
     Args:
         img_size: height and width of the pictures.
@@ -26,9 +27,6 @@ class ConvStem(PatchEmbed):
     Raises:
         ValueError: an odd patch; a size that is not a multiple of the patch; pictures of another size.
     """
-
-    img_size: tuple[int, int]
-    grid_size: tuple[int, int]
 
     def __init__(
         self,
@@ -45,11 +43,15 @@ class ConvStem(PatchEmbed):
     ) -> None:
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         super().__init__(
-            img_size, patch_size, in_chans, embed_dim, flatten=False, strict_img_size=strict_img_size, **made
+            img_size=img_size,
+            patch_size=patch_size,
+            in_chans=in_chans,
+            embed_dim=embed_dim,
+            strict_img_size=strict_img_size,
+            **made,
         )
         if patch_size % 2:
             raise ValueError(f"the stem halves the picture first, so its patch must be even, not {patch_size}")
-        self._check_multiple(self.img_size)
         self.conv1 = nn.Conv2d(in_chans, hidden, 7, stride=2, padding=3, bias=False, **made)
         self.bn1 = nn.BatchNorm2d(hidden, **made)
         self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False, **made)
@@ -58,40 +60,11 @@ class ConvStem(PatchEmbed):
         self.bn3 = nn.BatchNorm2d(hidden, **made)
         self.proj = nn.Conv2d(hidden, embed_dim, patch_size // 2, stride=patch_size // 2, **made)
 
-    def set_input_size(
-        self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
-    ) -> None:
-        """Accept pictures of another size from now on.
-
-        Raises:
-            ValueError: a size that is not a multiple of the patch; another patch, for which there are no weights.
-        """
-        if patch_size not in (None, self.patch_size[0], self.patch_size):
-            raise ValueError(
-                f"the stem was made for patches of {self.patch_size[0]} pixels, and has no weights for others"
-            )
-        sizes = self._init_img_size(img_size or self.img_size)
-        self._check_multiple(sizes[0])
-        self.img_size, self.grid_size, self.num_patches = sizes
-
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """The tokens as a map."""
-        size = tuple(pixels.shape[-2:])
-        if self.strict_img_size and size != self.img_size:
-            raise ValueError(
-                f"pictures of {size[0]}x{size[1]} pixels were given to a model for {self.img_size[0]}x"
-                f"{self.img_size[1]}; make it with img_size={size}, or call set_input_size"
-            )
-        self._check_multiple(size)
+        self.check(pixels)
         x = self.bn1(self.conv1(pixels)).relu()
         x = self.bn2(self.conv2(x)).relu()
         x = self.bn3(self.conv3(x)).relu()
         tokens: torch.Tensor = self.proj(x)
         return tokens
-
-    def _check_multiple(self, size: tuple[int, ...]) -> None:
-        if any(side % patch for side, patch in zip(size, self.patch_size, strict=True)):
-            raise ValueError(
-                f"{size[0]}x{size[1]} pixels cannot be divided into patches of {self.patch_size[0]}; give a size whose "
-                "sides are multiples of that"
-            )
