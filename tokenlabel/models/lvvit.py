@@ -58,9 +58,11 @@ class LVViT(TokenViT):
         num_classes: C; 0 for features.
         img_size: height and width of its input, pixels; multiples of the patch.
         in_chans: channels of its input.
-        patch_size: side of a token, pixels; even.
+        patch_size: side of a token, pixels; a multiple of the product of the stem's strides.
         embed_dim, depth, num_heads, mlp_ratio: of the transformer.
         stem_dim: channels of the stem.
+        stem_strides, stem_norm, stem_relu: of the stem's convolutions, see `ConvStem`; stem_strides=() for plain
+            patches.
         residual_divisor: the paper's λ.
         token_share: part of the best token's logits in the answer, see `combined_logits`; 0 for the class head alone.
         global_pool: "token"; or "" for features of all tokens.
@@ -69,7 +71,8 @@ class LVViT(TokenViT):
         drop_path_rate: of stochastic depth in the last block; it grows linearly to that.
 
     Raises:
-        ValueError: a size that is not a multiple of the patch; an odd patch; another pooling.
+        ValueError: a size that is not a multiple of the patch; a patch that is not one of the stem's strides; another
+            pooling.
     """
 
     def __init__(
@@ -84,6 +87,9 @@ class LVViT(TokenViT):
         num_heads: int = 6,
         mlp_ratio: float = 3.0,
         stem_dim: int = 64,
+        stem_strides: tuple[int, ...] = (2, 1, 1),
+        stem_norm: bool | tuple[bool, ...] = True,
+        stem_relu: bool | tuple[bool, ...] = True,
         residual_divisor: float = 2.0,
         token_share: float = 0.5,
         global_pool: str = "token",
@@ -114,7 +120,7 @@ class LVViT(TokenViT):
             proj_drop_rate=proj_drop_rate,
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,
-            embed_layer=partial(ConvStem, hidden=stem_dim),
+            embed_layer=partial(ConvStem, hidden=stem_dim, strides=stem_strides, norm=stem_norm, relu=stem_relu),
             # PyTorch's own epsilon, 1e-5, not timm's 1e-6: the published weights were trained with it.
             norm_layer=nn.LayerNorm,
             block_fn=partial(Block, residual_divisor=residual_divisor),

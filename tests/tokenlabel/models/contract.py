@@ -160,6 +160,7 @@ class StudentContract(StudentPromises):
         more = torch.randn(5, *pixels.shape[1:])
         assert torch.allclose(exported.module()(more), student(more), atol=1e-4)
 
+    @torch.inference_mode()
     def test_bfloat16_answers_much_the_same(self, student: Any, pixels: torch.Tensor) -> None:
         plain = torch.cat([logits.flatten() for logits in student.eval().logits(pixels)])
         with torch.autocast("cpu", torch.bfloat16):
