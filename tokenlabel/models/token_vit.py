@@ -119,7 +119,7 @@ class TokenViT(vit.VisionTransformer):
         self.aux_head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
         self.aux_head.to(self.pos_embed).train(self.training)
         for head in self.get_classifier():
-            _initialise(head)
+            initialise(head)
 
     def set_input_size(
         self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
@@ -143,7 +143,7 @@ class TokenViT(vit.VisionTransformer):
         for module in self.modules():
             if needs_reset and hasattr(module, "reset_parameters"):
                 module.reset_parameters()
-            _initialise(module)
+            initialise(module)
         trunc_normal_(self.cls_token, std=0.02)
         self._init_positions()
 
@@ -168,7 +168,8 @@ def _refuse_pooling(global_pool: str) -> None:
         )
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Draw the weights of a linear layer as the papers do."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -189,3 +190,10 @@ def _fit_positions(model: TokenViT, state: dict[str, torch.Tensor], prefix: str,
     side = math.isqrt(positions.shape[1] - 1)
     if side * side == positions.shape[1] - 1:
         state[f"{prefix}pos_embed"] = _resampled(positions, (side, side), model.patch_embed.grid_size)
+
+
+def zero_missing_head(model: TokenViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Give weights without a head for tokens one that answers 0: a hook before loading."""
+    own = {f"{prefix}aux_head.{name}": value for name, value in model.aux_head.state_dict().items()}
+    if f"{prefix}cls_token" in state and not own.keys() & state.keys():
+        state.update({name: torch.zeros_like(value) for name, value in own.items()})

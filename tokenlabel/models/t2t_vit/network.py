@@ -16,7 +16,7 @@ from torch import nn
 from tokenlabel.models.t2t_vit.performer import PerformerLayer
 from tokenlabel.models.t2t_vit.tokens_to_token import TokensToToken
 from tokenlabel.models.t2t_vit.transformer import TransformerLayer
-from tokenlabel.models.token_vit import TokenViT
+from tokenlabel.models.token_vit import TokenViT, zero_missing_head
 
 _LAYERS: dict[str, type[PerformerLayer] | type[TransformerLayer]] = {
     "performer": PerformerLayer,
@@ -99,7 +99,7 @@ class T2TViT(TokenViT):
             dtype=dtype,
         )
         self._modules["tokens_to_token"] = self._modules.pop("patch_embed")  # the name in published weights
-        self.register_load_state_dict_pre_hook(_zero_missing_head)
+        self.register_load_state_dict_pre_hook(zero_missing_head)
 
     @property
     def patch_embed(self) -> TokensToToken:
@@ -120,10 +120,3 @@ def sinusoids(count: int, width: int) -> torch.Tensor:
     even = torch.arange(0, width, 2, dtype=torch.float64)
     angles = torch.arange(count, dtype=torch.float64)[:, None] / 10000 ** (even / width)
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[None, :, :width].float()
-
-
-def _zero_missing_head(model: T2TViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    """Give weights without a head for tokens one that answers 0."""
-    own = {f"{prefix}aux_head.{name}": value for name, value in model.aux_head.state_dict().items()}
-    if f"{prefix}cls_token" in state and not own.keys() & state.keys():
-        state.update({name: torch.zeros_like(value) for name, value in own.items()})
