@@ -38,7 +38,7 @@ class StudentPromises:
     ) -> None:
         assert isinstance(student, Student)
         (rows, columns), classes = student.token_grid, student.num_classes
-        assert rows > columns or pixels.shape[2] <= pixels.shape[3]
+        assert (rows >= columns) if pixels.shape[2] >= pixels.shape[3] else (rows <= columns)
         picture, tokens = student.train()(pixels)
         assert (picture.shape, tokens.shape) == ((2, classes), (2, rows * columns, classes))
         with torch.inference_mode():
@@ -64,18 +64,18 @@ class StudentPromises:
         with torch.inference_mode():
             picture, tokens = student.eval().logits(pixels)
             mixed_picture, mixed_tokens = student.logits(pixels, swap)
-        assert not torch.allclose(picture[0], picture[1], atol=1e-4, rtol=1e-4)
+        assert not torch.equal(picture[0], picture[1])
+        assert not torch.equal(tokens[0], tokens[1])
         assert torch.allclose(mixed_picture, picture.flip(0), atol=1e-4, rtol=1e-4)
         assert torch.allclose(mixed_tokens, tokens, atol=1e-4, rtol=1e-4)
 
-    def test_the_loss_reaches_both_heads(self, student: Any, pixels: torch.Tensor) -> None:
+    def test_the_loss_reaches_the_head_for_tokens_and_more(self, student: Any, pixels: torch.Tensor) -> None:
         t = student.token_grid[0] * student.token_grid[1]
         targets = TokenTargets(torch.ones(2, 1 + t, 1).long(), torch.ones(2, 1 + t, 1), torch.zeros(2, 1 + t).bool())
         token_label_loss(*student.train()(pixels), targets).backward()
-        heads = {weight for head in student.get_classifier()[:2] for weight in head.parameters()}
+        of_tokens = {*student.get_classifier()[1].parameters()}
         reached = {weight for weight in student.parameters() if weight.grad is not None and weight.grad.any()}
-        assert heads <= reached
-        assert reached - heads
+        assert of_tokens < reached
 
 
 class StudentContract(StudentPromises):
@@ -89,7 +89,7 @@ class StudentContract(StudentPromises):
 
     @pytest.fixture
     def size(self) -> tuple[int, int]:
-        return 32, 64
+        return 64, 96  # of which a network of stride 32 makes 2x3 tokens
 
     @pytest.fixture
     def student(self, size: tuple[int, int]) -> Any:
@@ -124,10 +124,10 @@ class StudentContract(StudentPromises):
         assert torch.equal(other.eval()(pixels), student.eval()(pixels))
 
     def test_other_sizes_have_other_grids(self, student: Any) -> None:
-        larger = self.make((96, 64))
+        larger = self.make((128, 96))
         rows, columns = larger.token_grid
-        assert (rows, columns) == (student.token_grid[0] * 3, student.token_grid[1])
-        assert larger.train()(torch.randn(2, 3, 96, 64))[1].shape == (2, rows * columns, CLASSES)
+        assert (rows, columns) == (student.token_grid[0] * 2, student.token_grid[1])
+        assert larger.train()(torch.randn(2, 3, 128, 96))[1].shape == (2, rows * columns, CLASSES)
 
     def test_heads_can_be_changed(self, student: Any, pixels: torch.Tensor) -> None:
         student.reset_classifier(3)

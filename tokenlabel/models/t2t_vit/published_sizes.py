@@ -45,7 +45,7 @@ default_cfgs = generate_default_cfgs(dict.fromkeys((*SIZES, *_TRANSFORMER), _CFG
 
 def _create(name: str, pretrained: bool, given: dict[str, Any]) -> T2TViT:
     width, depth, heads, ratio = SIZES[name.replace("_t_", "_")]
-    of_size = {"embed_dim": width, "depth": depth, "num_heads": heads, "mlp_ratio": ratio}
+    of_size: dict[str, Any] = {"embed_dim": width, "depth": depth, "num_heads": heads, "mlp_ratio": ratio}
     of_size["token_layer"] = "transformer" if name in _TRANSFORMER else "performer"
     features = {"out_indices": given.pop("out_indices", 3), "feature_cls": "getter"}
     model: T2TViT = build_model_with_cfg(T2TViT, name, pretrained, feature_cfg=features, **{**of_size, **given})

@@ -29,6 +29,7 @@ def patches_by_loop(picture: torch.Tensor, side: int, step: int, padding: int) -
     return torch.tensor(rows, dtype=picture.dtype)
 
 
+@torch.no_grad()
 def test_each_step_unfolds_what_a_loop_unfolds() -> None:
     module = TokensToToken(img_size=(32, 48), embed_dim=8).double().eval()
     seen: dict[str, torch.Tensor] = {}
@@ -47,6 +48,7 @@ def test_each_step_unfolds_what_a_loop_unfolds() -> None:
     assert torch.equal(out[0].permute(1, 2, 0).reshape(6, 8), seen["project.out"][0])
 
 
+@torch.no_grad()
 def test_performer_attention_is_the_sum_over_all_pairs() -> None:
     layer = PerformerLayer(10, 8).double().eval()
     for parameter in layer.parameters():
@@ -69,6 +71,7 @@ def test_performer_attention_is_the_sum_over_all_pairs() -> None:
     assert torch.allclose(layer(x), expected, atol=1e-12)
 
 
+@torch.no_grad()
 def test_directions_are_orthogonal_and_features_estimate_the_kernel_of_softmax() -> None:
     layer = PerformerLayer(10, 64)
     assert torch.allclose(layer.w @ layer.w.T, 32 * torch.eye(32), atol=1e-3)
@@ -80,18 +83,18 @@ def test_directions_are_orthogonal_and_features_estimate_the_kernel_of_softmax()
     assert float(kernel) == pytest.approx(math.exp(half), rel=0.1)
 
 
-def test_random_features_are_float32_under_autocast() -> None:
-    """Features of length 12 would be 0 in float16 and 1e-31 here; bfloat16's three digits would leave nothing right."""
+@torch.no_grad()
+def test_random_features_and_their_sums_are_float32_under_autocast() -> None:
     layer = PerformerLayer(10, 8).eval()
     nn.init.normal_(layer.kqv.weight, std=2.0)
-    x = torch.randn(2, 5, 10)
-    seen: list[torch.dtype] = []
-    features = layer.features
-    layer.features = lambda of: seen.append(of.dtype) or features(of)  # type: ignore[method-assign]
+    k, q, v = layer.kqv(torch.randn(2, 5, 10)).chunk(3, -1)
+    exact = layer._attended(k, q, v)
     with torch.autocast("cpu", torch.bfloat16):
-        out = layer(x)
-    assert seen == [torch.float32] * 2
-    assert out.isfinite().all()
+        assert torch.equal(layer._attended(k, q, v), exact)
+        rounded = [part.bfloat16() for part in (k, q, v)]
+        found = layer._attended(*rounded)
+        assert layer(torch.randn(2, 5, 10)).isfinite().all()
+    assert torch.equal(found, layer._attended(*(part.float() for part in rounded)).bfloat16())
 
 
 def test_dropout_of_the_performer_is_always_on_in_training() -> None:
