@@ -149,6 +149,7 @@ class StudentContract(StudentPromises):
         assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*gradients, strict=True))
 
     def test_it_compiles_without_a_break(self, student: Any, pixels: torch.Tensor) -> None:
+        torch.compiler.reset()  # students share code, and compiling it for each of them would reach a limit
         compiled = torch.compile(student, fullgraph=True, backend="aot_eager")
         assert torch.allclose(compiled.eval()(pixels), student.eval()(pixels), atol=1e-4)
         shapes = [logits.shape for logits in compiled.train()(pixels)]

@@ -197,6 +197,7 @@ def test_weights_without_decay_are_named() -> None:
 
 
 def test_it_compiles_without_a_break_and_exports() -> None:
+    torch.compiler.reset()  # of what the same code was compiled for in other tests
     model, pixels = tiny(), torch.randn(2, 3, 32, 64)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     expected, found = model.eval()(pixels), compiled.eval()(pixels)
