@@ -27,7 +27,12 @@ from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 from tokenlabel import View, token_targets
 
 LONGEST = 200
-WITHOUT_VALUES = {"LVViT", "LabeledCompose"}  # torch modules that hold others: they print a line for each, as all do
+WITHOUT_VALUES = {
+    "LVViT",
+    "LabeledCompose",
+    "Student",
+    "TokenHeadStudent",
+}  # torch modules that hold others: they print a line for each, as all do
 LABELS = random_labels(np.random.default_rng(0), 128)
 VIEWS = [View.whole()] * 128
 TARGETS = token_targets(LABELS, VIEWS, (14, 14))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenlabel.losses.token_label_loss import token_label_loss
     from tokenlabel.mixing.mix import Mix
     from tokenlabel.mixing.mixer import Mixer
-    from tokenlabel.models import LVViT
+    from tokenlabel.models import LVViT, Student, TokenHeadStudent, with_token_head
     from tokenlabel.pipelines.crops import Augmentation, Crops, normalised, seeded, whole_view
     from tokenlabel.pipelines.label_tensor import LabelTensor, ResolveLabels
     from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
@@ -37,7 +37,7 @@ _NEED_TORCH = {
     "losses.token_label_loss": ("token_label_loss",),
     "mixing.mix": ("Mix",),
     "mixing.mixer": ("Mixer",),
-    "models": ("LVViT",),  # and timm
+    "models": ("LVViT", "Student", "TokenHeadStudent", "with_token_head"),  # and timm
     "pipelines.crops": ("Augmentation", "Crops", "normalised", "seeded", "whole_view"),
     "pipelines.label_tensor": ("LabelTensor", "ResolveLabels"),
     "pipelines.policies": ("AutoAugment", "LabeledCompose", "RandAugment", "TrivialAugmentWide"),
@@ -66,6 +66,8 @@ __all__ = [
     "ResolveLabels",
     "Rule",
     "SparseTargets",
+    "Student",
+    "TokenHeadStudent",
     "TokenScores",
     "TokenTargets",
     "Traced",
@@ -85,6 +87,7 @@ __all__ = [
     "token_label_loss",
     "token_targets",
     "whole_view",
+    "with_token_head",
 ]
 
 

@@ -1,34 +1,39 @@
-"""How do pixels become tokens? Three convolutions at half resolution, and a projection of their patches."""
+"""How do pixels become tokens? By convolutions at a lower resolution, and a projection of their patches."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from timm.layers import PatchEmbed
 from torch import nn
 
+from tokenlabel.models.stem import Stem
 
-class ConvStem(PatchEmbed):
+
+class ConvStem(Stem):
     """Pixels [b, 3, H, W] -> tokens [b, width, H / patch, W / patch], as a map.
 
-    Table 2 of arXiv 2104.10858: a convolution of 7x7 with stride 2 and two of 3x3, each with batch norm and ReLU, then
-    a projection of patch/2 x patch/2. Of timm's PatchEmbed it keeps the sizes, which other parts of timm read.
+    By default that of table 2 of arXiv 2104.10858: a convolution of 7x7 with stride 2 and two of 3x3, each with batch
+    norm and ReLU (the scaled ReLU of arXiv 2109.03810), then a projection of patch/2 x patch/2. Each part can be left
+    out: `strides=()` leaves the projection of plain patches.
 
     Args:
         img_size: height and width of the pictures.
-        patch_size: side of a token, pixels; even.
+        patch_size: side of a token, pixels; a multiple of the product of the strides.
         in_chans: channels of the pictures.
         embed_dim: width of a token.
-        hidden: channels of the three convolutions.
+        hidden: channels of the convolutions.
+        strides: of the convolutions, as many as there are; the first is of 7x7, the others of 3x3.
+        norm: whether a batch norm follows: each convolution, or one answer for each. Without it the convolution has a
+            bias.
+        relu: whether a ReLU follows, likewise.
         strict_img_size: whether pictures must have exactly img_size; otherwise any multiple of the patch is accepted.
 
     Raises:
-        ValueError: an odd patch; a size that is not a multiple of the patch; pictures of another size.
+        ValueError: strides that do not divide the patch, or another number of answers than of strides; a size that is
+            not a multiple of the patch; pictures of another size.
     """
-
-    img_size: tuple[int, int]
-    grid_size: tuple[int, int]
 
     def __init__(
         self,
@@ -38,6 +43,9 @@ class ConvStem(PatchEmbed):
         in_chans: int = 3,
         embed_dim: int = 384,
         hidden: int = 64,
+        strides: tuple[int, ...] = (2, 1, 1),
+        norm: bool | tuple[bool, ...] = True,
+        relu: bool | tuple[bool, ...] = True,
         strict_img_size: bool = True,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -45,53 +53,45 @@ class ConvStem(PatchEmbed):
     ) -> None:
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         super().__init__(
-            img_size, patch_size, in_chans, embed_dim, flatten=False, strict_img_size=strict_img_size, **made
+            img_size=img_size,
+            patch_size=patch_size,
+            in_chans=in_chans,
+            embed_dim=embed_dim,
+            strict_img_size=strict_img_size,
+            **made,
         )
-        if patch_size % 2:
-            raise ValueError(f"the stem halves the picture first, so its patch must be even, not {patch_size}")
-        self._check_multiple(self.img_size)
-        self.conv1 = nn.Conv2d(in_chans, hidden, 7, stride=2, padding=3, bias=False, **made)
-        self.bn1 = nn.BatchNorm2d(hidden, **made)
-        self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False, **made)
-        self.bn2 = nn.BatchNorm2d(hidden, **made)
-        self.conv3 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False, **made)
-        self.bn3 = nn.BatchNorm2d(hidden, **made)
-        self.proj = nn.Conv2d(hidden, embed_dim, patch_size // 2, stride=patch_size // 2, **made)
-
-    def set_input_size(
-        self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
-    ) -> None:
-        """Accept pictures of another size from now on.
-
-        Raises:
-            ValueError: a size that is not a multiple of the patch; another patch, for which there are no weights.
-        """
-        if patch_size not in (None, self.patch_size[0], self.patch_size):
+        reduction = math.prod(strides)
+        if min(strides, default=1) < 1 or patch_size % reduction:
             raise ValueError(
-                f"the stem was made for patches of {self.patch_size[0]} pixels, and has no weights for others"
+                f"the stem's strides {strides} must be at least 1 and divide its patch, so that whole pixels are left "
+                f"to project: the patch must be a multiple of {reduction}, not {patch_size}"
             )
-        sizes = self._init_img_size(img_size or self.img_size)
-        self._check_multiple(sizes[0])
-        self.img_size, self.grid_size, self.num_patches = sizes
+        norms, self.relus = _each(norm, len(strides), "norm"), _each(relu, len(strides), "relu")
+        channels = in_chans
+        for number, (stride, normed) in enumerate(zip(strides, norms, strict=True), 1):
+            side = 7 if number == 1 else 3
+            conv = nn.Conv2d(channels, hidden, side, stride=stride, padding=side // 2, bias=not normed, **made)
+            setattr(self, f"conv{number}", conv)
+            setattr(self, f"bn{number}", nn.BatchNorm2d(hidden, **made) if normed else nn.Identity())
+            channels = hidden
+        left = patch_size // reduction
+        self.proj = nn.Conv2d(channels, embed_dim, left, stride=left, **made)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """The tokens as a map."""
-        size = tuple(pixels.shape[-2:])
-        if self.strict_img_size and size != self.img_size:
-            raise ValueError(
-                f"pictures of {size[0]}x{size[1]} pixels were given to a model for {self.img_size[0]}x"
-                f"{self.img_size[1]}; make it with img_size={size}, or call set_input_size"
-            )
-        self._check_multiple(size)
-        x = self.bn1(self.conv1(pixels)).relu()
-        x = self.bn2(self.conv2(x)).relu()
-        x = self.bn3(self.conv3(x)).relu()
+        self.check(pixels)
+        x = pixels
+        for number, rectified in enumerate(self.relus, 1):
+            x = getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x))
+            if rectified:
+                x = x.relu()
         tokens: torch.Tensor = self.proj(x)
         return tokens
 
-    def _check_multiple(self, size: tuple[int, ...]) -> None:
-        if any(side % patch for side, patch in zip(size, self.patch_size, strict=True)):
-            raise ValueError(
-                f"{size[0]}x{size[1]} pixels cannot be divided into patches of {self.patch_size[0]}; give a size whose "
-                "sides are multiples of that"
-            )
+
+def _each(answer: bool | tuple[bool, ...], count: int, name: str) -> tuple[bool, ...]:
+    """One answer for each convolution."""
+    answers = (answer,) * count if isinstance(answer, bool) else tuple(answer)
+    if len(answers) != count:
+        raise ValueError(f"{name} must be one answer, or one for each of the {count} convolutions, not {answer}")
+    return answers

@@ -84,7 +84,7 @@ def evaluate_once(settings: TrainSettings, group: ProcessGroup) -> None:
     if not settings.initial:
         last = Path(settings.output) / LAST
         state = read_checkpoint(last, "cpu")
-        known = {name: state["settings"][name] for name in ("model", "img_size", "crop_pct")}
+        known = {name: state["settings"][name] for name in ("model", "img_size", "crop_pct", "token_share")}
         settings, classes = replace(settings, **known, initial=str(last)), state["classes"]
     evaluate = _evaluator(settings, group, classes)
     model = student(settings, len(classes or ImageFolder(settings.val).classes)).to(group.device)

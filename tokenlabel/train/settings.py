@@ -19,7 +19,7 @@ _MANY = 1e9
 _RANGES = (
     (("epochs", "batch_size", "lr_batch", "img_size"), 1, _MANY),
     (("cooldown_epochs", "warmup_epochs", "workers", "seed"), 0, _MANY),
-    (("lr", "min_lr", "warmup_lr", "weight_decay", "clip_grad", "token_weight"), 0, _MANY),
+    (("lr", "min_lr", "warmup_lr", "weight_decay", "clip_grad", "token_weight", "token_share"), 0, _MANY),
     (("hflip", "reprob", "smoothing", "ema_decay", "drop_path"), 0, 1),
     (("scale_min", "crop_pct"), 0.01, 1),
 )
@@ -38,7 +38,7 @@ class TrainSettings:
     val: str = _option("", "folder of pictures to evaluate on, with a folder for each class; empty for no evaluation")
     output: str = _option("", "folder for checkpoints and log.csv; a training that is found there is resumed")
 
-    model: str = _option("lvvit_s", "timm's name of an LV-ViT")
+    model: str = _option("lvvit_s", "timm's name of a student, or of any network with a map or patch tokens")
     img_size: int = _option(224, "height and width of the input, pixels")
     initial: str = _option("", "file of weights to start from; positions are resampled to the input size")
     drop_path: float = _option(0.1, "probability that stochastic depth skips the last block")
@@ -59,6 +59,7 @@ class TrainSettings:
 
     picture: str = _option("annotator", "target of a whole crop: annotator for the annotator's label, or class")
     token_weight: float = _option(0.5, "weight of the tokens in the loss, the paper's beta")
+    token_share: float = _option(0.5, "part of the best token's logits in the answer; 0 for the picture's head alone")
     smoothing: float = _option(0.1, "label smoothing, a fraction")
     mixtoken: bool = _option(True, "swap tokens between pictures of a batch (MixToken)")
 
@@ -87,8 +88,6 @@ class TrainSettings:
             for name in names:
                 if not least <= getattr(self, name) <= most:
                     raise ValueError(f"{name} must be from {least:g} to {most:g}, not {getattr(self, name)}")
-        if self.img_size % 16:
-            raise ValueError(f"img_size must be a multiple of 16 pixels, the side of a patch, not {self.img_size}")
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str] | None = None) -> tuple[Self, bool]:
@@ -99,7 +98,7 @@ class TrainSettings:
         """
         parser = argparse.ArgumentParser(
             prog="python -m tokenlabel.train",
-            description="Train an LV-ViT on a folder of pictures and the labels that `annotate run` wrote for it. "
+            description="Train a student on a folder of pictures and the labels that `annotate run` wrote for it. "
             "For several GPUs, start it with torchrun.",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import Any
+
 import timm
 import torch
 
 from tokenlabel.errors import LabelError
-from tokenlabel.models import LVViT
+from tokenlabel.models import Student, with_token_head
 from tokenlabel.train.checkpoint import load_weights
 from tokenlabel.train.settings import TrainSettings
 
 
-def student(settings: TrainSettings, classes: int) -> LVViT:
-    """The model of the settings, with its first weights.
+def student(settings: TrainSettings, classes: int) -> Any:  # a Student and a torch module: Python has no type for both
+    """The model of the settings, with its first weights: one of ours, or any of timm's with a head for tokens added.
 
     Raises:
-        LabelError: it is not an LV-ViT, or the weights are of another model.
+        LabelError: timm does not know it, it has no tokens, does not take the settings' size or stochastic depth, or
+            the weights are of another model.
     """
     if not timm.is_model(settings.model):
+        near = difflib.get_close_matches(settings.model, timm.list_models(), 4)
         raise LabelError(
-            f"timm has no model {settings.model!r}; give one of {', '.join(timm.list_models('lvvit*'))} as --model"
+            f"timm has no model {settings.model!r}; give one that it knows as --model"
+            + (f", such as {', '.join(near)}" if near else "")
         )
     torch.manual_seed(settings.seed)
-    model = timm.create_model(
-        settings.model, num_classes=classes, img_size=settings.img_size, drop_path_rate=settings.drop_path
-    )
-    if not isinstance(model, LVViT):
-        raise LabelError(
-            f"{settings.model} gives no logits for its tokens as an LV-ViT does; docs/trainers.md shows how to train "
-            "any other network, with timm's own loop"
-        )
-    model.set_grad_checkpointing(settings.grad_checkpointing)
+    try:
+        model = _network(settings, classes)
+        if isinstance(model, Student):
+            model.token_share = settings.token_share
+        else:
+            model = with_token_head(model, img_size=settings.img_size, token_share=settings.token_share)
+    except (ValueError, AssertionError) as error:
+        raise LabelError(f"{settings.model} cannot be trained with --img-size {settings.img_size}: {error}") from error
+    if settings.grad_checkpointing:
+        model.set_grad_checkpointing()
     if settings.initial:
         load_weights(model, settings.initial)
     return model
+
+
+def _network(settings: TrainSettings, classes: int) -> Any:
+    """timm's model, which need not know the size of its pictures when it is made."""
+    options: dict[str, Any] = {"img_size": settings.img_size}
+    if settings.drop_path:
+        options["drop_path_rate"] = settings.drop_path
+    while True:
+        try:
+            return timm.create_model(settings.model, num_classes=classes, **options)
+        except TypeError as error:
+            if "img_size" in str(error) and "img_size" in options:
+                del options["img_size"]
+            elif "drop_path_rate" in str(error):
+                raise LabelError(f"{settings.model} has no stochastic depth; give --drop-path 0") from error
+            else:
+                raise

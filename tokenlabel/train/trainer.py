@@ -1,4 +1,4 @@
-"""How is an LV-ViT trained on a store? `python -m tokenlabel.train --config lvvit_s.toml`: a loop to read and change.
+"""How is a student trained on a store? `python -m tokenlabel.train --config lvvit_s.toml`: a loop to read and change.
 
     python -m tokenlabel.train --config lvvit_s.toml --data imagenet/train --labels labels.zarr --val imagenet/val \
         --output runs/lvvit_s                                              # one process
@@ -71,7 +71,7 @@ class Trainer:
         last = self.output / LAST
         first = replace(settings, initial="") if last.exists() else settings
         self.model = student(first, self.classes).to(group.device, memory_format=torch.channels_last)
-        grid = self.model.patch_embed.grid_size
+        grid = self.model.token_grid
         self.data = LabeledImages(
             self.images,
             self.store,

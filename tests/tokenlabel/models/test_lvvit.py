@@ -197,6 +197,7 @@ def test_weights_without_decay_are_named() -> None:
 
 
 def test_it_compiles_without_a_break_and_exports() -> None:
+    torch.compiler.reset()  # of what the same code was compiled for in other tests
     model, pixels = tiny(), torch.randn(2, 3, 32, 64)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     expected, found = model.eval()(pixels), compiled.eval()(pixels)
@@ -234,7 +235,7 @@ def test_weights_of_another_size_load_with_positions_as_pytorch_resamples_them(t
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="100x100 pixels cannot be divided into patches of 16; give a size"):
         LVViT(img_size=(100, 100))
-    with pytest.raises(ValueError, match="its patch must be even, not 7"):
+    with pytest.raises(ValueError, match=r"strides \(2, 1, 1\) must .*: the patch must be a multiple of 2, not 7"):
         LVViT(img_size=70, patch_size=7)
     model = tiny()
     with pytest.raises(ValueError, match=r"64x64 pixels were given to a model for 32x64; make it with img_size=\(64, "):

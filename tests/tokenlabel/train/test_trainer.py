@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.models import LVViT
 from tokenlabel.train.__main__ import main
 from tokenlabel.train.settings import TrainSettings
+from tokenlabel.train.student import student
 from tokenlabel.train.trainer import smooth_label
 
 PROGRAM = [sys.executable, "-m", "tokenlabel.train"]
@@ -143,12 +145,34 @@ def test_bfloat16_and_recomputed_blocks(arguments: list[str], tmp_path: Path) ->
     assert 1 < float(steps(tmp_path / "run")[0]["loss"]) < 10
 
 
+@pytest.mark.usefixtures("single_threaded")
+@pytest.mark.parametrize("model", ["test_vit", "resnet18", "t2t_vit_7"])
+def test_any_network_with_tokens_is_trained_resumed_and_judged(
+    model: str, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    val = arguments[arguments.index("--val") + 1]
+    labels = Path(val).parent.parent / "labels-val.zarr"
+    short = changed(arguments, model=model, data=val, labels=labels, token_share=0.25, warmup_epochs=0, batch_size=15)
+    main(changed(short, epochs=1, cooldown_epochs=0))
+    main(changed(short, initial=tmp_path / "run/last.pt", output=tmp_path / "second", epochs=1, cooldown_epochs=0))
+    capsys.readouterr()
+    main(["--evaluate", "--val", val, "--output", str(tmp_path / "run"), "--amp", "float32", "--workers", "0"])
+    assert re.match(r"top-1 [\d.]+ %, top-5", capsys.readouterr().out)
+    trained = state(tmp_path / "run")
+    assert trained["state_dict"]["aux_head.weight"].any()  # it began at zero
+    assert trained["settings"]["token_share"] == 0.25
+    settings = TrainSettings(model=model, img_size=32, initial=str(tmp_path / "run/last.pt"), token_share=0.25)
+    assert student(settings, 10).token_share == 0.25
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"lr": 1e8, "warmup_epochs": 0}, "the loss is nan at step .* try a lower --lr"),
-        ({"model": "test_vit"}, "test_vit gives no logits for its tokens"),
-        ({"model": "lvvit_x"}, "timm has no model 'lvvit_x'; give one of lvvit_l, lvvit_m, lvvit_s, lvvit_t"),
+        ({"model": "pit_ti_224", "drop_path": 0}, "pit_ti_224 cannot be trained with --img-size 32: .* 0 tokens"),
+        ({"model": "vgg11"}, "vgg11 has no stochastic depth; give --drop-path 0"),
+        ({"img_size": 40}, "lvvit_t cannot be trained with --img-size 40: 40x40 pixels cannot be divided into patches"),
+        ({"model": "lvvit_x"}, "timm has no model 'lvvit_x'; give one that it knows as --model, such as lvvit_"),
         ({"initial": "nowhere.pt"}, "there are no weights at nowhere.pt"),
         ({"batch_size": 121}, "120 pictures are too few for 1 processes with 121 at each step; give a lower --batch"),
         ({"labels": "nowhere.zarr"}, "there is no store at nowhere.zarr"),
@@ -240,7 +264,7 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
         ("lr = nan", "lr must be from 0 to 1e+09, not nan"),
         ("ema_decay = 2", "ema_decay must be from 0 to 1, not 2.0"),
         ("seed = -1", "seed must be from 0 to 1e+09, not -1"),
-        ("img_size = 225", "img_size must be a multiple of 16 pixels, the side of a patch, not 225"),
+        ("token_share = -1", "token_share must be from 0 to 1e+09, not -1"),
         ('amp = "float16"', "amp must be one of bfloat16, float32, not 'float16'"),
         ("lr =", "is not valid TOML"),
     ],
