@@ -95,7 +95,7 @@ def test_students_answer_row_by_row_and_mix_their_tokens(name: str) -> None:
     assert features.shape == (4, 64, *TOKENS)
     assert torch.allclose(model.aux_head(features.flatten(2).transpose(1, 2)), tokens, atol=1e-5)
     mix = Mixer(TOKENS, 10, mixup=0, cutmix=0, mixtoken=1.0, seed=3).draw(4, SIZE, epoch=0, index=0)
-    assert 0 < float(mix.shares[0, 0]) < 1
+    assert 0 < float(mix.fractions[0, 0]) < 1
     mixed = model.logits(pixels, mix)
     assert not torch.equal(mixed[0], picture)
     # Each token's answer is given back to its own picture: it is nearer to what it was than to its partner's.

@@ -88,7 +88,7 @@ def test_mixed_tokens_of_a_network_of_patches_are_swapped_tokens(vit: Any) -> No
     student = with_token_head(network)
     nn.init.normal_(student.aux_head.weight)
     mixes = [Mixer((2, 4), 5, mixup=0, cutmix=0, mixtoken=1).draw(4, (32, 64), epoch=0, index=i) for i in range(20)]
-    mix = next(mix for mix in mixes if 0 < float(mix.shares[0, 0]) < 1)
+    mix = next(mix for mix in mixes if 0 < float(mix.fractions[0, 0]) < 1)
     pixels = torch.randn(4, 3, 32, 64)
     assert torch.allclose(student.logits(pixels, mix)[1], student.logits(pixels)[1], atol=1e-6)
     assert not torch.equal(mix.tokens(pixels), pixels)
