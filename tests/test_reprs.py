@@ -130,6 +130,7 @@ def of_tokenlabel(scene_folder: Path, finished: Path) -> Mapping[str, Any]:
         "Augmentation": crops,
         "AutoAugment": tokenlabel.AutoAugment(),
         "Crops": crops,
+        "EpochSampler": tokenlabel.EpochSampler(images),
         "Example": tokenlabel.Example(torch.zeros(128, 3, 64, 64), TARGETS, torch.zeros(128)),
         "LabelTensor": tokenlabel.LabelTensor(LABELS[0], canvas=(30, 40)),
         "LabeledImages": images,

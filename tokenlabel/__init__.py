@@ -17,7 +17,7 @@ from tokenlabel.targets.reading import from_boxes, sparse_targets
 from tokenlabel.targets.sparse import SparseTargets
 
 if TYPE_CHECKING:
-    from tokenlabel.dataset import Example, LabeledImages, collate, folder_keys
+    from tokenlabel.dataset import EpochSampler, Example, LabeledImages, collate, folder_keys
     from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
     from tokenlabel.losses.token_label_loss import token_label_loss
     from tokenlabel.mixing.mix import Mix
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tokenlabel.targets.token_targets import TokenTargets, token_targets
 
 _NEED_TORCH = {
-    "dataset": ("Example", "LabeledImages", "collate", "folder_keys"),
+    "dataset": ("EpochSampler", "Example", "LabeledImages", "collate", "folder_keys"),
     "losses.soft_cross_entropy": ("soft_cross_entropy",),
     "losses.token_label_loss": ("token_label_loss",),
     "mixing.mix": ("Mix",),
@@ -53,6 +53,7 @@ __all__ = [
     "Augmentation",
     "AutoAugment",
     "Crops",
+    "EpochSampler",
     "Example",
     "LVViT",
     "LabelError",

@@ -9,6 +9,7 @@ Its published sizes are in published_sizes.py.
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 from typing import Any
 
@@ -65,7 +66,9 @@ class LVViT(vit.VisionTransformer):
     In training mode it gives the logits of both heads, as the loss takes them: `(picture, tokens)`. In evaluation mode
     it gives the logits to classify by, see `combined_logits`. `logits` gives both heads in any mode.
 
-    Weights of another input size load too: positions of a square grid are resampled (bicubic) to the model's own.
+    Weights of another input size load too: positions are resampled (bicubic) to the model's own grid. A state dict of
+    ours says in its metadata which grid they are of; in one that does not, they are of a square grid, or of the
+    model's own if that is not square and has as many tokens, which a warning says.
 
     Args:
         num_classes: C; 0 for features.
@@ -141,6 +144,7 @@ class LVViT(vit.VisionTransformer):
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         self.aux_head = nn.Linear(embed_dim, num_classes, **made) if num_classes else nn.Identity()
         self.init_weights(needs_reset=False)
+        self.register_state_dict_post_hook(_say_grid)
         self.register_load_state_dict_pre_hook(_fit_positions)
 
     def forward(self, pixels: torch.Tensor, mix: Mix | None = None) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -256,11 +260,26 @@ def _resampled(positions: torch.Tensor, old: tuple[int, ...], new: tuple[int, ..
     return resampled
 
 
-def _fit_positions(model: LVViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    """Resample positions of another square grid before they are loaded; PyTorch refuses those of other shapes."""
-    positions, own = state.get(f"{prefix}pos_embed"), model.pos_embed
-    if positions is None or positions.ndim != own.ndim or positions.shape[1] == own.shape[1]:
+def _say_grid(model: LVViT, state: dict[str, torch.Tensor], prefix: str, metadata: dict[str, Any]) -> None:
+    """Note the grid of the positions beside the weights: their number alone does not tell 4x9 from 6x6."""
+    metadata["grid"] = list(model.patch_embed.grid_size)
+
+
+def _fit_positions(
+    model: LVViT, state: dict[str, torch.Tensor], prefix: str, metadata: dict[str, Any], *_: object
+) -> None:
+    """Resample positions of another grid before they are loaded; PyTorch refuses those of other shapes."""
+    positions, own, grid = state.get(f"{prefix}pos_embed"), model.pos_embed, model.patch_embed.grid_size
+    if positions is None or positions.ndim != own.ndim:
         return
     side = math.isqrt(positions.shape[1] - 1)
-    if side * side == positions.shape[1] - 1:
-        state[f"{prefix}pos_embed"] = _resampled(positions, (side, side), model.patch_embed.grid_size)
+    before = tuple(metadata.get("grid", (side, side)))
+    if "grid" not in metadata and positions.shape[1] == own.shape[1] and grid[0] != grid[1]:
+        warnings.warn(
+            f"the weights do not say which grid their {positions.shape[1] - 1} positions "
+            f"are of: {grid[0]}x{grid[1]} was assumed, as this model has",
+            stacklevel=2,
+        )
+        return
+    if before != grid and math.prod(before) == positions.shape[1] - 1:
+        state[f"{prefix}pos_embed"] = _resampled(positions, before, grid)

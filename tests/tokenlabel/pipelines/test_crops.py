@@ -39,6 +39,7 @@ def test_a_picture_is_drawn_by_seed_epoch_and_index_alone(name: str, scene_folde
     )
     alone = [data[index] for index in range(12)]
     for workers in (0, 2):
+        data.set_epoch(0)
         loader = DataLoader(torch.utils.data.Subset(data, range(12)), 5, collate_fn=collate, num_workers=workers)
         assert torch.equal(torch.cat([batch.pixels for batch in loader]), torch.stack([one.pixels for one in alone]))
         found = torch.cat([batch.targets.probabilities for batch in loader])

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from torchvision.datasets import DatasetFolder
 
 from storage import LabelMap, LabelStore, open_store
+from tokenlabel.dataset.epoch import Draw, Epoch
+from tokenlabel.dataset.example import Example
+from tokenlabel.dataset.matching import NO_ROW, check_classes, check_pipelines, check_size, labelled_rows
+from tokenlabel.dataset.own_targets import check_target, check_targets, own_targets
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
-from tokenlabel.matching import NO_ROW, check_classes, check_pipelines, check_size, labelled_rows
 from tokenlabel.pipelines.crops import Augmentation
 from tokenlabel.targets.rule import BLENDED, Rule
 from tokenlabel.targets.sparse import check_grid
 from tokenlabel.targets.token_targets import TokenTargets
 
 
-class Example(NamedTuple):
-    """One training picture, or a batch of them with a leading axis: float32 [3, H, W], targets, and its class."""
-
-    pixels: torch.Tensor
-    targets: TokenTargets
-    label: torch.Tensor
-
-    def __repr__(self) -> str:
-        # What a loader or a test makes of it may hold numbers in place of tensors.
-        pixels, label = (list(each.shape) if hasattr(each, "shape") else each for each in (self.pixels, self.label))
-        return f"Example(pixels {pixels}, {self.targets!r}, label {label})"
-
-
 class LabeledImages(Dataset[Example]):
     """Training pictures with the labels of exactly the pixels that they show.
 
     What an augmentation does to a picture decides what its label says. Its randomness is a pure function of (seed,
-    epoch, index), independent of batches and of the loader's workers.
+    epoch, index, draw), independent of batches and of the loader's workers. An index that is drawn again before the
+    next `set_epoch` has the next draw, and so another crop; `EpochSampler` fixes which of them is in which batch.
 
     Args:
         images: any map-style dataset that gives (PIL picture, class number), the picture as it was labelled: one of
@@ -53,6 +45,8 @@ class LabeledImages(Dataset[Example]):
         class_count: of the model; the store must have as many.
         own_classes: whether the class numbers that `images` gives are those of the store. False if they number other
             classes: then every example's label is -1, and only the annotator's labels are taught.
+        compare_targets: whether each picture's class must be the one that the store knows of it, if it knows one. False
+            if pictures have got new classes since they were labelled.
         rule: how labels become targets: `BLENDED` averages probabilities; a `Paper` repeats the published method, and
             reads logits too; or your own, a `Rule`.
         missing: what is done with pictures that have no label: "refuse" raises; "class" teaches the whole picture its
@@ -66,7 +60,8 @@ class LabeledImages(Dataset[Example]):
         LabelError: a picture's row has no label, or does not say how large the picture was, or which part of it the
             label covers; the number of keys is not that of pictures; the store has another number of classes than the
             model, or other classes than the dataset; its scores are logits, which the rule does not read; the dataset
-            has a transform; `tokens` is not (rows, columns).
+            has a transform; a picture has another class in the dataset than in the store; `tokens` is not (rows,
+            columns).
     """
 
     def __init__(
@@ -79,6 +74,7 @@ class LabeledImages(Dataset[Example]):
         tokens: tuple[int, int],
         class_count: int,
         own_classes: bool = True,
+        compare_targets: bool = True,
         rule: Rule = BLENDED,
         missing: Literal["refuse", "class"] = "refuse",
         keep: int | None = None,
@@ -115,13 +111,39 @@ class LabeledImages(Dataset[Example]):
                 "rule=Paper(), or label the pictures with `annotate run`"
             )
         self._rows = labelled_rows(self.store, keys, missing)
+        self._keys, self._compare_targets = keys, own_classes and compare_targets
+        if self._compare_targets:
+            check_targets(own_targets(images), self.store, self._rows, keys)
         self.missing_count = int((self._rows == NO_ROW).sum())
-        # Shared memory, so that the loader's workers see a new epoch too.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = Epoch(len(images))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that random numbers are drawn of; 0 until it is set."""
+        return self._epoch.number
+
+    @property
+    def process(self) -> tuple[int, int]:
+        """The rank of this process, and the number of those that train together."""
+        return self._epoch.process()
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other random numbers from now on. Call it before each pass over the data."""
-        self._epoch.fill_(epoch)
+        """Begin an epoch: other random numbers. Call it before each pass over the data, before its iterator is made.
+
+        Raises:
+            LabelError: the epoch is not 0 or more, or comes too late: a training was resumed, and workers have already
+                drawn pictures of epoch 0.
+        """
+        self._epoch.begin(epoch)
+
+    def subset(self, indices: Sequence[int]) -> LabeledImages:
+        """The pictures at these indices. Unlike torch's `Subset` of this dataset, it is told the epoch by trainers."""
+        part = copy.copy(self)
+        part.images, part._rows = Subset(self.images, indices), self._rows[list(indices)]
+        part._keys = [self._keys[index] for index in indices]
+        part.missing_count = int((part._rows == NO_ROW).sum())
+        part._epoch = Epoch(len(indices))
+        return part
 
     def __len__(self) -> int:
         """How many pictures there are."""
@@ -139,12 +161,14 @@ class LabeledImages(Dataset[Example]):
 
     def __getitems__(self, indices: list[int]) -> list[Example]:
         """Many at once, with one read of the store: what DataLoader calls for a batch."""
-        indices = [range(len(self))[index] for index in indices]
+        within = range(len(self))
+        indices = [n if isinstance(n, Draw) and n in within else within[n] for n in indices]
+        draws = self._epoch.draws(indices)
         rows = self._rows[indices]
         labels = self.store.read(rows[rows != NO_ROW])
         sizes = iter(labels.sizes.tolist())
         views, pixels, classes = [], [], []
-        for index, row in zip(indices, rows.tolist(), strict=True):
+        for index, row, draw in zip(indices, rows.tolist(), draws, strict=True):
             picture, label = self.images[index]
             if not isinstance(picture, Image.Image):
                 raise LabelError(
@@ -153,10 +177,10 @@ class LabeledImages(Dataset[Example]):
                 )
             if row != NO_ROW:
                 check_size(index, picture, next(sizes))
-            rng = np.random.default_rng([self.seed, int(self._epoch), index])
+            rng = np.random.default_rng([self.seed, draw[0], index, draw[1]])
             shown, view = _shown(self._augment(picture.convert("RGB"), rng))
             pixels.append(shown)
-            classes.append(torch.tensor(self._checked(index, label) if self._own_classes else -1))
+            classes.append(torch.tensor(self._checked(index, label, row) if self._own_classes else -1))
             if row != NO_ROW:
                 views.append(view)
         found = iter(self._targets(labels, views))
@@ -182,12 +206,14 @@ class LabeledImages(Dataset[Example]):
         classes[0, 0], probabilities[0, 0], outside[0] = label, 1.0, False
         return TokenTargets(classes, probabilities, outside)
 
-    def _checked(self, index: int, label: int) -> int:
+    def _checked(self, index: int, label: int, row: int) -> int:
         if not 0 <= label < self.store.schema.class_count:
             raise LabelError(
                 f"picture {index} has class {label}, but the labels in {self.store.address} are of "
                 f"{self.store.schema.class_count} classes; if the dataset has other classes, give own_classes=False"
             )
+        if self._compare_targets and row != NO_ROW:
+            check_target(self._keys[index], label, self.store, row)
         return label
 
     def __repr__(self) -> str:
@@ -201,21 +227,6 @@ def _shown(result: Any) -> tuple[torch.Tensor, View | Warp]:
         if isinstance(pixels, torch.Tensor) and isinstance(view, View | Warp):
             return pixels, view
     raise LabelError(f"augment must give (pixels, view), a tensor and a View or a Warp, not {result!r:.80}")
-
-
-def collate(examples: Sequence[Example]) -> Example:
-    """Examples as a batch: the `collate_fn` of a DataLoader over `LabeledImages`.
-
-    Example:
-        >>> targets = TokenTargets(torch.zeros(5, 8, dtype=torch.int32), torch.zeros(5, 8), torch.zeros(5, dtype=bool))
-        >>> collate([Example(torch.zeros(3, 64, 64), targets, torch.tensor(7))] * 2)
-        Example(pixels [2, 3, 64, 64], TokenTargets(pictures=2, tokens=4, classes=8), label [2])
-    """
-    return Example(
-        torch.stack([example.pixels for example in examples]),
-        TokenTargets.stack([example.targets for example in examples]),
-        torch.stack([example.label for example in examples]),
-    )
 
 
 def folder_keys(images: DatasetFolder) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 from PIL import Image
 from torch import nn
 from torchvision import transforms as v1
-from torchvision.datasets import DatasetFolder
 
 from storage import KeyNotFoundError, LabelStore, Status
 from tokenlabel.errors import LabelError
@@ -98,10 +98,10 @@ def check_pipelines(images: Any, augment: Any) -> None:
     Raises:
         LabelError: the dataset has a transform of its own, or `augment` does not say what it moves.
     """
-    if _attribute(images, "transforms") is not None or (isinstance(images, DatasetFolder) and images.transform):
+    if (found := _moving(images)) is not None:
         raise LabelError(
-            "the dataset has a transform of its own, and the labels are not moved with its pixels: make the dataset "
-            "without it, and give augment=tokenlabel.Traced(transform)"
+            f"the dataset has a transform of its own ({found}), and the labels are not moved with its pixels: make the "
+            "dataset without it, and give augment=tokenlabel.Traced(transform)"
         )
     if not callable(augment) or isinstance(augment, v1.Compose | nn.Module):
         raise LabelError(
@@ -121,6 +121,30 @@ def check_size(index: int, picture: Image.Image, size: Sequence[int]) -> None:
             f"picture {index} has {picture.height}x{picture.width} pixels, but had {size[0]}x{size[1]} when it was "
             "labelled; give the pictures as they were labelled, neither rotated by EXIF nor resized"
         )
+
+
+# What datasets call that which they do to their pictures.
+_TRANSFORMS = (
+    *("transform", "transforms", "augment", "augmentation", "augmentations"),
+    *("image_transform", "img_transform", "joint_transform", "train_transform", "preprocess"),
+)
+
+
+def _moving(images: Any) -> str | None:
+    """Which attribute of a dataset, or of one inside it, may move pixels; None if none does."""
+    for name in _TRANSFORMS:
+        found = getattr(images, name, None)
+        for each in (found, getattr(images, f"_{name}", None)):
+            if callable(each) and not inspect.ismethod(each):
+                return f"{type(images).__name__}.{name}"
+    form = getattr(images, "format", None)  # of a Dataset of Hugging Face's
+    if isinstance(form, dict) and form.get("type") == "custom":
+        return f"{type(images).__name__}.set_transform"
+    # What wrappers call the dataset that they wrap.
+    inner = [*(getattr(images, name, None) for name in ("dataset", "images", "base", "ds", "data"))]
+    inner = [each for each in inner if hasattr(each, "__getitem__") and hasattr(each, "__len__")]
+    inner += [*(getattr(images, "datasets", None) or ())]
+    return next((found for each in inner if (found := _moving(each)) is not None), None)
 
 
 def _attribute(images: Any, name: str) -> Any:
