@@ -132,6 +132,7 @@ def of_tokenlabel(scene_folder: Path, finished: Path) -> Mapping[str, Any]:
         "Crops": crops,
         "EpochSampler": tokenlabel.EpochSampler(images),
         "Example": tokenlabel.Example(torch.zeros(128, 3, 64, 64), TARGETS, torch.zeros(128)),
+        "KeyedExample": tokenlabel.KeyedExample(torch.zeros(3, 4, 4), TARGETS[0], torch.zeros(()), "a/b.jpg", 7),
         "LabelTensor": tokenlabel.LabelTensor(LABELS[0], canvas=(30, 40)),
         "LabeledImages": images,
         "Mix": mixer.draw(128, (64, 64), epoch=0, index=0),
@@ -141,11 +142,15 @@ def of_tokenlabel(scene_folder: Path, finished: Path) -> Mapping[str, Any]:
         "ResolveLabels": tokenlabel.ResolveLabels((4, 4)),
         "Rule": tokenlabel.BLENDED,
         "SparseTargets": tokenlabel.sparse_targets(LABELS, VIEWS, (14, 14)),
+        "Taught": tokenlabel.Taught(TARGETS[:1], torch.zeros(1)),
+        "TokenLogits": tokenlabel.TokenLogits(torch.zeros(2, 10), torch.zeros(2, 4, 10), (2, 2)),
         "TokenScores": tokenlabel.align(LABELS[0], View.whole(), (2, 3)),
+        "TokenSwap": mixer.draw(128, (64, 64), epoch=0, index=0).swap(),
         "TokenTargets": TARGETS,
         "Traced": tokenlabel.Traced([Identity()]),
         "TrivialAugmentWide": tokenlabel.TrivialAugmentWide(),
         "View": tokenlabel.random_view(np.random.default_rng(0), (480, 640)),
+        "Views": tokenlabel.Views(crops, crops),
         "Warp": tokenlabel.Warp.of(View.whole()).bent(np.zeros((4, 4, 2), np.float32)),
     }
 

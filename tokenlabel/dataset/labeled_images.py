@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import DatasetFolder
 
 from storage import LabelMap, LabelStore, open_store
 from tokenlabel.dataset.epoch import Draw, Epoch
-from tokenlabel.dataset.example import Example
-from tokenlabel.dataset.matching import NO_ROW, check_classes, check_pipelines, check_size, labelled_rows
+from tokenlabel.dataset.example import Example, KeyedExample
+from tokenlabel.dataset.matching import NO_ROW, check_classes, check_size, check_transform, labelled_rows
 from tokenlabel.dataset.own_targets import check_target, check_targets, own_targets
+from tokenlabel.dataset.sample import Field, SampleForm, keys_of
+from tokenlabel.dataset.views import Views
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
-from tokenlabel.pipelines.crops import Augmentation
+from tokenlabel.targets.reading import say_what_is_slow
 from tokenlabel.targets.rule import BLENDED, Rule
 from tokenlabel.targets.sparse import check_grid
 from tokenlabel.targets.token_targets import TokenTargets
@@ -36,11 +37,18 @@ class LabeledImages(Dataset[Example]):
     next `set_epoch` has the next draw, and so another crop; `EpochSampler` fixes which of them is in which batch.
 
     Args:
-        images: any map-style dataset that gives (PIL picture, class number), the picture as it was labelled: one of
-            torchvision's must have no transform of its own.
+        images: any map-style dataset, without a transform of its own. It gives pairs (picture, class), or samples of
+            any other form if `image` says where the picture is. Pictures are as they were labelled: PIL, numpy uint8
+            [H, W, 3], a tensor uint8 [3, H, W], or what Hugging Face's rows hold without decoding. Classes are numbers,
+            names of the store's classes, or None.
         store: a label store, or its address.
+        image, label, key: where a sample has its picture, its class and its key in the store: the name of a field, a
+            position, or a function of the sample. Without `label`, pictures have no class. A key that is not a column
+            of the dataset is read from all samples at once, which reads all pictures: better give `keys`.
         keys: the store's key of each picture; by default those of a torchvision folder, see `folder_keys`.
-        augment: what makes training pictures: `Crops`, or a pipeline of torchvision's or timm's, `Traced`.
+        augment: what makes training pictures: `Crops`; a pipeline of torchvision's or timm's, or a list of its steps,
+            which is traced as `Traced` says; a function (picture, generator) -> (pixels, view), an `Augmentation`; or
+            `Views`, for several of each.
         tokens: rows and columns of the model's tokens.
         class_count: of the model; the store must have as many.
         own_classes: whether the class numbers that `images` gives are those of the store. False if they number other
@@ -54,6 +62,7 @@ class LabeledImages(Dataset[Example]):
         keep: classes kept for each token; by default 8 with `BLENDED`, and with a `Paper` up to 64, so that none is
             lost.
         seed: of all randomness.
+        with_keys: whether examples also say the key and the index of their picture: `KeyedExample`.
 
     Raises:
         KeyNotFoundError: the store has no row for a key.
@@ -69,8 +78,11 @@ class LabeledImages(Dataset[Example]):
         images: Any,
         store: LabelStore | str | os.PathLike[str],
         *,
+        image: Field | None = None,
+        label: Field | None = None,
+        key: Field | None = None,
         keys: Sequence[str] | None = None,
-        augment: Augmentation,
+        augment: Any,
         tokens: tuple[int, int],
         class_count: int,
         own_classes: bool = True,
@@ -79,20 +91,28 @@ class LabeledImages(Dataset[Example]):
         missing: Literal["refuse", "class"] = "refuse",
         keep: int | None = None,
         seed: int = 0,
+        with_keys: bool = False,
     ) -> None:
         self.images = images
         self.store = store if isinstance(store, LabelStore) else open_store(store)
         if isinstance(rule, type) or not isinstance(rule, Rule):
             raise LabelError(f"rule must be tokenlabel.BLENDED, a tokenlabel.Paper(…) or another rule, not {rule!r}")
         self.tokens, self.keep, self.seed = tokens, rule.default_keep if keep is None else keep, seed
-        self._augment, self._own_classes, self._rule = augment, own_classes, rule
-        check_grid(tokens, self.keep)
-        check_pipelines(images, augment)
+        self._own_classes, self._rule = own_classes, rule
+        self._views = augment if isinstance(augment, Views) else Views(augment)
+        self._single, self._with_keys = self._views is not augment, with_keys
+        for grid in self._views.grids(tokens):
+            check_grid(grid, self.keep)
+        check_transform(images)
+        if keys is not None and key is not None:
+            raise LabelError("keys and key both say the keys of the pictures; give only one of them")
+        if key is not None:
+            keys = keys_of(images, key)
         if keys is None:
             if not isinstance(images, DatasetFolder):
                 raise LabelError(
                     f"the keys of a {type(images).__name__}'s pictures are not known: give keys=[…], each picture's "
-                    "path relative to the folder that was labelled"
+                    "path relative to the folder that was labelled, or key=, where they are in its samples"
                 )
             keys = folder_keys(images)
         if len(keys) != len(images):
@@ -105,6 +125,7 @@ class LabeledImages(Dataset[Example]):
                 "only one of the two"
             )
         check_classes(images, self.store, class_count, own_classes=own_classes)
+        self._form = SampleForm(image, label, self.store.schema.class_names or getattr(images, "classes", None) or ())
         if self.store.schema.scores != "probability" and not rule.reads_logits:
             raise LabelError(
                 f"the labels in {self.store.address} are logits, as another tool wrote them: train on them with "
@@ -113,9 +134,10 @@ class LabeledImages(Dataset[Example]):
         self._rows = labelled_rows(self.store, keys, missing)
         self._keys, self._compare_targets = keys, own_classes and compare_targets
         if self._compare_targets:
-            check_targets(own_targets(images), self.store, self._rows, keys)
+            check_targets(own_targets(images, label), self.store, self._rows, keys)
         self.missing_count = int((self._rows == NO_ROW).sum())
         self._epoch = Epoch(len(images))
+        say_what_is_slow()  # here, so that not each worker says it
 
     @property
     def epoch(self) -> int:
@@ -149,64 +171,76 @@ class LabeledImages(Dataset[Example]):
         """How many pictures there are."""
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Example:
-        """One training picture and its targets; -1 is the last.
+    def __getitem__(self, index: int) -> Any:
+        """One training picture and its targets, an `Example`; of `Views` a tuple of them. -1 is the last.
 
         Raises:
             IndexError: there are fewer pictures.
-            LabelError: the picture has another size than the one that was labelled, or its class number is out of
-                range.
+            LabelError: a sample has a form that is not known; the picture has another size than the one that was
+                labelled, another class than the store knows, or one that is out of range.
         """
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: list[int]) -> list[Example]:
+    def __getitems__(self, indices: list[int]) -> list[Any]:
         """Many at once, with one read of the store: what DataLoader calls for a batch."""
         within = range(len(self))
         indices = [n if isinstance(n, Draw) and n in within else within[n] for n in indices]
         draws = self._epoch.draws(indices)
-        rows = self._rows[indices]
-        labels = self.store.read(rows[rows != NO_ROW])
+        rows = self._rows[indices].tolist()
+        labels = self.store.read([row for row in rows if row != NO_ROW])
         sizes = iter(labels.sizes.tolist())
-        views, pixels, classes = [], [], []
-        for index, row, draw in zip(indices, rows.tolist(), draws, strict=True):
-            picture, label = self.images[index]
-            if not isinstance(picture, Image.Image):
-                raise LabelError(
-                    f"picture {index} is a {type(picture).__name__}, but must be a PIL picture, as it was labelled; "
-                    "put transforms, such as ToTensor, into augment=Traced([…])"
-                )
+        shown, classes = [], []
+        for index, row, draw in zip(indices, rows, draws, strict=True):
+            sample = self.images[index]
+            picture = self._form.picture(sample, index)
             if row != NO_ROW:
                 check_size(index, picture, next(sizes))
             rng = np.random.default_rng([self.seed, draw[0], index, draw[1]])
-            shown, view = _shown(self._augment(picture.convert("RGB"), rng))
-            pixels.append(shown)
-            classes.append(torch.tensor(self._checked(index, label, row) if self._own_classes else -1))
-            if row != NO_ROW:
-                views.append(view)
-        found = iter(self._targets(labels, views))
-        targets = [
-            next(found) if row != NO_ROW else self._only_class(label)
-            for row, label in zip(rows.tolist(), classes, strict=True)
+            picture = picture.convert("RGB")
+            shown.append([_shown(augment(picture, rng)) for augment in self._views.augmentations])
+            classes.append(torch.tensor(self._class(sample, index, row)))
+        grids = self._views.grids(self.tokens)
+        views = [
+            self._targets(labels, [each[n][1] for each in shown], rows, classes, grid) for n, grid in enumerate(grids)
         ]
-        return [Example(*parts) for parts in zip(pixels, targets, classes, strict=True)]
+        examples = [
+            tuple(Example(pixels, targets[n], label) for (pixels, _), targets in zip(shown[n], views, strict=True))
+            for n, label in enumerate(classes)
+        ]
+        if self._with_keys:
+            named = zip(examples, indices, strict=True)
+            keyed = [tuple(KeyedExample(*each, self._keys[n], int(n)) for each in group) for group, n in named]
+            return [group[0] for group in keyed] if self._single else keyed
+        return [group[0] for group in examples] if self._single else examples
 
-    def _targets(self, labels: LabelMap, views: list[Any]) -> list[TokenTargets]:
-        if not views:
-            return []
-        count = self.store.schema.class_count
-        targets = self._rule.targets(labels, views, self.tokens, class_count=count, keep=self.keep)
-        return [targets[n] for n in range(len(views))]
+    def _targets(
+        self, labels: LabelMap, views: list[Any], rows: list[int], classes: list[torch.Tensor], grid: tuple[int, int]
+    ) -> list[TokenTargets]:
+        """The targets of one view of each picture; of those without a label their class."""
+        labelled = [view for view, row in zip(views, rows, strict=True) if row != NO_ROW]
+        found: Iterator[TokenTargets] = iter(())
+        if labelled:
+            count = self.store.schema.class_count
+            targets = self._rule.targets(labels, labelled, grid, class_count=count, keep=self.keep)
+            found = iter([targets[n] for n in range(len(labelled))])
+        pairs = zip(rows, classes, strict=True)
+        return [next(found) if row != NO_ROW else self._only_class(label, grid) for row, label in pairs]
 
-    def _only_class(self, label: torch.Tensor) -> TokenTargets:
+    def _only_class(self, label: torch.Tensor, grid: tuple[int, int]) -> TokenTargets:
         """The targets of a picture without a label: as a whole its own class, and its tokens outside."""
-        positions = 1 + self.tokens[0] * self.tokens[1]
+        positions = 1 + grid[0] * grid[1]
         classes = torch.zeros(positions, self.keep, dtype=torch.int32)
         probabilities = torch.zeros(positions, self.keep)
         outside = torch.ones(positions, dtype=torch.bool)
-        classes[0, 0], probabilities[0, 0], outside[0] = label, 1.0, False
+        if label >= 0:
+            classes[0, 0], probabilities[0, 0], outside[0] = label, 1.0, False
         return TokenTargets(classes, probabilities, outside)
 
-    def _checked(self, index: int, label: int, row: int) -> int:
+    def _class(self, sample: Any, index: int, row: int) -> int:
+        """The class number of a sample; -1 if it has none, or if those of the dataset are left out."""
+        label = self._form.class_number(sample, index) if self._own_classes else None
+        if label is None:
+            return -1
         if not 0 <= label < self.store.schema.class_count:
             raise LabelError(
                 f"picture {index} has class {label}, but the labels in {self.store.address} are of "

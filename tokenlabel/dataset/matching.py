@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import nn
-from torchvision import transforms as v1
 
 from storage import KeyNotFoundError, LabelStore, Status
 from tokenlabel.errors import LabelError
@@ -92,21 +90,16 @@ def labelled_rows(store: LabelStore, keys: Sequence[str], missing: str) -> np.nd
     return rows
 
 
-def check_pipelines(images: Any, augment: Any) -> None:
-    """Check that no transform moves pixels without their label.
+def check_transform(images: Any) -> None:
+    """Check that a dataset moves no pixels without their label.
 
     Raises:
-        LabelError: the dataset has a transform of its own, or `augment` does not say what it moves.
+        LabelError: it has a transform of its own.
     """
     if (found := _moving(images)) is not None:
         raise LabelError(
             f"the dataset has a transform of its own ({found}), and the labels are not moved with its pixels: make the "
-            "dataset without it, and give augment=tokenlabel.Traced(transform)"
-        )
-    if not callable(augment) or isinstance(augment, v1.Compose | nn.Module):
-        raise LabelError(
-            f"augment must be Crops(…), Traced(…), or a function (picture, generator) -> (pixels, view), not a "
-            f"{type(augment).__name__}; a pipeline alone does not say what it moves: give Traced(pipeline)"
+            "dataset without it, and give augment=transform"
         )
 
 

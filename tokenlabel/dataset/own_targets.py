@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
 from storage import LabelStore
+from tokenlabel.dataset.sample import Field, column
 from tokenlabel.errors import LabelError
 
 _NAMED = 3  # keys in an error
@@ -19,18 +20,26 @@ _REMEDY = (
 )
 
 
-def own_targets(images: Any) -> np.ndarray | None:
-    """The class number of each picture, int64 [n], as a dataset says without reading pictures; None if it does not."""
+def own_targets(images: Any, label: Field | None = None) -> np.ndarray | None:
+    """The class number of each picture, int64 [n], as a dataset says without reading pictures; None if it does not.
+
+    Args:
+        images: the dataset.
+        label: where a sample has its class: perhaps a column.
+    """
     if isinstance(images, Subset):
-        inner = own_targets(images.dataset)
+        inner = own_targets(images.dataset, label)
         return None if inner is None else inner[list(images.indices)]
     if isinstance(images, ConcatDataset):
-        parts = [own_targets(part) for part in images.datasets]
+        parts = [own_targets(part, label) for part in images.datasets]
         return None if any(part is None for part in parts) else np.concatenate([*filter(_known, parts)])
     if getattr(images, "target_transform", None) is not None:
         return None
+    found: Any = column(images, label)
+    if found is None and (label is None or isinstance(label, int)):
+        found = getattr(images, "targets", None)
     try:
-        found = np.asarray(getattr(images, "targets", None))
+        found = np.asarray(found)
     except (TypeError, ValueError):
         return None
     return found.astype(np.int64) if found.dtype.kind in "iu" and found.shape == (len(images),) else None
