@@ -78,12 +78,21 @@ class Taught(NamedTuple):
             self.targets.to(device, non_blocking=non_blocking), self.label.to(device, non_blocking=non_blocking)
         )
 
+    def __repr__(self) -> str:
+        return f"Taught({self.targets!r}, label {list(self.label.shape)})"
+
 
 def collate_pairs(examples: Sequence[Example]) -> tuple[torch.Tensor, Taught]:
     """Examples as a batch for timm's prefetcher, which takes pairs: `for pixels, (targets, label) in loader`.
 
     Raises:
         LabelError: pixels are not uint8, and the prefetcher would normalise them a second time.
+
+    Example:
+        >>> targets = TokenTargets(torch.zeros(5, 8, dtype=torch.int32), torch.zeros(5, 8), torch.zeros(5, dtype=bool))
+        >>> example = Example(torch.zeros(3, 8, 8, dtype=torch.uint8), targets, torch.tensor(7))
+        >>> collate_pairs([example, example])[1]
+        Taught(TokenTargets(pictures=2, tokens=4, classes=8), label [2])
     """
     pixels, targets, label = collate(examples)[:3]
     if pixels.dtype != torch.uint8:

@@ -134,8 +134,8 @@ def _moving(images: Any) -> str | None:
     if isinstance(form, dict) and form.get("type") == "custom":
         return f"{type(images).__name__}.set_transform"
     # What wrappers call the dataset that they wrap.
-    inner = [*(getattr(images, name, None) for name in ("dataset", "images", "base", "ds", "data"))]
-    inner = [each for each in inner if hasattr(each, "__getitem__") and hasattr(each, "__len__")]
+    inner = [*(getattr(images, name, None) for name in ("dataset", "images", "base", "ds"))]
+    inner = [each for each in inner if hasattr(each, "__getitem__") and not hasattr(each, "dtype")]  # no arrays
     inner += [*(getattr(images, "datasets", None) or ())]
     return next((found for each in inner if (found := _moving(each)) is not None), None)
 

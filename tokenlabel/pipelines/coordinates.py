@@ -27,14 +27,15 @@ def from_matrix(matrix: ArrayLike, *, source: tuple[int, int], result: tuple[int
 
     Example:
         >>> mirrored = from_matrix([[-1, 0, 7], [0, 1, 0], [0, 0, 1]], source=(8, 8), result=(8, 8))
-        >>> mirrored.trace_back(np.array([[0.5, 0.25]]))[0].tolist()  # the right side of the source
+        >>> mirrored.trace_back(np.array([[0.5, 0.25]]))[0].round(6).tolist()  # the right side of the source
         [[0.5, 0.75]]
     """
     given = np.asarray(matrix, np.float64)
     if given.shape != (3, 3) or not np.isfinite(given).all() or abs(np.linalg.det(given)) < 1e-12:
         raise LabelError(
-            f"from_matrix takes one 3x3 matrix from pixels (x, y, 1) of the source to those of the result, not "
-            f"{np.array2string(given, threshold=9)}; of a batch, give one at a time"
+            "from_matrix takes one 3x3 matrix from pixels (x, y, 1) of the source to those of the result, which can be "
+            f"inverted, not one of {list(given.shape)}{' that cannot' if given.shape == (3, 3) else ''}; of a batch, "
+            "give one at a time"
         )
     back = _TO_EDGES @ np.linalg.inv(given) @ np.linalg.inv(_TO_EDGES)
     return Warp().transformed(in_unit_coordinates(back, result=result, given=source))

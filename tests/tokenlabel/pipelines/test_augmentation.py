@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import create_transform
-from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import autoaugment, v2
 from torchvision.transforms.v2 import _auto_augment
@@ -98,7 +97,7 @@ def test_torchvisions_training_presets_are_traced_as_they_are(
 ) -> None:
     pipeline = train_preset(kind, backend, policy)
     if policy == "augmix":
-        with pytest.raises(LabelError, match="AugMix cannot be .* (TrivialAugmentWide|use a policy that moves)"):
+        with pytest.raises(LabelError, match="AugMix cannot be .*(TrivialAugmentWide|use a policy that moves)"):
             as_augmentation(pipeline)
     else:
         check(pipeline)
@@ -161,11 +160,7 @@ def test_lists_and_functions_of_a_picture_are_pipelines() -> None:
     def mirrored(picture: Image.Image) -> Image.Image:
         return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
-    for pipeline in (
-        [mirrored, v1.ToTensor()],
-        (mirrored, v1.ToTensor()),
-        nn.Sequential(v1.CenterCrop(60), v1.ToTensor()),
-    ):
+    for pipeline in ([mirrored, v1.ToTensor()], (mirrored, v1.ToTensor())):
         pixels, warp = as_augmentation(pipeline)(SOURCES[0], np.random.default_rng(0))
         assert_true([errors(pixels, warp)])
     with pytest.raises(LabelError, match="must give a tensor .*, but this one gave a picture"):
@@ -175,7 +170,7 @@ def test_lists_and_functions_of_a_picture_are_pipelines() -> None:
 @pytest.mark.parametrize(
     ("package", "said"),
     [
-        ("albumentations.core", "of albumentations .* from_coordinates"),
+        ("albumentations.core", "of albumentations .*from_coordinates"),
         ("kornia.augmentation", "kornia.*from_matrix"),
     ],
 )
