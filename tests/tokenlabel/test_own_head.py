@@ -34,7 +34,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     "ViT, registers": ("vit_tiny_patch16_224", {**VIT, "reg_tokens": 4}, 4),
     "ViT, no class token": ("vit_tiny_patch16_224", {**VIT, "class_token": False, "global_pool": "avg"}, 4),
     "DeiT, distilled": ("deit_tiny_distilled_patch16_224", VIT, 4),
-    "VOLO": ("volo_d1_224", {"img_size": 64, "layers": (1, 1, 1, 1), "embed_dims": (48, 96, 96, 96)}, 4),
+    "VOLO": ("volo_d1_224", {"img_size": 64}, 4),
 }
 AVERAGED = (
     "ResNet",

@@ -115,7 +115,8 @@ def test_a_picture_without_a_class_has_the_label_minus_one(images: ImageFolder, 
         assert data[5].label == -1
 
 
-def test_a_picture_that_pytorch_decodes_is_taken(images: ImageFolder, finished: Path) -> None:
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision are deprecated")
+def test_a_picture_that_torchvision_decodes_is_taken(images: ImageFolder, finished: Path) -> None:
     pictures = Own(lambda n: (decode_image(images.samples[n][0]), images[n][1]))
     found = LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)[5]
     assert found.pixels.shape == (3, 16, 16)
