@@ -268,6 +268,7 @@ def folder_keys(images: DatasetFolder) -> list[str]:
 
     Example:
         >>> import tempfile
+        >>> from PIL import Image
         >>> from torchvision.datasets import ImageFolder
         >>> folder = tempfile.TemporaryDirectory()
         >>> (Path(folder.name) / "cat").mkdir()
