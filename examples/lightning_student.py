@@ -1,4 +1,4 @@
-"""How does Lightning take token labels? Like any dataset; only call set_epoch at the start of each epoch."""
+"""How does Lightning take token labels? Like any dataset; only set the epoch before each epoch, resumed ones too."""
 
 import torch
 from lightning import LightningModule, Trainer
@@ -16,9 +16,10 @@ class Student(LightningModule):
         super().__init__()
         self.model = LVViT(10, img_size=(64, 64), patch_size=8, embed_dim=96, depth=4, num_heads=4, stem_dim=16)
 
-    def on_train_epoch_start(self):
-        """Make other random crops."""
-        data.set_epoch(self.current_epoch)
+    def train_dataloader(self):
+        """Called before each epoch; in on_train_epoch_start, workers of a resumed training may have drawn already."""
+        data.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return DataLoader(data, 64, shuffle=True, collate_fn=collate)
 
     def training_step(self, batch, index):
         """The loss of a batch."""
@@ -33,6 +34,6 @@ class Student(LightningModule):
 
 images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.zarr"
 data = LabeledImages(images, labels, augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
-trainer = Trainer(max_epochs=2, logger=False, enable_checkpointing=False)
-trainer.fit(Student(), DataLoader(data, 64, shuffle=True, collate_fn=collate))
+trainer = Trainer(max_epochs=2, logger=False, enable_checkpointing=False, reload_dataloaders_every_n_epochs=1)
+trainer.fit(Student())
 print(f"loss {trainer.callback_metrics['loss']:.3f}")

@@ -3,10 +3,10 @@
 from timm import create_model, data, optim, scheduler, utils
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import LabeledImages, Traced, collate, token_label_loss
+from tokenlabel import LabeledImages, collate, token_label_loss, token_logits
 
 images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.zarr"
-augment = Traced(data.create_transform(64, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1", re_prob=0.25))
+augment = data.create_transform(64, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1", re_prob=0.25)
 pictures = LabeledImages(images, labels, augment=augment, tokens=(8, 8), class_count=10)
 loader = data.create_loader(pictures, 64, 32, is_training=True, use_prefetcher=False, collate_fn=collate)
 model = create_model("test_vit", num_classes=10, img_size=64, patch_size=8)
@@ -16,9 +16,8 @@ average = utils.ModelEmaV3(model, decay=0.99)
 for epoch in range(epochs):
     pictures.set_epoch(epoch)  # other crops
     for pixels, targets, label in loader:
-        features = model.forward_features(pixels)
-        tokens = model.head(features[:, model.num_prefix_tokens :])  # the network's own classifier, at each token
-        loss = token_label_loss(model.forward_head(features), tokens, targets, label=label)
+        picture, tokens, _ = token_logits(model, pixels)  # the network's own classifier, at each token
+        loss = token_label_loss(picture, tokens, targets, label=label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

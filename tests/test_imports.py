@@ -131,6 +131,11 @@ OFFENDERS = {
         "annotate.images.sources.notes -> timm",
         "timm is imported",
     ),
+    "networks/notes.py": (
+        "import tokenlabel",
+        "networks.notes -> tokenlabel",
+        "annotate and tokenlabel side by side",
+    ),
     "storage/notes.py": ("", "storage.notes", "the rooms of storage lie above each other"),
     "storage/files/notes.py": ("import torch", "storage.files.notes -> torch", "storage knows no networks"),
     "storage/keys/notes.py": ("import h5py", "storage.keys.notes -> h5py", "h5py is imported by"),
@@ -175,7 +180,7 @@ def checked(root: Path) -> subprocess.CompletedProcess[str]:
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages, the demo and the benchmarks, with the contracts."""
     root = tmp_path_factory.mktemp("copy")
-    for name in ("annotate", "benchmarks", "demo", "storage", "tokenlabel"):
+    for name in ("annotate", "benchmarks", "demo", "networks", "storage", "tokenlabel"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "out*"))
     for name in ("cli.py", "setup.cfg"):
         shutil.copy(ROOT / name, root)

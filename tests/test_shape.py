@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("annotate", "storage", "tokenlabel")
+PACKAGES = ("annotate", "networks", "storage", "tokenlabel")
 FOLDERS = (*PACKAGES, "tests", "demo", "benchmarks", "examples")
 
 LINES, FILES = 300, 12  # of .py files, and besides __init__.py; docs/ is an exception (docs/decisions/0005-rooms.md)

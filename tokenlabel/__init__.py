@@ -17,12 +17,26 @@ from tokenlabel.targets.reading import from_boxes, sparse_targets
 from tokenlabel.targets.sparse import SparseTargets
 
 if TYPE_CHECKING:
-    from tokenlabel.dataset import Example, LabeledImages, collate, folder_keys
+    from tokenlabel.dataset import (
+        EpochSampler,
+        Example,
+        KeyedExample,
+        LabeledImages,
+        Taught,
+        Views,
+        collate,
+        collate_pairs,
+        folder_keys,
+    )
+    from tokenlabel.losses.class_label import smooth_label
     from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
     from tokenlabel.losses.token_label_loss import token_label_loss
     from tokenlabel.mixing.mix import Mix
     from tokenlabel.mixing.mixer import Mixer
+    from tokenlabel.mixing.token_swap import TokenSwap
     from tokenlabel.models import LVViT, Student, TokenHeadStudent, with_token_head
+    from tokenlabel.own_head import TokenLogits, token_logits
+    from tokenlabel.pipelines.coordinates import coordinate_map, from_coordinates, from_matrix
     from tokenlabel.pipelines.crops import Augmentation, Crops, normalised, seeded, whole_view
     from tokenlabel.pipelines.label_tensor import LabelTensor, ResolveLabels
     from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
@@ -32,18 +46,32 @@ if TYPE_CHECKING:
     from tokenlabel.targets.token_targets import TokenTargets, token_targets
 
 _NEED_TORCH = {
-    "dataset": ("Example", "LabeledImages", "collate", "folder_keys"),
+    "dataset": (
+        "EpochSampler",
+        "Example",
+        "KeyedExample",
+        "LabeledImages",
+        "Taught",
+        "Views",
+        "collate",
+        "collate_pairs",
+        "folder_keys",
+    ),
+    "losses.class_label": ("smooth_label",),
     "losses.soft_cross_entropy": ("soft_cross_entropy",),
     "losses.token_label_loss": ("token_label_loss",),
     "mixing.mix": ("Mix",),
     "mixing.mixer": ("Mixer",),
+    "mixing.token_swap": ("TokenSwap",),
     "models": ("LVViT", "Student", "TokenHeadStudent", "with_token_head"),  # and timm
+    "pipelines.coordinates": ("coordinate_map", "from_coordinates", "from_matrix"),
     "pipelines.crops": ("Augmentation", "Crops", "normalised", "seeded", "whole_view"),
     "pipelines.label_tensor": ("LabelTensor", "ResolveLabels"),
     "pipelines.policies": ("AutoAugment", "LabeledCompose", "RandAugment", "TrivialAugmentWide"),
     "pipelines.traced": ("Traced",),
     "targets.paper": ("Paper",),
     "targets.rule": ("BLENDED", "Rule"),
+    "own_head": ("TokenLogits", "token_logits"),
     "targets.token_targets": ("TokenTargets", "token_targets"),
 }
 _ROOM_OF = {name: room for room, names in _NEED_TORCH.items() for name in names}
@@ -53,7 +81,9 @@ __all__ = [
     "Augmentation",
     "AutoAugment",
     "Crops",
+    "EpochSampler",
     "Example",
+    "KeyedExample",
     "LVViT",
     "LabelError",
     "LabelTensor",
@@ -67,24 +97,34 @@ __all__ = [
     "Rule",
     "SparseTargets",
     "Student",
+    "Taught",
     "TokenHeadStudent",
+    "TokenLogits",
     "TokenScores",
+    "TokenSwap",
     "TokenTargets",
     "Traced",
     "TrivialAugmentWide",
     "View",
+    "Views",
     "Warp",
     "align",
     "collate",
+    "collate_pairs",
+    "coordinate_map",
     "folder_keys",
     "from_boxes",
+    "from_coordinates",
+    "from_matrix",
     "normalised",
     "open_store",
     "random_view",
     "seeded",
+    "smooth_label",
     "soft_cross_entropy",
     "sparse_targets",
     "token_label_loss",
+    "token_logits",
     "token_targets",
     "whole_view",
     "with_token_head",

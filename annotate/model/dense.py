@@ -1,9 +1,8 @@
 """How does a classifier label every location? The network's own head gets each location as a 1x1 feature map.
 
-    pixels ──forward_features──▶ [b, C, h, w] ──▶ [b·h·w, C, 1, 1] ──forward_head──▶ [b, h, w, classes]
+    networks/locations.py gives each location to the head as a picture of its own
 
-Pooling a 1x1 map changes nothing, so the head runs unchanged, with all its norms, layers and activations, and no family
-of networks needs its own code. But only a head that classifies the mean over locations was trained on such input.
+But only a head that classifies the mean over locations was trained on such input.
 Whether it does is measured (`consistency`), not read from the network's name.
 
     local    the head unchanged: the logits of a picture that consists of this one location
@@ -26,6 +25,7 @@ from torch import nn
 
 from annotate.errors import AnnotateError
 from annotate.model.frozen_head import FrozenHead
+from networks.locations import Locations, answers, has_token_head, head_answer
 from storage import Box
 
 # Relative, in float32. Affine heads reach 1e-6; the best of the others, MobileNetV3's, 1e-2.
@@ -77,18 +77,14 @@ class DenseClassifier(nn.Module):
         self.head = head
         if getattr(model, "num_classes", 0) < 1:
             self._refuse("it has no classifier")
-        self._token_head = isinstance(getattr(model, "aux_head", None), nn.Linear)
+        self._token_head = has_token_head(model)
         if head not in ("local", "frozen"):
             raise AnnotateError(f"the head must be local or frozen, not {head!r}")
         if self._token_head and head == "frozen":
             self._refuse("it answers through a head for tokens, which has nothing to freeze. Use the local head")
         if not self._token_head and (why := _other_pooling(model)):
             self._refuse(f"{why}. Use a network with average pooling")
-        self._channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-        # Tokens without a location (class, registers) come first; the head drops as many before it pools.
-        self._prefix: int = getattr(model, "num_prefix_tokens", int(getattr(model, "cls_token", None) is not None))
-        stages = getattr(model, "feature_info", None)
-        self._stride: int | None = stages[-1]["reduction"] if stages else None  # pixels from token to token
+        self._layout = Locations.of(model)
         self._frozen_head = FrozenHead(model)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -152,7 +148,7 @@ class DenseClassifier(nn.Module):
 
     def steps(self, input_size: tuple[int, int], grid: tuple[int, int]) -> tuple[float, float]:
         """The distance between locations, down and across, pixels: the stride, unless the feature map is stretched."""
-        strides = [self._stride or round(side / count) for side, count in zip(input_size, grid, strict=True)]
+        strides = [self._layout.stride or round(side / count) for side, count in zip(input_size, grid, strict=True)]
         down, across = (
             float(stride) if count <= -(-side // stride) else side / count
             for side, count, stride in zip(input_size, grid, strides, strict=True)
@@ -166,7 +162,7 @@ class DenseClassifier(nn.Module):
             features, (h, w) = self._features(pixels)
             if min(h, w) < 2:
                 return 0.0, 0.0  # a single location depends on the whole input
-            locations = self._locations(features).reshape(len(pixels), h, w, -1)
+            locations = self._layout.each(features).reshape(len(pixels), h, w, -1)
             # An even number of locations has no middle one; the edges cut the two beside the middle symmetrically.
             middle = locations[:, [(h - 1) // 2, h // 2]][:, :, [(w - 1) // 2, w // 2]]
             towards = torch.randn(middle.shape, generator=torch.Generator().manual_seed(2)).to(middle)
@@ -182,7 +178,7 @@ class DenseClassifier(nn.Module):
         # The features of noise may differ so little between locations that any pooling resembles a mean.
         generator = torch.Generator().manual_seed(1)
         features = features + features.std() * torch.randn(features.shape, generator=generator).to(features)
-        own, locations = self._head(features), self._locations(features)
+        own, locations = self._head(features), self._layout.each(features)
         pooled = _apart(self._head(locations.unflatten(0, (len(features), -1)).mean(1)), own)
         local, frozen = (_apart(answer(features, grid).mean((1, 2)), own) for answer in (self._local, self._frozen))
         # A head with layers before its pooling classifies the mean of their outputs, which only `frozen` shows.
@@ -208,51 +204,32 @@ class DenseClassifier(nn.Module):
     def _features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """The features of the locations, as the network's head takes them; and the grid that they form."""
         features: Any = self.model.forward_features(pixels)
-        if not isinstance(features, torch.Tensor):
-            self._refuse("it answers from several sets of features, and not from one map")
-        if features.ndim == 4:
-            return features, tuple(features.shape[1:3] if self._channels_last else features.shape[2:])
-        if features.ndim != 3:
-            self._refuse(f"its forward_features gives {features.ndim} axes, not a map or tokens")
-        n, size = features.shape[1] - self._prefix, pixels.shape[2:]
-        stride = self._stride or math.isqrt(size[0] * size[1] // max(n, 1))
-        # Some networks pad the pixels that are left at the edge, others drop them.
-        for h, w in ([-(-side // stride) for side in size], [side // stride for side in size]):
-            if h * w == n:
-                return features, (h, w)
-        return self._refuse(f"its {n} tokens form no grid of cells of {stride}x{stride} pixels")
-
-    def _locations(self, features: torch.Tensor) -> torch.Tensor:
-        """Each location as a 1x1 feature map, row by row: [b·h·w, C, 1, 1], or [b·h·w, 1, 1, C], or tokens."""
-        if features.ndim == 3:
-            tokens = features[:, self._prefix :].flatten(0, 1)
-            return tokens[:, None].repeat(1, self._prefix + 1, 1)
-        if self._channels_last:
-            return features.flatten(0, 2)[:, None, None]
-        return features.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]
+        try:
+            return features, self._layout.grid(features, (pixels.shape[2], pixels.shape[3]))
+        except ValueError as error:
+            return self._refuse(str(error))
 
     def _answer(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         return (self._frozen if self.head == "frozen" else self._local)(features, grid)
 
     def _local(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        if self._token_head:
-            tokens: torch.Tensor = self.model.aux_head(features[:, self._prefix :])
-            return tokens.unflatten(1, grid)
-        return self._head(self._locations(features)).reshape(len(features), *grid, -1)
+        try:
+            return answers(self.model, self._layout, features, grid)
+        except ValueError as error:
+            return self._refuse(str(error))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _frozen(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        locations = self._locations(features)
+        locations = self._layout.each(features)
         _, seen = self._frozen_head.record(lambda: self._head(features))
         logits = self._frozen_head.apply(seen, grid[0] * grid[1], lambda: self._head(locations))
         return logits.reshape(len(features), *grid, -1)
 
     def _head(self, features: torch.Tensor) -> torch.Tensor:
-        answer: Any = self.model.forward_head(features)
-        if not isinstance(answer, torch.Tensor) or answer.ndim != 2:
-            self._refuse("its forward_head gives more than one vector of logits")
-        logits: torch.Tensor = answer
-        return logits
+        try:
+            return head_answer(self.model, features)
+        except ValueError as error:
+            return self._refuse(str(error))
 
     def _refuse(self, why: str) -> Any:
         answer = "frozen" if self.head == "frozen" else "dense"

@@ -7,9 +7,33 @@ from torch.nn import functional as F  # noqa: N812 the field's own name
 
 from tokenlabel.errors import LabelError
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
+from tokenlabel.targets.token_targets import TokenTargets
 
 SoftLabel = tuple[torch.Tensor, torch.Tensor]
 """Classes int64 [b, m] and their probabilities float [b, m], which mixing makes of class numbers."""
+
+
+def smooth_label(label: torch.Tensor | SoftLabel, smoothing: float, *, class_count: int) -> SoftLabel:
+    """Label smoothing of pictures' own classes, (1 − s) y + s / C, in the form that the losses take.
+
+    Args:
+        label: class numbers int64 [b], or what mixing made of them.
+        smoothing: s, in [0, 1].
+        class_count: C.
+
+    Raises:
+        LabelError: the smoothing is not in [0, 1]; a class number of C or more.
+
+    Example:
+        >>> classes, probabilities = smooth_label(torch.tensor([2]), 0.1, class_count=10)
+        >>> classes.tolist(), round(probabilities.item(), 2)  # what is left is spread over the other nine classes
+        ([[2]], 0.91)
+    """
+    if not isinstance(label, tuple):
+        label = label[:, None], torch.ones(len(label), 1, device=label.device)
+    targets = TokenTargets(*label, torch.zeros_like(label[0][..., 0], dtype=torch.bool))
+    targets = targets.smoothed(smoothing, class_count=class_count)
+    return targets.classes, targets.probabilities
 
 
 def class_label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> torch.Tensor:

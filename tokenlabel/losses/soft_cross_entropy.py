@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from tokenlabel.errors import LabelError
 from tokenlabel.targets.token_targets import TokenTargets
@@ -23,8 +22,9 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
     The probability that the named classes leave is spread evenly over all other classes, as in `TokenTargets`. A class
     that is named more than once has the sum.
 
-    The gradient is the only tensor [..., C] that it makes. Half-precision logits are summed in float32, without a
-    copy.
+    The gradient is the only tensor [..., C] that it makes, unless it is differentiated twice or by `torch.func`.
+    Half-precision logits are summed in float32, without a copy. A class whose logit is minus infinity, as of a model
+    whose classes are masked, costs nothing if its target is 0.
 
     Args:
         logits: [..., C].
@@ -47,13 +47,22 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
     targets = TokenTargets(classes, probabilities, torch.zeros_like(probabilities[..., 0], dtype=torch.bool))
     distinct = targets.distinct
     share = targets.probability_of_unnamed(logits.shape[-1], distinct=distinct)
-    value: torch.Tensor = _SparseCrossEntropy.apply(
-        logits,
+    parts = (
         torch.where(probabilities > 0, classes, 0),  # an entry that names nothing may hold any number
         probabilities - distinct * share[..., None],
         share,
     )
+    if torch._C._are_functorch_transforms_active():  # they take no function with a gradient of its own, such as ours
+        return _value(torch.promote_types(logits.dtype, torch.float32), logits, *parts)
+    value: torch.Tensor = _SparseCrossEntropy.apply(logits, *parts)
     return value
+
+
+def _value(wide: torch.dtype, z: torch.Tensor, c: torch.Tensor, q: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """− Σ_j q_j log softmax(z)_{c_j} − u Σ_c log softmax(z)_c, where 0 times minus infinity is 0."""
+    log_likelihood = torch.log_softmax(z, -1, dtype=wide)
+    named = log_likelihood.gather(-1, c.long())
+    return -torch.where(q == 0, 0, q * named).sum(-1) - torch.where(u == 0, 0, u * log_likelihood.sum(-1))
 
 
 class _SparseCrossEntropy(torch.autograd.Function):
@@ -70,15 +79,19 @@ class _SparseCrossEntropy(torch.autograd.Function):
         wide = torch.promote_types(logits.dtype, torch.float32)
         parts = []
         for z, c, q, u in _parts(share.ndim, logits, classes, extra, share):
-            log_likelihood = torch.log_softmax(z, -1, dtype=wide)
-            parts.append(-(q * log_likelihood.gather(-1, c.long())).sum(-1) - u * log_likelihood.sum(-1))
+            parts.append(_value(wide, z, c, q, u))
         return torch.cat(parts).view(share.shape)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, above: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         logits, classes, extra, share = ctx.saved_tensors
         wide = torch.promote_types(logits.dtype, torch.float32)
+        if torch.is_grad_enabled():  # this gradient is differentiated too
+            slope = above[..., None] * (extra.sum(-1) + logits.shape[-1] * share)[..., None]
+            even = (above * share)[..., None]
+            full = torch.softmax(logits, -1, dtype=wide) * slope - even
+            full = full.scatter_add(-1, classes.long(), (-above[..., None] * extra).to(wide))
+            return torch.where(above[..., None] == 0, 0, full).to(logits.dtype), None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         for z, into, g, c, q, u in _parts(share.ndim, logits, gradient, above[..., None], classes, extra, share):
             part = into if into.dtype == wide else torch.empty_like(into, dtype=wide)

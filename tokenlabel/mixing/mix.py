@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from storage import Box
 from tokenlabel.errors import LabelError
 from tokenlabel.losses.class_label import SoftLabel
+from tokenlabel.mixing.token_swap import TokenSwap
 from tokenlabel.targets.token_targets import TokenTargets
 
 Level = Literal["pixels", "tokens"]
@@ -90,6 +91,13 @@ class Mix:
             row[0] = weight * box.height * box.width
             row[1:] = weight * _covered(box, self.grid).ravel()
         return torch.from_numpy(fractions)
+
+    def swap(self, device: torch.device | str = "cpu") -> TokenSwap:
+        """What a model does with its tokens, as tensors on this device: one compiled graph serves all batches."""
+        swapped = self.fractions[:, 1:].unflatten(1, self.grid) > 0.5
+        if self.level == "pixels":
+            swapped = torch.zeros_like(swapped)
+        return TokenSwap(torch.tensor(self.partners, dtype=torch.int64, device=device), swapped.to(device))
 
     def pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """The mixed pictures, float [b, 3, H, W], a new tensor. CutMix takes uint8 too.

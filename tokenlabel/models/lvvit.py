@@ -52,7 +52,9 @@ class LVViT(TokenViT):
     In training mode it gives the logits of both heads, as the loss takes them: `(picture, tokens)`. In evaluation mode
     it gives the logits to classify by, see `combined_logits`. `logits` gives both heads in any mode.
 
-    Weights of another input size load too: positions of a square grid are resampled (bicubic) to the model's own.
+    Weights of another input size load too: positions are resampled (bicubic) to the model's own grid. A state dict of
+    ours says in its metadata which grid they are of; in one that does not, they are of a square grid, or of the
+    model's own if that is not square and has as many tokens, which a warning says.
 
     Args:
         num_classes: C; 0 for features.

@@ -6,6 +6,7 @@ What LV-ViT and the other students that are vision transformers share.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import timm.models.vision_transformer as vit
@@ -57,6 +58,7 @@ class TokenViT(vit.VisionTransformer):
         self.aux_head = nn.Linear(self.embed_dim, num_classes, **made) if num_classes else nn.Identity()
         self.token_share = token_share
         self.init_weights(needs_reset=False)
+        self.register_state_dict_post_hook(_say_grid)
         self.register_load_state_dict_pre_hook(_fit_positions)
 
     @property
@@ -182,14 +184,29 @@ def _resampled(positions: torch.Tensor, old: tuple[int, ...], new: tuple[int, ..
     return resampled
 
 
-def _fit_positions(model: TokenViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    """Resample positions of another square grid before they are loaded; PyTorch refuses those of other shapes."""
-    positions, own = state.get(f"{prefix}pos_embed"), model.pos_embed
-    if positions is None or positions.ndim != own.ndim or positions.shape[1] == own.shape[1]:
+def _say_grid(model: TokenViT, state: dict[str, torch.Tensor], prefix: str, metadata: dict[str, Any]) -> None:
+    """Note the grid of the positions beside the weights: their number alone does not tell 4x9 from 6x6."""
+    metadata["grid"] = list(model.patch_embed.grid_size)
+
+
+def _fit_positions(
+    model: TokenViT, state: dict[str, torch.Tensor], prefix: str, metadata: dict[str, Any], *_: object
+) -> None:
+    """Resample positions of another grid before they are loaded; PyTorch refuses those of other shapes."""
+    positions, own, grid = state.get(f"{prefix}pos_embed"), model.pos_embed, model.patch_embed.grid_size
+    if positions is None or positions.ndim != own.ndim:
         return
     side = math.isqrt(positions.shape[1] - 1)
-    if side * side == positions.shape[1] - 1:
-        state[f"{prefix}pos_embed"] = _resampled(positions, (side, side), model.patch_embed.grid_size)
+    before = tuple(metadata.get("grid", (side, side)))
+    if "grid" not in metadata and positions.shape[1] == own.shape[1] and grid[0] != grid[1]:
+        warnings.warn(
+            f"the weights do not say which grid their {positions.shape[1] - 1} positions "
+            f"have: {grid[0]}x{grid[1]} was assumed, the grid of this model",
+            stacklevel=2,
+        )
+        return
+    if before != grid and math.prod(before) == positions.shape[1] - 1:
+        state[f"{prefix}pos_embed"] = _resampled(positions, before, grid)
 
 
 def zero_missing_head(model: TokenViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:

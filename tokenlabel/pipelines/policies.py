@@ -18,20 +18,8 @@ from torchvision.transforms import v2
 
 from tokenlabel.errors import LabelError
 from tokenlabel.pipelines.label_tensor import LabelTensor, picture_of
+from tokenlabel.pipelines.watched_step import COLOUR_OPERATIONS
 
-# Operations of the policies that move no pixel. All others are done to the label too.
-_COLOUR = {
-    "AutoContrast",
-    "Brightness",
-    "Color",
-    "Contrast",
-    "Equalize",
-    "Identity",
-    "Invert",
-    "Posterize",
-    "Sharpness",
-    "Solarize",
-}
 # The operations done to the picture in this call, in this thread.
 _done: ContextVar[list[tuple[Any, ...]]] = ContextVar("_done")
 
@@ -44,7 +32,7 @@ class _CarriesLabels:
         token = _done.set([])
         try:
             moved = super().forward(*inputs)  # type: ignore[misc]
-            done = [each for each in _done.get() if each[0] not in _COLOUR]
+            done = [each for each in _done.get() if each[0] not in COLOUR_OPERATIONS]
         finally:
             _done.reset(token)
         return tree_map_only(LabelTensor, lambda label: self._again(label, done), moved) if done else moved

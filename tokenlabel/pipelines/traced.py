@@ -1,7 +1,7 @@
 """How are pixels of a timm or torchvision pipeline traced to their source? `Traced` runs it and watches each step.
 
 traced = Traced(timm.data.create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.5-mmax9-inc1"))
-traced = Traced([v2.RandomResizedCrop(224), RandAugment(), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+traced = Traced([v2.RandomResizedCrop(224), v2.RandAugment(), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 pixels, warp = traced(picture)                       # or as an augmentation: LabeledImages(…, augment=traced)
 """
 
@@ -38,16 +38,16 @@ class Traced:
       methods. Give all settings to `timm.data.create_transform`, random erasing (`re_prob`) too, and none of them
       to `timm.data.create_loader`. That sets `dataset.transform` to a pipeline of its own, which is not traced, and
       with its prefetcher it erases on the device, after the targets were made. So `create_transform(…, re_prob=0.25)`
-      goes with `create_loader(…, re_prob=0, use_prefetcher=False)`. Without erasing the prefetcher may stay:
-      `create_transform(…, use_prefetcher=True)` gives the uint8 that it expects.
-    - **torchvision v2**, with this package's policies in place of torchvision's: as `LabeledCompose` takes them. A step
-      of your own must not move pixels; only a change of size is noticed.
+      goes with `create_loader(…, re_prob=0, use_prefetcher=False)`. With the prefetcher, `create_transform(…,
+      use_prefetcher=True)` gives the uint8 that it expects, and `collate_fn=tokenlabel.collate_pairs` its pairs.
+    - **torchvision v2**: as `LabeledCompose` takes them, with this package's policies in place of torchvision's, which
+      draw the same random numbers. A step of your own, or of `Lambda`, that takes the picture alone must move pixels by
+      PIL's own methods; one that takes (picture, label) must not move pixels, and only a change of size is noticed.
 
     Args:
         transform: what `create_transform` gives, `separate=True` included; a `Compose` of torchvision's, v1 or v2; or
             the list of its steps.
-        still: step objects of a timm or v1 pipeline that, as you know, move and hide no pixel: for example your own
-            change of colour.
+        still: step objects that, as you know, move and hide no pixel: for example your own change of colour.
 
     Raises:
         LabelError: steps of v1 and v2 in one pipeline; a step that cannot be traced: at construction where its type
@@ -66,13 +66,8 @@ class Traced:
                 f"a pipeline with {of_v2}, of torchvision.transforms.v2, and {of_v1}, of timm or torchvision's v1, "
                 "cannot be traced: v2 moves labels with pictures, and v1 does not. Take all steps from one of the two"
             )
-        if of_v2 is not None and still:
-            raise LabelError(
-                f"still= is for pipelines of timm and torchvision's v1, but {of_v2} is of torchvision.transforms.v2, "
-                "where every step of your own is taken to move no pixel; leave still= out"
-            )
         self._pipeline: V1Pipeline | V2Pipeline
-        self._pipeline = V1Pipeline(transform, still) if of_v2 is None else V2Pipeline(steps)
+        self._pipeline = V1Pipeline(transform, still) if of_v2 is None else V2Pipeline(steps, still)
 
     def __call__(self, picture: Image.Image, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, Warp]:
         """The training picture, and where it comes from.

@@ -19,6 +19,7 @@ from tokenlabel.pipelines.watched_step import (
     run_bent,
     run_erased,
     run_padded,
+    run_policy,
     run_recorded,
     run_still,
 )
@@ -62,15 +63,12 @@ _STILL = {
 _RUNS: dict[type, Callable[[Any, Shown], Shown]] = {
     **dict.fromkeys(_STILL, run_still),
     **dict.fromkeys((transforms.CenterCrop, transforms.Pad, transforms.RandomCrop), run_padded),
+    **dict.fromkeys((transforms.AutoAugment, transforms.RandAugment, transforms.TrivialAugmentWide), run_policy),
     transforms.ElasticTransform: run_bent,
     transforms.RandomErasing: run_erased,
 }
 _REFUSED: dict[type, str] = {
     transforms.AugMix: MIXES_VERSIONS,
-    **dict.fromkeys(
-        (transforms.AutoAugment, transforms.RandAugment, transforms.TrivialAugmentWide),
-        "it also changes colours in a way that loses the trace; use timm's policies (auto_augment=...)",
-    ),
     **dict.fromkeys(
         (transforms.FiveCrop, transforms.TenCrop), "it makes several pictures of one; use a transform that gives one"
     ),

@@ -13,11 +13,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.transforms import autoaugment
 
 from storage import Box
 from tokenlabel.errors import LabelError
@@ -26,6 +29,12 @@ from tokenlabel.geometry.warp import Warp
 from tokenlabel.pipelines.pil_recorder import RecordedPicture
 
 Step = Callable[[Any], Any]
+
+# Operations of torchvision's policies that move no pixel, v1 and v2.
+COLOUR_OPERATIONS = {
+    *("AutoContrast", "Brightness", "Color", "Contrast", "Equalize", "Identity", "Invert", "Posterize", "Sharpness"),
+    "Solarize",
+}
 
 MIXES_VERSIONS = (  # why AugMix is refused, torchvision's and timm's
     "it mixes versions of the picture that were moved in different ways, so that a pixel comes from several points of "
@@ -88,6 +97,21 @@ def run_still(step: Step, given: Shown) -> Shown:
             f"{given.size[0]}x{given.size[1]}; remove it from still=[...]"
         )
     return shown
+
+
+def run_policy(step: Any, given: Shown) -> Shown:
+    """Run a policy of torchvision's v1: its operations on colours move no pixel, the others are recorded."""
+
+    def apply(picture: Any, name: str, *settings: Any, **named: Any) -> Any:
+        if name not in COLOUR_OPERATIONS or not isinstance(picture, RecordedPicture) or picture.warp is None:
+            return autoaugment._apply_op(picture, name, *settings, **named)
+        return RecordedPicture(autoaugment._apply_op(picture.picture, name, *settings, **named), picture.warp)
+
+    # torchvision's own method, in which only this function is ours.
+    forward = type(step).forward
+    names = {**forward.__globals__, "_apply_op": apply}
+    watched = FunctionType(forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__)
+    return run_recorded(partial(watched, step), given)
 
 
 def run_padded(step: Any, given: Shown) -> Shown:

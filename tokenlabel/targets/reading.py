@@ -6,7 +6,9 @@ compiled loop (`pip install 'tokenlabel[fast]'`) is align_numba.py; tests check 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -19,7 +21,19 @@ from tokenlabel.geometry.warp import Warp
 from tokenlabel.targets.align import TokenScores, align, check_labelled
 from tokenlabel.targets.sparse import SparseTargets, check_grid
 
-COMPILED = find_spec("numba") is not None
+_INSTALLED = find_spec("numba") is not None
+COMPILED = _INSTALLED
+
+
+@cache
+def say_what_is_slow() -> None:
+    """Say once that the compiled loop is missing."""
+    if not _INSTALLED:
+        warnings.warn(
+            "numba is not installed, so that numpy aligns labels, which takes about 15 times as long: pip install "
+            "'tokenlabel[fast]'",
+            stacklevel=3,
+        )
 
 
 def sparse_targets(
@@ -48,6 +62,7 @@ def sparse_targets(
     if len(labels) != len(views):
         raise LabelError(f"{len(views)} views were given for the labels of {len(labels)} pictures; give one for each")
     check_labelled(labels)
+    say_what_is_slow()
     return (_by_kernel if COMPILED else _by_numpy)(labels, views, tokens, keep)
 
 

@@ -11,6 +11,7 @@ from storage import LabelMap
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
+from tokenlabel.targets.dense import spread
 from tokenlabel.targets.reading import sparse_targets
 
 # Of float32 sums. A smaller remainder counts as 0, because a high temperature would make it large.
@@ -80,6 +81,10 @@ class TokenTargets:
         self._refuse_beyond(class_count)
         others = class_count - (self.distinct if distinct is None else distinct).sum(-1)
         return torch.where(others > 0, self.remainder / others.clamp(min=1), 0)
+
+    def dense(self, class_count: int) -> torch.Tensor:
+        """The distributions over all classes, float32 [b, 1 + t, C]; leave out positions that are `outside`."""
+        return spread(self.classes, self.probabilities, self.probability_of_unnamed(class_count), class_count)
 
     def probability_of(self, label: torch.Tensor, *, class_count: int) -> torch.Tensor:
         """The probability of one class of each picture, int64 [b], at all its positions: float32 [b, 1 + t]."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import torch
 from torch import distributed
 
 from storage import StoreError
@@ -19,9 +18,10 @@ from tokenlabel.train.trainer import Trainer
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, or evaluate, as the command line says. Errors that a user can repair end it with a line that says how."""
     settings, only_evaluate = TrainSettings.from_arguments(arguments)
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("error: there is no GPU that torch can use; leave out --device cuda to train on the CPU")
-    group = ProcessGroup.here(settings.device)
+    try:
+        group = ProcessGroup.here(settings.device)
+    except LabelError as error:
+        sys.exit(f"error: {error}")
     try:
         if only_evaluate:
             evaluate_once(settings, group)

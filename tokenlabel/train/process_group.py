@@ -9,6 +9,8 @@ import torch
 from timm import utils
 from torch import distributed
 
+from tokenlabel.errors import LabelError
+
 
 @dataclass(slots=True)
 class ProcessGroup:
@@ -25,8 +27,20 @@ class ProcessGroup:
 
     @classmethod
     def here(cls, device: str) -> ProcessGroup:
-        """As the environment of torchrun or Slurm says; without them, this process alone."""
-        given = SimpleNamespace(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        """As the environment of torchrun or Slurm says; without them, this process alone.
+
+        Args:
+            device: of torch's: "cuda", "mps", "xpu", "cpu"; empty for the accelerator of this machine, if it has one.
+
+        Raises:
+            LabelError: torch knows no such device, or this machine has none.
+        """
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        kind = device.partition(":")[0]
+        if kind not in ("", "cpu", "" if accelerator is None else accelerator.type):
+            has = "the CPU alone" if accelerator is None else f"cpu and {accelerator.type}"
+            raise LabelError(f"--device {device} cannot be used: torch finds {has}; leave it out to take what there is")
+        given = SimpleNamespace(device=device or ("cpu" if accelerator is None else accelerator.type))
         return cls(utils.init_distributed_device(given), given.rank, given.world_size)
 
     def summed(self, values: torch.Tensor) -> torch.Tensor:

@@ -72,7 +72,7 @@ class TrainSettings:
 
     seed: int = _option(0, "random seed")
     workers: int = _option(8, "processes that read pictures, for each process that trains")
-    device: str = _option("", "cuda or cpu; empty for the GPU if there is one, otherwise the CPU")
+    device: str = _option("", "a device of torch: cuda, mps, xpu, cpu; empty for the accelerator if there is one")
 
     def __post_init__(self) -> None:
         """Check the range of each setting.
@@ -80,7 +80,7 @@ class TrainSettings:
         Raises:
             ValueError: naming the setting.
         """
-        choices = {"amp": ("bfloat16", "float32"), "picture": ("annotator", "class"), "device": ("", "cuda", "cpu")}
+        choices = {"amp": ("bfloat16", "float32"), "picture": ("annotator", "class")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")

@@ -36,11 +36,10 @@ from tqdm import tqdm
 from storage import open_store
 from tokenlabel.dataset import LabeledImages, collate, folder_keys
 from tokenlabel.errors import LabelError
-from tokenlabel.losses.class_label import SoftLabel
+from tokenlabel.losses.class_label import smooth_label
 from tokenlabel.losses.token_label_loss import token_label_loss
 from tokenlabel.mixing.mixer import Mixer
 from tokenlabel.pipelines.traced import Traced
-from tokenlabel.targets.token_targets import TokenTargets
 from tokenlabel.train.checkpoint import BEST, LAST, read_checkpoint, remove_unfinished, write_checkpoint, write_log
 from tokenlabel.train.evaluation import Accuracy
 from tokenlabel.train.process_group import ProcessGroup
@@ -114,7 +113,9 @@ class Trainer:
             warmup_lr=settings.warmup_lr * rate,
             min_lr=settings.min_lr * rate,
         )
-        self.average = utils.ModelEmaV3(self.model, decay=settings.ema_decay) if settings.ema_decay else None
+        self.average = None
+        if settings.ema_decay:  # it warms up, so that a short training's average is not of the first weights
+            self.average = utils.ModelEmaV3(self.model, decay=settings.ema_decay, use_warmup=True)
         self.wrapped: nn.Module = self.model
         if group.processes > 1:
             of_device = [group.device.index] if group.device.type == "cuda" else None
@@ -179,7 +180,7 @@ class Trainer:
                     picture,
                     tokens,
                     mix.targets(targets, class_count=self.classes),
-                    label=smooth_label(mix.label(classes), settings.smoothing, self.classes)
+                    label=smooth_label(mix.label(classes), settings.smoothing, class_count=self.classes)
                     if settings.picture == "class"
                     else None,
                     token_weight=settings.token_weight,
@@ -190,7 +191,7 @@ class Trainer:
                     nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
                 self.optimizer.step()
                 if self.average is not None:
-                    self.average.update(self.model)
+                    self.average.update(self.model, step=1 + self.epoch * len(self.loader) + index)
                 total += loss.detach()
                 if index % _LOSS_EVERY == 0 or index + 1 == len(self.loader):
                     shown = loss.item()
@@ -248,13 +249,6 @@ class Trainer:
         if self.group.rank == 0:
             remove_unfinished(self.output)
             write_log(self.output, self.log)
-
-
-def smooth_label(label: SoftLabel, smoothing: float, class_count: int) -> SoftLabel:
-    """(1 − s) y + s / C, as `TokenTargets.smoothed` computes it."""
-    targets = TokenTargets(*label, torch.zeros_like(label[0][..., 0], dtype=torch.bool))
-    targets = targets.smoothed(smoothing, class_count=class_count)
-    return targets.classes, targets.probabilities
 
 
 def _augmentation(settings: TrainSettings) -> Any:

@@ -249,7 +249,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="50x16 pixels cannot be divided into patches"):
         dynamic(torch.zeros(1, 3, 50, 16))
     with pytest.raises(RuntimeError, match="size mismatch for pos_embed"):  # eight tokens form no square
-        tiny((64, 64)).load_state_dict(model.state_dict())
+        tiny((64, 64)).load_state_dict(dict(model.state_dict()))
 
 
 def test_weights_are_drawn_as_the_papers() -> None:

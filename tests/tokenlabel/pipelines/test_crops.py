@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +40,11 @@ def test_a_picture_is_drawn_by_seed_epoch_and_index_alone(name: str, scene_folde
     )
     alone = [data[index] for index in range(12)]
     for workers in (0, 2):
+        data.set_epoch(0)
         loader = DataLoader(torch.utils.data.Subset(data, range(12)), 5, collate_fn=collate, num_workers=workers)
-        assert torch.equal(torch.cat([batch.pixels for batch in loader]), torch.stack([one.pixels for one in alone]))
-        found = torch.cat([batch.targets.probabilities for batch in loader])
+        batches = list(loader)
+        assert torch.equal(torch.cat([batch.pixels for batch in batches]), torch.stack([one.pixels for one in alone]))
+        found = torch.cat([batch.targets.probabilities for batch in batches])
         assert torch.equal(found, torch.stack([one.targets.probabilities for one in alone]))
     data.set_epoch(1)
     assert not torch.equal(data[0].pixels, alone[0].pixels)
@@ -76,6 +79,13 @@ def test_a_traced_pipeline_of_torchvision_names_the_points_that_it_shows() -> No
 def test_a_step_that_leaves_labels_behind_is_refused() -> None:
     with pytest.raises(LabelError, match="AugMix cannot be in a pipeline with labels"):
         Traced([v2.AugMix()])
-    stretched = Traced([v2.Lambda(lambda each: each.resize((10, 10)), Image.Image)])
+
+    class Stretch(v2.Transform):
+        """A step of one's own that leaves the label as it is."""
+
+        def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+            return inpt.resize((10, 10)) if isinstance(inpt, Image.Image) else inpt
+
+    stretched = Traced([Stretch()])
     with pytest.raises(LabelError, match="something changed the picture alone"):
         stretched(Image.new("RGB", (20, 20)), np.random.default_rng(0))

@@ -69,9 +69,18 @@ def test_a_mix_of_both_is_refused(mixed: Any) -> None:
         Traced(mixed)
 
 
-def test_still_is_for_steps_that_are_watched() -> None:
-    with pytest.raises(LabelError, match=r"still= is for pipelines of timm and torchvision's v1, but CenterCrop is of"):
-        Traced([v2.CenterCrop(60), unmoved], still=[unmoved])
+def test_a_step_of_v2_that_takes_the_picture_alone_is_watched_until_it_is_said_to_be_still() -> None:
+    def mirrored(picture: Image.Image) -> Image.Image:
+        return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+    pixels, warp = Traced([mirrored, v2.CenterCrop(60), v2.Lambda(mirrored), *TO_FLOAT])(PICTURE)
+    assert_true([errors(pixels, warp)])
+    scaled = v2.Lambda(lambda tensor: tensor * 1.0)
+    steps = [v2.RandomApply(nn.ModuleList([v2.CenterCrop(60), v2.Compose([*TO_FLOAT, scaled])]), p=1.0)]
+    with pytest.raises(LabelError, match=r"Lambda.* was given a tensor, .* Traced\(transform, still=\[step\]\)"):
+        Traced(steps)(PICTURE)
+    pixels, warp = Traced(steps, still=[scaled])(PICTURE)
+    assert_true([errors(pixels, warp)])
 
 
 @pytest.mark.parametrize("crop", [v1.CenterCrop(60), v2.CenterCrop(60)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -154,3 +155,22 @@ def test_boxes_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_without_numba_it_is_said_once() -> None:
+    code = """
+import sys, warnings
+sys.modules["numba"] = None  # as if it were not installed
+import numpy as np
+from storage import LabelMap
+from tokenlabel import View, sparse_targets
+classes, scores = np.uint16([[[[7]]]]), np.float32([[[[0.75]]]])
+labels = LabelMap(classes, scores, np.float32([[0, 0, 1, 1]]), np.uint32([[48, 64]]), np.uint8([0]))
+warnings.simplefilter("always")
+with warnings.catch_warnings(record=True) as said:
+    for _ in range(3):
+        sparse_targets(labels, [View.whole()], (2, 2), keep=1)
+print(*(str(each.message) for each in said), sep="\\n")
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"numba is not installed, .* 15 times as long: pip install 'tokenlabel\[fast\]'\n", printed)

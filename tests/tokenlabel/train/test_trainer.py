@@ -19,12 +19,12 @@ from timm.data import create_transform
 from torch.nn.functional import cross_entropy
 from torchvision.datasets import ImageFolder
 
+from tokenlabel.losses.class_label import smooth_label
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.models import LVViT
 from tokenlabel.train.__main__ import main
 from tokenlabel.train.settings import TrainSettings
 from tokenlabel.train.student import student
-from tokenlabel.train.trainer import smooth_label
 
 PROGRAM = [sys.executable, "-m", "tokenlabel.train"]
 ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -285,6 +285,6 @@ def test_wrong_settings_are_named(text: str, message: str, tmp_path: Path, capsy
 def test_class_labels_are_smoothed_as_pytorch_smooths_them() -> None:
     logits, label = torch.randn(4, 7), torch.tensor([0, 3, 3, 6])
     classes, probabilities = torch.stack([label, label.flip(0)], 1), torch.tensor([[0.7, 0.3]] * 4)
-    ours = soft_cross_entropy(logits, *smooth_label((classes, probabilities), 0.1, 7))
+    ours = soft_cross_entropy(logits, *smooth_label((classes, probabilities), 0.1, class_count=7))
     one, other = (cross_entropy(logits, some, label_smoothing=0.1, reduction="none") for some in (label, label.flip(0)))
     assert torch.allclose(ours, 0.7 * one + 0.3 * other, atol=1e-6)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import nn
-from torchvision import transforms as v1
-from torchvision.datasets import DatasetFolder
 
 from storage import KeyNotFoundError, LabelStore, Status
 from tokenlabel.errors import LabelError
@@ -92,21 +90,16 @@ def labelled_rows(store: LabelStore, keys: Sequence[str], missing: str) -> np.nd
     return rows
 
 
-def check_pipelines(images: Any, augment: Any) -> None:
-    """Check that no transform moves pixels without their label.
+def check_transform(images: Any) -> None:
+    """Check that a dataset moves no pixels without their label.
 
     Raises:
-        LabelError: the dataset has a transform of its own, or `augment` does not say what it moves.
+        LabelError: it has a transform of its own.
     """
-    if _attribute(images, "transforms") is not None or (isinstance(images, DatasetFolder) and images.transform):
+    if (found := _moving(images)) is not None:
         raise LabelError(
-            "the dataset has a transform of its own, and the labels are not moved with its pixels: make the dataset "
-            "without it, and give augment=tokenlabel.Traced(transform)"
-        )
-    if not callable(augment) or isinstance(augment, v1.Compose | nn.Module):
-        raise LabelError(
-            f"augment must be Crops(…), Traced(…), or a function (picture, generator) -> (pixels, view), not a "
-            f"{type(augment).__name__}; a pipeline alone does not say what it moves: give Traced(pipeline)"
+            f"the dataset has a transform of its own ({found}), and the labels are not moved with its pixels: make the "
+            "dataset without it, and give augment=transform"
         )
 
 
@@ -121,6 +114,30 @@ def check_size(index: int, picture: Image.Image, size: Sequence[int]) -> None:
             f"picture {index} has {picture.height}x{picture.width} pixels, but had {size[0]}x{size[1]} when it was "
             "labelled; give the pictures as they were labelled, neither rotated by EXIF nor resized"
         )
+
+
+# What datasets call that which they do to their pictures.
+_TRANSFORMS = (
+    *("transform", "transforms", "augment", "augmentation", "augmentations"),
+    *("image_transform", "img_transform", "joint_transform", "train_transform", "preprocess"),
+)
+
+
+def _moving(images: Any) -> str | None:
+    """Which attribute of a dataset, or of one inside it, may move pixels; None if none does."""
+    for name in _TRANSFORMS:
+        found = getattr(images, name, None)
+        for each in (found, getattr(images, f"_{name}", None)):
+            if callable(each) and not inspect.ismethod(each):
+                return f"{type(images).__name__}.{name}"
+    form = getattr(images, "format", None)  # of a Dataset of Hugging Face's
+    if isinstance(form, dict) and form.get("type") == "custom":
+        return f"{type(images).__name__}.set_transform"
+    # What wrappers call the dataset that they wrap.
+    inner = [*(getattr(images, name, None) for name in ("dataset", "images", "base", "ds"))]
+    inner = [each for each in inner if hasattr(each, "__getitem__") and not hasattr(each, "dtype")]  # no arrays
+    inner += [*(getattr(images, "datasets", None) or ())]
+    return next((found for each in inner if (found := _moving(each)) is not None), None)
 
 
 def _attribute(images: Any, name: str) -> Any:

@@ -1,0 +1,1 @@
+"""How does a network of timm's answer at each of its locations? What annotators and students share."""

@@ -1,0 +1,108 @@
+"""Is what is known of pictures and labels compared, so that no picture silently learns another one's label?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset, Image
+from timm.data import ImageDataset
+from torch.utils.data import ConcatDataset, Subset
+from torchvision import transforms as v1
+from torchvision.datasets import ImageFolder
+
+from tokenlabel import Crops, LabeledImages, LabelError, folder_keys
+
+ARGUMENTS: dict[str, Any] = {"augment": Crops((16, 16)), "tokens": (2, 2), "class_count": 10}
+
+
+class Own(torch.utils.data.Dataset[Any]):
+    """A dataset of one's own, that says nothing about its pictures."""
+
+    def __init__(self, images: ImageFolder, number: Callable[[int], int] = int) -> None:
+        self.images, self.number = images, number
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        picture, label = self.images[index]
+        return picture, self.number(label)
+
+
+@pytest.fixture
+def images(scene_folder: Path) -> ImageFolder:
+    return ImageFolder(scene_folder / "images" / "val")
+
+
+def test_classes_that_are_numbered_otherwise_are_refused_at_once(images: ImageFolder, finished: Path) -> None:
+    images.targets = [(target + 1) % 10 for target in images.targets]
+    first = folder_keys(images)[0]
+    for pictures in (images, Subset(images, range(30)), ConcatDataset([Subset(images, [n]) for n in range(30)])):
+        with pytest.raises(LabelError, match=rf"30 of 30 pictures have another .*: '{first}' has class 1, not 0, .*27"):
+            LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)
+    data = LabeledImages(images, finished, keys=folder_keys(images), own_classes=False, **ARGUMENTS)
+    assert data[0].label == -1
+
+
+def test_shuffled_keys_are_refused_at_once_where_the_dataset_knows_its_classes(
+    images: ImageFolder, finished: Path
+) -> None:
+    keys = folder_keys(images)
+    keys[0], keys[-1] = keys[-1], keys[0]
+    with pytest.raises(LabelError, match=r"2 of 30 pictures have another class .* keys are in another order"):
+        LabeledImages(images, finished, keys=keys, **ARGUMENTS)
+
+
+def test_a_class_that_is_only_known_when_a_picture_is_drawn_is_compared_then(
+    images: ImageFolder, finished: Path
+) -> None:
+    keys = folder_keys(images)
+    data = LabeledImages(Own(images, lambda label: (label + 1) % 10), finished, keys=keys, **ARGUMENTS)
+    with pytest.raises(LabelError, match=f"the picture '{keys[4]}' has class . in the dataset, but . in .*finished"):
+        data[4]
+    part = data.subset([4])
+    with pytest.raises(LabelError, match=f"the picture '{keys[4]}' has class"):
+        part[0]
+
+
+def test_pictures_that_were_relabelled_may_have_other_classes(images: ImageFolder, finished: Path) -> None:
+    pictures = Own(images, lambda label: (label + 1) % 10)
+    data = LabeledImages(pictures, finished, keys=folder_keys(images), compare_targets=False, **ARGUMENTS)
+    assert [int(data[n].label) for n in (0, 29)] == [(images.targets[n] + 1) % 10 for n in (0, 29)]
+
+
+def test_a_transform_of_any_dataset_is_refused(images: ImageFolder, finished: Path) -> None:
+    flip = v1.RandomHorizontalFlip(1.0)
+    own = Own(images)
+    own._augmentations = flip
+    rows = Dataset.from_dict({"image": [path for path, _ in images.samples]}).cast_column("image", Image())
+    rows.set_transform(lambda batch: {"image": [flip(each) for each in batch["image"]]})
+    for pictures, name in (
+        (ImageDataset(images.root, transform=flip), "ImageDataset.transform"),
+        (ImageFolder(images.root, flip), "ImageFolder.transform"),
+        (own, "Own.augmentations"),
+        (ConcatDataset([ImageFolder(images.root, flip)]), "ImageFolder.transform"),
+        (Own(ImageDataset(images.root, transform=flip)), "ImageDataset.transform"),
+        (rows, "Dataset.set_transform"),
+    ):
+        with pytest.raises(LabelError, match=rf"has a transform of its own \({name}\)"):
+            LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)
+
+
+def test_a_method_called_transform_is_no_transform(images: ImageFolder, finished: Path) -> None:
+    class WithMethod(Own):
+        def transform(self) -> None:
+            """Something else."""
+
+    assert len(LabeledImages(WithMethod(images), finished, keys=folder_keys(images), **ARGUMENTS)) == 30
+
+
+def test_classes_in_another_order_are_refused(images: ImageFolder, finished: Path) -> None:
+    images.classes = images.classes[::-1]
+    for pictures in (images, Subset(images, range(30))):
+        with pytest.raises(LabelError, match="in another order: class 0 is '9' in the dataset and '0' in the labels"):
+            LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)

@@ -1,0 +1,42 @@
+"""How does any pipeline say what it moves? What is not an augmentation of ours is traced without being asked."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+from torchvision import transforms as v1
+
+from tokenlabel.errors import LabelError
+from tokenlabel.pipelines.crops import Augmentation, Crops
+from tokenlabel.pipelines.own_step import refuse_batches, takes_one
+from tokenlabel.pipelines.traced import Traced
+from tokenlabel.pipelines.traced_v1 import is_v1
+
+
+def as_augmentation(augment: Any) -> Augmentation:
+    """An augmentation as it is, and a pipeline traced.
+
+    Args:
+        augment: an `Augmentation`, which takes (picture, generator); or what takes a picture alone: a pipeline of
+            torchvision's, v1 or v2, or of timm's, a list of its steps, or a function.
+
+    Raises:
+        LabelError: it cannot be called; a pipeline that cannot be traced, as `Traced` says; one of albumentations or
+            kornia, which say in another way what they move.
+    """
+    if isinstance(augment, Crops | Traced):
+        return augment
+    refuse_batches(augment)
+    if isinstance(augment, list | tuple | v1.Compose | nn.Module) or is_v1(augment):
+        return Traced(augment)
+    if not callable(augment) or inspect.isclass(augment):
+        raise LabelError(
+            "augment must be Crops(…), a pipeline of torchvision's or timm's, or a function (picture, generator) -> "
+            f"(pixels, view), not {augment!r:.80}"
+        )
+    if takes_one(augment):
+        return Traced([augment])
+    known: Augmentation = augment
+    return known
