@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test oldest faults trainers bench gpu api check format clean
+.PHONY: help demo study test oldest faults families trainers bench gpu api check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ study: $(INSTALLED)  ## measure which targets and which labels help a student: d
 
 faults: $(INSTALLED)  ## run real jobs through every fault that docs/reliability.md lists
 	FAULTS=all $(BIN)/python -m pytest tests/faults
+
+families: $(INSTALLED)  ## run the contract of students over a network of every family of timm, 5 to 10 minutes
+	FAMILIES=all $(BIN)/python -m pytest tests/tokenlabel/models/test_token_head.py
 
 test: $(INSTALLED)  ## run the tests, a process a core; JOBS=1 for one, which pytest's debugger needs
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --durations 20

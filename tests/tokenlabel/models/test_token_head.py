@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ ACCEPTED = [
     names.split()[0] for names in FAMILIES.values() if not TABLE[names.split()[0]]["local"].startswith("refused")
 ]
 BY_CLASS_TOKEN = ["deit_tiny_patch16_224", "cait_xxs24_224", "vit_tiny_patch16_dinov3_qkvb"]
+# All of them take minutes: `make families`. These differ in what they give: maps of either layout, tokens, two sides.
+SOME = ["test_vit2", "test_resnet", "test_convnext", "test_efficientnet", "test_nfnet", "swin_tiny_patch4_window7_224"]
+SOME += ["deit_tiny_patch16_224", "cait_xxs24_224", "volo_d1_224", "mobilenetv3_small_050", "xcit_nano_12_p8_224"]
+CHOSEN = [*ACCEPTED, *BY_CLASS_TOKEN] if os.environ.get("FAMILIES") == "all" else SOME
 
 
-@pytest.fixture(params=[*ACCEPTED, *BY_CLASS_TOKEN], scope="module")  # each is built once, and then runs all tests
+@pytest.fixture(params=CHOSEN, scope="module")  # each is built once, and then runs all tests
 def built(request: pytest.FixtureRequest) -> tuple[nn.Module, tuple[int, int]]:
     return build(request.param)
 
