@@ -134,6 +134,16 @@ def test_an_environment_that_cannot_be_used_is_a_message_that_says_what_to_set(
         assert "\n" not in str(caught.value)
 
 
+def test_a_machine_without_a_role_or_keys_is_told_which_to_set(
+    address: str, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", server)  # which does not know that service
+    with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        open_store(address)
+
+
 def test_a_profile_beside_keys_is_no_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "lab")
     assert find_store(address) is None
