@@ -60,12 +60,16 @@ def unmount(at: Path) -> None:
 def _serve(behind: str, at: str, lacks: str) -> None:
     import mfusepy
 
-    stat_fields = ("st_atime", "st_ctime", "st_gid", "st_mode", "st_mtime", "st_nlink", "st_size", "st_uid")
+    fields = ("st_gid", "st_mode", "st_nlink", "st_size", "st_uid")
+    times = ("st_atime", "st_ctime", "st_mtime")
 
     class PassThrough(mfusepy.Operations):
+        use_ns = True
+
         def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
             found = os.lstat(behind + path)
-            return {name: getattr(found, name) for name in stat_fields}
+            whole = {name: getattr(found, name) for name in fields}
+            return whole | {name: getattr(found, f"{name}_ns") for name in times}
 
         def readdir(self, path: str, fh: int) -> list[str]:
             return [".", "..", *os.listdir(behind + path)]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _client_lives_in: int | None = None  # the process that first used a bucket
 _MOST_BYTES = 2**30  # largest object, where no smaller limit is known
+_ASKS_THE_MACHINE = "/latest/api/token"  # of the service where a machine in a cloud asks for its role
 _READING = ("read", "look for", "list")
 
 
@@ -201,7 +202,12 @@ def in_short(error: BaseException) -> str:
 
     Clients of buckets append long texts about their retries, and repeat the endpoint with any password in it.
     """
-    return re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
+    line = re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
+    if _ASKS_THE_MACHINE in line:
+        line += (
+            ". No credentials were found, and the machine has no role: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return line
 
 
 class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked

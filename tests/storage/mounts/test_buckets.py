@@ -18,6 +18,7 @@ from storage import NotAStoreError, StoreError, create_store, find_store, open_s
 from tests import s3
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
+from tests.storage.mounts.kept import are_kept
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_a_bucket_without_conditional_writes_is_used_when_the_user_says_so(
     store = create_store(unconditional, SCHEMA, KEYS)
     for rows in SHARDS:
         store.write(rows, labels[rows.start : rows.stop])
-    assert np.array_equal(open_store(unconditional).read(range(10)).classes, labels.classes)
+    assert are_kept(open_store(unconditional).read(range(10)), labels)
     assert create_store(unconditional, SCHEMA, KEYS).pending() == []
 
 
@@ -132,6 +133,14 @@ def test_an_environment_that_cannot_be_used_is_a_message_that_says_what_to_set(
         with pytest.raises(StoreError, match=f"(?i){words}") as caught:
             use(address)
         assert "\n" not in str(caught.value)
+
+
+def test_a_machine_without_a_role_or_keys_is_told_which_to_set(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        open_store(address)
 
 
 def test_a_profile_beside_keys_is_no_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

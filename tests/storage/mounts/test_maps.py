@@ -11,6 +11,7 @@ import pytest
 from storage import LabelMap, Schema, create_store, open_store
 from storage.files import memory_map, open_shards
 from tests.labels import random_labels
+from tests.storage.mounts.kept import are_kept
 
 SCHEMA = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=1)
 ROWS = 30
@@ -43,10 +44,10 @@ def test_all_stores_of_a_process_share_one_limit_of_mappings(
     stores = [open_store(address) for address in addresses]
     for row in range(ROWS):
         for store in stores:
-            assert np.array_equal(store[row].classes, labels.classes[row])
+            assert are_kept(store[row], labels[row])
             assert _mappings(tmp_path) <= 12 * 5
     assert _mappings(tmp_path) == 12 * 5
-    assert np.array_equal(stores[0].read(range(ROWS)).classes, labels.classes)
+    assert are_kept(stores[0].read(range(ROWS)), labels)
     assert _mappings(tmp_path) == 12 * 5
     del stores, store
     assert _mappings(tmp_path) == 0
@@ -67,6 +68,6 @@ def test_where_files_cannot_be_mapped_as_many_bytes_are_kept_as_the_limit_says(
     monkeypatch.setattr(open_shards, "_MOST_COPIED", 4 * each)
     stores = [open_store(address) for address in addresses]
     for store in stores:
-        assert np.array_equal(store.read(range(ROWS)).classes, labels.classes)
+        assert are_kept(store.read(range(ROWS)), labels)
     assert 1 <= sum(len(store.backend._reader._open) for store in stores) <= 5
     assert _mappings(tmp_path) == 0
