@@ -80,6 +80,22 @@ class Dying:
 
 
 @dataclass(frozen=True)
+class Poisoned:
+    """A job whose workers are killed in each attempt of some shards. It is here, where nothing imports torch, because
+    each new worker imports this file.
+
+    rows: the first of each such shard
+    """
+
+    job: Job
+    rows: frozenset[int]
+
+    def start(self) -> Do:
+        do = self.job.start()
+        return lambda shard: _die() if shard.rows.start in self.rows else do(shard)
+
+
+@dataclass(frozen=True)
 class DyingAt:
     """A real job whose worker is killed in each of these phases, once: the phase by the first row of its shard."""
 

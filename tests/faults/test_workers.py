@@ -18,7 +18,7 @@ from annotate.jobs.workers import ATTEMPTS, Job, LocalWorkers, ShardOutcome, Wor
 from annotate.model.recipe import Recipe
 from storage import open_store
 from tests.conftest import contents
-from tests.faults.jobs import PHASES, Dying, DyingAt, PaintedJob, painted_store
+from tests.faults.jobs import PHASES, Dying, DyingAt, PaintedJob, Poisoned, painted_store
 from tests.faults.sound import undisturbed, whole
 
 ALL = os.environ.get("FAULTS") == "all"
@@ -82,16 +82,6 @@ def test_shards_that_always_kill_their_worker_are_given_up_and_the_rest_is_finis
         assert [one.shard.rows for one in lost] == poisoned
         assert {(one.shard.attempt, one.error) for one in lost} == {(ATTEMPTS, "the worker died")}
         assert open_store(address).pending() == poisoned
-
-
-@dataclass(frozen=True)
-class Poisoned:
-    job: Job
-    rows: frozenset[int]
-
-    def start(self):
-        do = self.job.start()
-        return lambda shard: os.kill(os.getpid(), signal.SIGKILL) if shard.rows.start in self.rows else do(shard)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
