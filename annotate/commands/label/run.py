@@ -76,8 +76,8 @@ def run(
     """Label every picture of IMAGES into STORE; run it again to resume.
 
     IMAGES is a folder, tar files, a list of paths, or a dataset on disk (docs/sources.md). STORE becomes a Zarr group;
-    if it exists and was made with the same settings, only the pictures without a label are labelled. With
-    --retry-failed, pictures that failed before and can be read now are labelled too.
+    if it exists, with the same settings, only pictures without a label are labelled. --retry-failed also labels
+    pictures that failed before and can be read now.
     """
     if failures is not None and not failures.parent.is_dir():
         raise click.UsageError(

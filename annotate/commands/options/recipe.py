@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 MORE = """\b
-More settings, as options or in the file: --model-kwarg KEY=VALUE,
+More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
 --batch-size, --rows-per-shard, --precision auto|float32|bfloat16,
---compile / --no-compile, --exif ignore|apply, --names FILE.
-docs/annotators.md explains them."""
+--compile / --no-compile, --exif ignore|apply, --names FILE."""
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -108,7 +107,7 @@ _OPTIONS = [
         type=_scales,
         default="1.0",
         metavar="S,S,…",
-        help="Average over multiples of the input size.",
+        help="Average over input sizes times S.",
     ),
     click.option(
         "--config",
