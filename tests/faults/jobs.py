@@ -92,7 +92,13 @@ class Poisoned:
 
     def start(self) -> Do:
         do = self.job.start()
-        return lambda shard: _die() if shard.rows.start in self.rows else do(shard)
+
+        def poisoned(shard: Shard) -> Record:
+            if shard.rows.start in self.rows:
+                _die()
+            return do(shard)
+
+        return poisoned
 
 
 @dataclass(frozen=True)
