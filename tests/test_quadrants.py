@@ -23,7 +23,7 @@ from annotate.jobs.workers import LocalWorkers
 from annotate.model.network import Network
 from annotate.model.recipe import Recipe
 from storage import Box
-from tokenlabel import Crops, Example, LabeledImages, View, folder_keys
+from tokenlabel import Crops, Example, LabeledImages, View, Views, folder_keys
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]], np.uint8)  # class 0 … 3
 TOKENS = (6, 6)
@@ -145,7 +145,7 @@ def seen(pixels: np.ndarray) -> np.ndarray:
 def test_every_crop_gives_each_token_the_colour_it_sees(dataset: LabeledImages, preprocess: str) -> None:
     checked = outside = 0
     for view in views():
-        dataset._augment = shown(view)
+        dataset._views = Views(shown(view))
         example = dataset[0]
         truth = seen(example.pixels.numpy())
         away = example.targets.outside[1:].numpy()
@@ -167,10 +167,10 @@ def test_the_published_arithmetic_fails_here(dataset: LabeledImages, preprocess:
     """The same test must be able to fail: with x and y of the crop swapped, as published tools have them."""
     wrong = 0
     for view in views():
-        dataset._augment = shown(view)
+        dataset._views = Views(shown(view))
         pixels = dataset[0].pixels.numpy()
         swapped = View(Box(view.box.left, view.box.top, view.box.right, view.box.bottom), view.mirrored)
-        dataset._augment = shown(swapped)
+        dataset._views = Views(shown(swapped))
         (named, _), truth = likeliest(dataset[0]), seen(pixels)
         wrong += (named != truth)[truth >= 0].sum()
     assert wrong > 100

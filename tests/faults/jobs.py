@@ -155,11 +155,11 @@ class Refused:
     def start(self) -> Do:
         original, read, count, how, every = Objects.set, Objects.get, self.done, self.how, self.every
 
-        def unreadable(objects: Objects, name: str) -> bytes | None:
+        def unreadable(objects: Objects, name: str, **limits: int) -> bytes | None:
             count[0] += 1
             if count[0] % every == 0:
                 raise StoreError(f"cannot read {name}: 503 slow down")
-            return read(objects, name)
+            return read(objects, name, **limits)
 
         def fickle(objects: Objects, name: str, data: bytes) -> None:
             count[0] += 1
