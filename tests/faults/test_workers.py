@@ -104,7 +104,7 @@ def test_a_machine_is_lost_without_grace_and_another_comes(tmp_path: Path) -> No
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         outcomes = []
-        for outcome in RayWorkers(address=cluster.address).map(PaintedJob(address, seconds=0.5), tasks):
+        for outcome in RayWorkers(address=cluster.address).map(PaintedJob(address, seconds=1.5), tasks):
             outcomes.append(outcome)
             if len(outcomes) == 4:
                 cluster.remove_node(nodes[0], allow_graceful=False)

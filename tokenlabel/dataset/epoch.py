@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from collections.abc import Sequence
+from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,10 @@ from tokenlabel.errors import LabelError
 
 # What the shared numbers mean.
 _EPOCH, _RANK, _PROCESSES, _TOLD, _DRAWN_BY_WORKERS = range(5)
+
+
+# A lock of this context can be inherited by workers that are forked, and sent to those that are spawned.
+_CONTEXT = multiprocessing.get_context("spawn")
 
 
 class Draw(int):
@@ -54,11 +60,21 @@ class Epoch:
     def __init__(self, pictures: int) -> None:
         self._numbers = torch.zeros(5, dtype=torch.int64).share_memory_()
         self._drawn = torch.zeros(pictures, dtype=torch.int32).share_memory_()
+        self._lock = _CONTEXT.Lock()  # two workers that draw one index at once must not count the same draw
         self._before: np.ndarray | None = None  # which indices the last epoch showed
         self._numbers[_RANK], self._numbers[_PROCESSES] = process() or (0, 1)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it; but a lock can be sent only to a worker that is being spawned."""
+        state = dict(self.__dict__)
+        if get_spawning_popen() is None:
+            del state["_lock"]
+        return state
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if "_lock" not in state:
+            self._lock = _CONTEXT.Lock()
         # What a loader sends to a worker that it spawns is still shared with it; any other copy no longer is.
         for tensor in (self._numbers, self._drawn):
             if not tensor.is_shared():
@@ -97,15 +113,16 @@ class Epoch:
         A `Draw` says both itself; other indices are counted. The draws of several processes that train together are
         numbered as one sequence.
         """
-        if get_worker_info() is not None:
-            self._numbers[_DRAWN_BY_WORKERS] += len(indices)
-        epoch, (rank, processes), drawn = self.number, self.process(), self._drawn.numpy()
-        found = []
-        for index in indices:
-            counted = epoch, int(drawn[index]) * processes + rank
-            found.append((index.epoch, index.repeat) if isinstance(index, Draw) else counted)
-            drawn[index] += 1
-        return found
+        with self._lock:
+            if get_worker_info() is not None:
+                self._numbers[_DRAWN_BY_WORKERS] += len(indices)
+            epoch, (rank, processes), drawn = self.number, self.process(), self._drawn.numpy()
+            found = []
+            for index in indices:
+                counted = epoch, int(drawn[index]) * processes + rank
+                found.append((index.epoch, index.repeat) if isinstance(index, Draw) else counted)
+                drawn[index] += 1
+            return found
 
     def process(self) -> tuple[int, int]:
         """The rank of this process, and the number of those that train together."""
