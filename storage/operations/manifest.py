@@ -31,7 +31,7 @@ def differences(store: LabelStore) -> Iterator[str]:
         digest, _, name = line.partition("  ")
         listed[name] = digest
     known, there = _recorded(store), set(_names(store))
-    for name in sorted(name for name in listed.keys() | there if "/." not in f"/{name}"):
+    for name in sorted(filter(_is_shown, listed.keys() | there)):
         if name not in listed:
             if store.backend.owns(name):  # beside its own files, others may lie in a store
                 yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
@@ -47,8 +47,13 @@ def _recorded(store: LabelStore) -> dict[str, str]:
 
 
 def _names(store: LabelStore) -> list[str]:
-    """All objects, but the manifest itself and what hubs, version control and file managers leave in a folder."""
-    return [name for name in store.backend.object_names() if name != MANIFEST and "/." not in f"/{name}"]
+    """All objects, but the manifest itself and those that are hidden."""
+    return [name for name in store.backend.object_names() if name != MANIFEST and _is_shown(name)]
+
+
+def _is_shown(name: str) -> bool:
+    """Whether no part of a name begins with a dot, as what hubs, version control and file managers leave does."""
+    return "/." not in f"/{name}"
 
 
 def _sha256(store: LabelStore, name: str) -> str:

@@ -7,31 +7,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 
 from tokenlabel.models.lvvit import LVViT
+from tokenlabel.models.registration import build, default_cfg
 
 _RELEASE = "https://github.com/zihangJiang/TokenLabeling/releases/download/1.0/"
 
 
 def _cfg(file: str = "", size: int = 224, crop_pct: float = 0.9) -> dict[str, Any]:
-    return {
-        "url": file and _RELEASE + file,
-        "num_classes": 1000,
-        "input_size": (3, size, size),
-        "pool_size": None,
-        "crop_pct": crop_pct,
-        "interpolation": "bicubic",
-        "fixed_input_size": True,
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "patch_embed.conv1",
-        "classifier": ("head", "aux_head"),
-        "license": "apache-2.0",
-        "paper_ids": "arXiv:2104.10858",
-        "origin_url": "https://github.com/zihangJiang/TokenLabeling",
-    }
+    return default_cfg(
+        url=file and _RELEASE + file,
+        input_size=(3, size, size),
+        crop_pct=crop_pct,
+        first_conv="patch_embed.conv1",
+        license="apache-2.0",
+        paper_ids="arXiv:2104.10858",
+        origin_url="https://github.com/zihangJiang/TokenLabeling",
+    )
 
 
 # The authors' files, under the names of their release.
@@ -48,35 +41,29 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _create(variant: str, pretrained: bool, of_variant: dict[str, Any], given: dict[str, Any]) -> LVViT:
-    features = {"out_indices": given.pop("out_indices", 3), "feature_cls": "getter"}
-    model: LVViT = build_model_with_cfg(LVViT, variant, pretrained, feature_cfg=features, **{**of_variant, **given})
-    return model
-
-
 @register_model
 def lvvit_t(pretrained: bool = False, **kwargs: Any) -> LVViT:
     """LV-ViT-T: 8.5 million weights at 224 pixels."""
     size = {"embed_dim": 240, "depth": 12, "num_heads": 4, "residual_divisor": 1.0}
-    return _create("lvvit_t", pretrained, size, kwargs)
+    return build(LVViT, "lvvit_t", pretrained, size, kwargs)
 
 
 @register_model
 def lvvit_s(pretrained: bool = False, **kwargs: Any) -> LVViT:
     """LV-ViT-S: 26.2 million weights at 224 pixels."""
     size = {"embed_dim": 384, "depth": 16, "num_heads": 6, "residual_divisor": 2.0}
-    return _create("lvvit_s", pretrained, size, kwargs)
+    return build(LVViT, "lvvit_s", pretrained, size, kwargs)
 
 
 @register_model
 def lvvit_m(pretrained: bool = False, **kwargs: Any) -> LVViT:
     """LV-ViT-M: 55.8 million weights at 224 pixels."""
     size = {"embed_dim": 512, "depth": 20, "num_heads": 8, "residual_divisor": 2.0}
-    return _create("lvvit_m", pretrained, size, kwargs)
+    return build(LVViT, "lvvit_m", pretrained, size, kwargs)
 
 
 @register_model
 def lvvit_l(pretrained: bool = False, **kwargs: Any) -> LVViT:
     """LV-ViT-L: 150.0 million weights at 224 pixels."""
     size = {"embed_dim": 768, "depth": 24, "num_heads": 12, "residual_divisor": 3.0, "stem_dim": 128}
-    return _create("lvvit_l", pretrained, size, kwargs)
+    return build(LVViT, "lvvit_l", pretrained, size, kwargs)

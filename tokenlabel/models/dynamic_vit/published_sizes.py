@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 
 from tokenlabel.models.dynamic_vit.network import DynamicViT
+from tokenlabel.models.registration import build, default_cfg
 
 _DEIT: dict[str, Any] = {
     "sites": (3, 6, 9),
@@ -32,22 +32,12 @@ BASES: dict[str, dict[str, Any]] = {
 
 
 def _cfg(first_conv: str) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": None,
-        "crop_pct": 0.9,
-        "interpolation": "bicubic",
-        "fixed_input_size": True,
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": first_conv,
-        "classifier": ("head", "aux_head"),
-        "license": "mit",
-        "paper_ids": "arXiv:2106.02034",
-        "origin_url": "https://github.com/raoyongming/DynamicViT",
-    }
+    return default_cfg(
+        first_conv=first_conv,
+        license="mit",
+        paper_ids="arXiv:2106.02034",
+        origin_url="https://github.com/raoyongming/DynamicViT",
+    )
 
 
 _PUBLISHED = ("lvvit_s_05", "lvvit_s_07", "lvvit_s_08", "lvvit_s_09", "lvvit_m_07")
@@ -63,10 +53,7 @@ default_cfgs = generate_default_cfgs(
 
 def _create(name: str, pretrained: bool, given: dict[str, Any]) -> DynamicViT:
     base, _, tenths = name.removeprefix("dynamicvit_").rpartition("_")
-    of_size = {**BASES[base], "keep_ratio": int(tenths) / 10}
-    features = {"out_indices": given.pop("out_indices", 3), "feature_cls": "getter"}
-    model: DynamicViT = build_model_with_cfg(DynamicViT, name, pretrained, feature_cfg=features, **{**of_size, **given})
-    return model
+    return build(DynamicViT, name, pretrained, {**BASES[base], "keep_ratio": int(tenths) / 10}, given)
 
 
 @register_model

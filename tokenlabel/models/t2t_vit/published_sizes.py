@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 
+from tokenlabel.models.registration import build, default_cfg
 from tokenlabel.models.t2t_vit.network import T2TViT
 
 # Width, depth, heads and the MLP's ratio.
@@ -23,21 +23,7 @@ SIZES = {
     "t2t_vit_14_resnext": (384, 14, 32, 3.0),
     "t2t_vit_14_wide": (768, 4, 12, 3.0),
 }
-_CFG = {
-    "url": "",
-    "num_classes": 1000,
-    "input_size": (3, 224, 224),
-    "pool_size": None,
-    "crop_pct": 0.9,
-    "interpolation": "bicubic",
-    "fixed_input_size": True,
-    "mean": IMAGENET_DEFAULT_MEAN,
-    "std": IMAGENET_DEFAULT_STD,
-    "first_conv": (),
-    "classifier": ("head", "aux_head"),
-    "paper_ids": "arXiv:2101.11986",
-    "origin_url": "https://github.com/yitu-opensource/T2T-ViT",
-}
+_CFG = default_cfg(first_conv=(), paper_ids="arXiv:2101.11986", origin_url="https://github.com/yitu-opensource/T2T-ViT")
 _TRANSFORMER = ("t2t_vit_t_14", "t2t_vit_t_19", "t2t_vit_t_24")
 
 default_cfgs = generate_default_cfgs(dict.fromkeys((*SIZES, *_TRANSFORMER), _CFG))
@@ -47,9 +33,7 @@ def _create(name: str, pretrained: bool, given: dict[str, Any]) -> T2TViT:
     width, depth, heads, ratio = SIZES[name.replace("_t_", "_")]
     of_size: dict[str, Any] = {"embed_dim": width, "depth": depth, "num_heads": heads, "mlp_ratio": ratio}
     of_size["token_layer"] = "transformer" if name in _TRANSFORMER else "performer"
-    features = {"out_indices": given.pop("out_indices", 3), "feature_cls": "getter"}
-    model: T2TViT = build_model_with_cfg(T2TViT, name, pretrained, feature_cfg=features, **{**of_size, **given})
-    return model
+    return build(T2TViT, name, pretrained, of_size, given)
 
 
 @register_model
