@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from annotate.jobs.status import StatusWatcher
-from storage import LabelStore, Schema, create_store
+from storage import LabelStore, Schema, UnreadableError, create_store
 from tests.labels import random_labels
 
 
@@ -59,7 +59,7 @@ def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch) -> None:
     assert asked == [0, 1]
 
 
-def test_a_record_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> None:
+def test_a_record_that_is_damaged_is_counted_and_named(tmp_path: Path) -> None:
     schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
     store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(10)])
     store.write(range(10), random_labels(np.random.default_rng(0), 10))
@@ -68,6 +68,20 @@ def test_a_record_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> No
     found = StatusWatcher(store).read()
     assert (found.damaged, found.pending, found.shards_pending) == (1, 10, 1)
     assert "1 commit records cannot be read" in found.describe()
+
+
+def test_a_record_that_cannot_be_read_now_is_an_error_and_no_damage(tmp_path: Path) -> None:
+    store = _store_of_workers(tmp_path / "labels.zarr", 0)
+    record = tmp_path / "labels.zarr/shards/record/c/3"
+    sound = record.read_bytes()
+    record.unlink()
+    record.symlink_to(record)  # to itself: the system does not open it
+    watch = StatusWatcher(store)
+    with pytest.raises(UnreadableError, match="shards/record/c/3"):
+        watch.read()
+    record.unlink()
+    record.write_bytes(sound)
+    assert (watch.read().damaged, watch.read().labelled) == (0, 100)
 
 
 def _store_of_workers(path: Path, ahead: float, ago: float = 0.0) -> LabelStore:

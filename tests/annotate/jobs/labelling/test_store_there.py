@@ -54,6 +54,7 @@ def test_a_store_that_comes_back_is_finished(scene_folder: Path, recipe: Recipe,
     lose(store, 1.5)
     summary = run(FolderImages(scene_folder / "images/val"), str(store), recipe, LocalWorkers(), rows_per_shard=4)
     assert (summary.labelled, summary.labelled_now, summary.complete) == (30, 30, True)
+    assert {open_store(store).record(number).run["attempt"] for number in range(8)} == {1}  # to wait is no attempt
     assert verify(open_store(store), deep=True).state == "ok"
 
 
