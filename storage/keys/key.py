@@ -55,7 +55,8 @@ def refuse_repeats(keys: Sequence[str], digests: NDArray[Any]) -> None:
     del ordered
     if not len(suspect):
         return
-    rows = np.flatnonzero(np.isin(digests, suspect))
+    # By sorting: numpy 2.0 fails where it chooses a table, since digests are larger than its signed integers.
+    rows = np.flatnonzero(np.isin(digests, suspect, kind="sort"))
     rows = rows[np.argsort(digests[rows], kind="stable")]
     again = rows[1:][digests[rows[1:]] == digests[rows[:-1]]]
     for row in np.sort(again).tolist():  # usually the first; different keys share a digest once in 10^19 pairs
