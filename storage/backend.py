@@ -181,6 +181,13 @@ class Backend(ABC):
         """Write again what follows from the header and the keys alone: metadata and key index."""
 
     @abstractmethod
+    def replace_header(self, header: Header) -> str:
+        """Put another header, of the same rows, in the place of this one, atomically; the name of the object it is in.
+
+        Whoever has opened the store before keeps the old one.
+        """
+
+    @abstractmethod
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted, without what was set aside."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from annotate.images import FolderReader
 from annotate.inspect import Names, choose_rows, report_page, survey
+from annotate.inspect.palette import colours_of, largest, shares
 from storage import Box, LabelMap, LabelStore, Schema, create_store, open_store
 from tests.annotate.inspect.browser import CHROMIUM, DRIVER, Browser
 from tests.labels import random_labels
@@ -145,6 +147,34 @@ def test_opacity_and_rank_change_the_picture(opened: Browser) -> None:
         opened.run("return new Promise(done => setTimeout(done, 60))")
         seen.append(opened.pixels())
     assert len(set(seen)) == 4
+
+
+def test_a_location_is_as_opaque_as_it_is_probable(opened: Browser, store: LabelStore) -> None:
+    """Read back from a canvas without a picture, whose opacity is that of the paint: 75 % of the probability."""
+    found = np.array(
+        opened.run(
+            "const canvas = document.createElement('canvas'); paint(canvas, 0, null, 900, 0.75, 0);"
+            "const box = region(0, canvas.width, canvas.height), g = canvas.getContext('2d'), found = [];"
+            "for (let r = 0; r < 6; r++) for (let c = 0; c < 5; c++) {"
+            "  const [x, y, w, h] = box(r, c); found.push([...g.getImageData(x + w / 2, y + h / 2, 1, 1).data]); }"
+            "return found;"
+        )
+    ).reshape(6, 5, 4)
+    scores = store[0].scores[..., 0]
+    assert scores.min() < 0.6
+    assert found[..., 3] / 255 == pytest.approx(0.75 * scores, abs=0.006)
+
+
+def test_a_picture_names_its_largest_classes_beside_their_colours(opened: Browser, store: LabelStore) -> None:
+    (colours,), names = colours_of([shares(store[0])]), Names.of(store)
+    card = opened.all(".card")[0]
+    tags = [tag.text.split("\n") for tag in card.find_elements("css selector", ".tag")]
+    parts = [*largest(shares(store[0])).items()]
+    assert tags == [[names.short(number), f"{100 * part:.0f} %"] for number, part in parts[:3]]
+    look_at(opened, 0)
+    swatches = [each.value_of_css_property("background-color") for each in opened.all("#legend .swatch")]
+    assert [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in swatches] == [*colours.values(), (150, 150, 150)]
+    assert opened.all("#legend .tag")[-1].text.startswith("all others")
 
 
 def test_filters_and_orders_choose_pictures(opened: Browser, store: LabelStore) -> None:
