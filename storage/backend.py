@@ -30,8 +30,7 @@ class Backend(ABC):
       last; until then the shard is pending. Different shards may be written at the same time by different processes.
     - A backend is picklable: only its address travels. Reading is safe in forked and spawned processes.
     - It never returns bytes whose checksum does not match, nor those of another shard: it raises `DamageError`. What
-      cannot be read, whatever it holds, is an `UnreadableError`.
-    - It neither reads nor changes anything outside of its address.
+      cannot be read, whatever it holds, is an `UnreadableError`. It neither reads nor changes anything outside of its address.
 
     A subclass is final. Its constructor takes `(address, *, writable)`, and reads the header.
     """
@@ -182,10 +181,7 @@ class Backend(ABC):
 
     @abstractmethod
     def replace_header(self, header: Header) -> str:
-        """Put another header, of the same rows, in the place of this one, atomically; the name of the object it is in.
-
-        Whoever has opened the store before keeps the old one.
-        """
+        """Put a header of the same rows in the place of this one, atomically; returns the name of its object."""
 
     @abstractmethod
     def object_names(self) -> Iterator[str]:
@@ -301,5 +297,4 @@ class Backend(ABC):
 
 
 def _reopen(backend: Any, address: str, writable: bool) -> Backend:
-    opened: Backend = backend(address, writable=writable)
-    return opened
+    return backend(address, writable=writable)

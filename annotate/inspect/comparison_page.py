@@ -13,15 +13,14 @@ from PIL import Image
 from annotate.class_names import Names
 from annotate.images.source import Picture
 from annotate.inspect.comparison import Comparison, names_of
-from annotate.inspect.overlay import class_list, fit, overlay
+from annotate.inspect.overlay import class_list, fit, overlay, picture_of
 from annotate.inspect.palette import Colour, colours_of, largest, shares
-from annotate.inspect.picture import picture_of
-from annotate.inspect.sheet import NAMES, page, strip
+from annotate.inspect.sheet import page, strip
 from annotate.model.recipe import annotator_of
 from annotate.text import printable
 from storage import LabelMap, LabelStore
 
-_SIDE = 176
+_SIDE, _NAMES = 176, 250  # of a panel, and of the names beside it, pixels
 
 
 def comparison_sheet(
@@ -57,10 +56,17 @@ def comparison_sheet(
         parts = [(number, [each[n].get(number, 0.0) for each in masses]) for number in largest(both[n])]
         panels = partial(_panels, partial(picture_of, first, rows[0][n], labels[0][n], read), [
             each[n] for each in labels], colours)  # fmt: skip
-        strips.append(strip(key, panels, class_list(parts, colours, names, width=NAMES), side=_SIDE))
+        strips.append(strip(key, panels, class_list(parts, colours, names, width=_NAMES), side=_SIDE))
     models = [annotator_of(store.schema.recipe) for store in stores]
     title = f"{models[0]} (1) and {models[1]} (2), the {len(keys)} pictures that differ most"
-    return page(title, ("picture", "best class (1)", "best class (2)"), strips, side=_SIDE, scale=False)
+    return page(
+        title,
+        ("picture", "best class (1)", "best class (2)"),
+        strips,
+        side=_SIDE,
+        last="largest classes, mean probability (1), (2)",
+        scale=False,
+    )
 
 
 def _panels(

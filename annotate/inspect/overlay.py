@@ -1,22 +1,43 @@
-"""How is a label drawn on its picture? Each location in the colour of its class, as opaque as it is probable."""
+"""Which picture belongs to a label, and how is the label drawn on it? As opaque at each location as it is probable."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from annotate.class_names import Names
+from annotate.errors import PictureError
+from annotate.images.decode import decode
+from annotate.images.source import Picture
 from annotate.inspect.palette import FAINT, INK, OTHER, Colour, fitted, font, viridis
-from storage import Box, LabelMap
+from storage import Box, LabelMap, LabelStore, Status
 from storage.labelmap import no_class
 
 OPACITY = 0.75  # of a location that is certain; others are as much fainter as they are less probable
 _KEPT = 0.3  # of the picture's own colours, below the classes
 _NOWHERE = (228, 228, 231)
 _LINE = 18
+
+
+def picture_of(store: LabelStore, row: int, label: LabelMap, read: Callable[[str], Picture]) -> Image.Image:
+    """The picture that a label describes.
+
+    Args:
+        store: the store that holds the label.
+        row: the label's row in it.
+        label: the label of this one picture.
+        read: returns a picture by its key.
+
+    Raises:
+        PictureError: it cannot be read, or its size differs from that of the picture that was labelled.
+    """
+    picture = Image.fromarray(decode(read(store.keys[row]), exif=store.schema.recipe.get("exif", "ignore")))
+    if label.sizes.all() and (picture.height, picture.width) != tuple(label.sizes.tolist()):
+        raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
+    return picture
 
 
 def fit(picture: Image.Image, side: int) -> Image.Image:

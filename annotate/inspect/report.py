@@ -15,8 +15,8 @@ import numpy as np
 from annotate.class_names import Names
 from annotate.errors import PictureError
 from annotate.images.source import Picture
+from annotate.inspect.overlay import picture_of
 from annotate.inspect.palette import colours_of, largest, shares
-from annotate.inspect.picture import picture_of
 from annotate.inspect.statistics import describe, statistics
 from annotate.inspect.survey import Survey, refuse_logits
 from annotate.model.recipe import annotator_of

@@ -10,9 +10,8 @@ from PIL import Image, ImageDraw
 from annotate.class_names import Names
 from annotate.errors import AnnotateError, PictureError
 from annotate.images.source import Picture
-from annotate.inspect.overlay import class_list, fit, heat, overlay
+from annotate.inspect.overlay import class_list, fit, heat, overlay, picture_of
 from annotate.inspect.palette import FAINT, INK, PAPER, Colour, colours_of, fitted, font, largest, legend, shares
-from annotate.inspect.picture import picture_of
 from annotate.inspect.survey import refuse_logits
 from annotate.model.recipe import annotator_of
 from storage import LabelMap, LabelStore
@@ -72,7 +71,7 @@ def strip(
     key: str, panels: Callable[[], Sequence[Image.Image]], listed: Image.Image, *, side: int, count: int = 3
 ) -> Image.Image:
     """The `count` panels of one picture beside its classes, above its key; or the reason why there is no picture."""
-    width, caption = count * (side + _SEAM) + NAMES, 18
+    width, caption = count * (side + _SEAM) + listed.width, 18
     try:
         shown = panels()
     except PictureError as error:
@@ -89,15 +88,22 @@ def strip(
 
 
 def page(
-    title: str, heads: Sequence[str], strips: Sequence[Image.Image], *, side: int, scale: bool = True
+    title: str,
+    heads: Sequence[str],
+    strips: Sequence[Image.Image],
+    *,
+    side: int,
+    last: str = "largest classes, mean probability",
+    scale: bool = True,
 ) -> Image.Image:
     """Strips in one column or two, below a title and a head for each panel.
 
     Args:
         title: the first line.
-        heads: of the panels; that of the names follows them.
+        heads: of the panels.
         strips: of `strip`, with as many panels.
         side: longer side of a panel, pixels.
+        last: the head of the names.
         scale: whether the colours of probabilities are explained at the end.
     """
     columns = 2 if len(strips) > 2 else 1
@@ -111,9 +117,14 @@ def page(
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, 8), fitted(title, width, 15), INK, font=font(15))
     for column in range(columns):
-        for m, text in enumerate((*heads, "largest classes, mean probability")):
+        for m, text in enumerate((*heads, last)):
             x = _GAP + column * (strip_width + 3 * _GAP) + m * (side + _SEAM)
-            draw.text((x, 33), fitted(text, side if m < len(heads) else NAMES, 12), FAINT, font=font(12))
+            draw.text(
+                (x, 33),
+                fitted(text, side if m < len(heads) else strip_width - m * (side + _SEAM), 12),
+                FAINT,
+                font=font(12),
+            )
     y = head
     for line in lines:
         for column, each in enumerate(line):

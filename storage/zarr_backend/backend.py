@@ -21,14 +21,7 @@ from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
 from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
-from storage.zarr_backend.layout import (
-    DIGESTS,
-    RECORDS,
-    ROOT,
-    SLOTS,
-    arrays,
-    read_root,
-)
+from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, read_root
 from storage.zarr_backend.metadata import consolidated_root, with_header, wrong_documents
 from storage.zarr_backend.objects import Objects, in_short
 from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
