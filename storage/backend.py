@@ -30,7 +30,7 @@ class Backend(ABC):
       last; until then the shard is pending. Different shards may be written at the same time by different processes.
     - A backend is picklable: only its address travels. Reading is safe in forked and spawned processes.
     - It never returns bytes whose checksum does not match, nor those of another shard: it raises `DamageError`. What
-      cannot be read, whatever it holds, is an `UnreadableError`. It neither reads nor changes anything outside of its address.
+      cannot be read, whatever it holds, is an `UnreadableError`. It touches nothing outside of its address.
 
     A subclass is final. Its constructor takes `(address, *, writable)`, and reads the header.
     """

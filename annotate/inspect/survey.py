@@ -111,12 +111,12 @@ def entropy_bound(labels: LabelMap, count: int) -> NDArray[np.float32]:
         labels: of any number of pictures.
         count: number of the annotator's classes.
     """
-    scores, rest = labels.scores.astype(np.float64), labels.remainder.astype(np.float64)
-    others = np.maximum(count - (scores > 0).sum(-1), 1)
+    scores, rest = labels.scores, labels.remainder
+    others = np.maximum(count - (scores > 0).sum(-1), 1).astype(np.float32)
     each = np.concatenate([scores, (rest / others)[..., None]], -1)
     logs = np.log(each, where=each > 0, out=np.zeros_like(each))
     found = -(scores * logs[..., :-1]).sum(-1) - rest * logs[..., -1]
-    return np.clip(found, 0, np.log(count)).astype(np.float32)
+    return np.clip(found, 0, np.float32(np.log(count)))
 
 
 def own_classes(store: LabelStore, names: Names | None = None) -> NDArray[np.int32]:
