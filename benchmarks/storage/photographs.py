@@ -32,9 +32,11 @@ def write(path: Path = PHOTOGRAPHS) -> None:
             recipe = Recipe.for_model(networks.model(size), checkpoint=weights, input_size=(INPUT_SIZE, INPUT_SIZE))
             annotator = Annotator(recipe, k=_K)
             found += [annotator([picture])[0] for picture in pictures]
-    logs = np.log(np.maximum([label.scores for label in found], _LEAST)).astype(np.float16)
+    logs = np.log(np.maximum([label.scores for label in found], _LEAST))
+    short = logs.astype(np.float16)
+    short = np.where(short > logs, np.nextafter(short, np.float16(-np.inf)), short)  # else some would sum to above 1
     classes = np.array([label.classes for label in found], np.uint16)
-    np.savez_compressed(path, classes=classes.transpose(0, 3, 1, 2), log_probabilities=logs.transpose(0, 3, 1, 2))
+    np.savez_compressed(path, classes=classes.transpose(0, 3, 1, 2), log_probabilities=short.transpose(0, 3, 1, 2))
     print(f"wrote {path}: {len(found)} maps, {path.stat().st_size:,} bytes")
 
 
