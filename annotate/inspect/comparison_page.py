@@ -92,12 +92,15 @@ def comparison_page(found: Comparison, sheet: Image.Image, first: str, second: s
     title = html.escape(f"{printable(first)} compared with {printable(second)}")
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;"
-        "max-width:1100px;margin:24px auto;padding:0 18px}pre{overflow-x:auto}img{max-width:100%;background:#fff}"
-        f"</style><h1>{title}</h1><pre>{text}</pre>"
+        "max-width:1180px;margin:20px auto;padding:0 18px}h1{font-size:19px;overflow-wrap:anywhere}"
+        "pre{font-size:13px;overflow-x:auto}div{overflow-x:auto}img{width:100%;min-width:900px;background:#fff}"
+        f"</style><h1>{title}</h1>"
         "<p>The pictures that differ most, each under the best classes of the first store (1) and of the second (2). "
         "Beside it are its largest classes, with their mean probability in both.</p>"
-        f'<img alt="Pictures with the labels of both stores" src="data:image/png;base64,{png}"></html>'
+        f'<div><img alt="Pictures with the labels of both stores" src="data:image/png;base64,{png}"></div>'
+        f"<pre>{text}</pre></html>"
     )
