@@ -2,7 +2,7 @@
 
 from annotate.class_names import Names, read_names
 from annotate.inspect.audit import Audit, audit
-from annotate.inspect.comparison import Comparison, compare
+from annotate.inspect.comparison import Comparison, compare, names_of
 from annotate.inspect.comparison_page import comparison_page, comparison_sheet
 from annotate.inspect.report import report_page
 from annotate.inspect.selection import choose_rows
@@ -27,6 +27,7 @@ __all__ = [
     "contact_sheet",
     "describe",
     "half_blocks",
+    "names_of",
     "read_names",
     "report_page",
     "statistics",

@@ -29,7 +29,8 @@ class Statistics:
     covered:     mean fraction of a picture that its label covers
     confidence:  mean probability of the best class of a location
     remainder:   mean probability outside the k classes of a location
-    entropy:     mean entropy of a location over its k classes and the remainder, nats
+    entropy:     mean entropy of a location, nats: the most that its label allows, with the remainder spread evenly
+                 over the classes that it does not name
     agreement:   fraction of pictures whose most probable class over all locations is the dataset's own, or None where
                  the two do not share class names
     confused:    the most frequent differences: the dataset's own class, the label's class, number of pictures
@@ -124,7 +125,11 @@ def describe(store: LabelStore, figures: Statistics) -> str:
         rows += [
             ("confidence", f"{figures.confidence:.3f}   mean probability of a location's best class"),
             ("remainder", f"{figures.remainder:.3f}   mean probability outside the {schema.k} best"),
-            ("entropy", f"{figures.entropy:.3f}   nats, mean over locations"),
+            (
+                "entropy",
+                f"{figures.entropy:.3f}   nats, mean over locations: the most that the labels allow; all classes alike "
+                f"would be {np.log(schema.class_count):.2f}",
+            ),
         ]
         if figures.agreement is not None:
             rows.append(

@@ -91,7 +91,7 @@ def inspect(
     @cache
     def surveyed() -> Survey:
         with following("reading", len(opened)) as on_progress:
-            return survey(opened, on_progress=on_progress)
+            return survey(opened, names=called, on_progress=on_progress)
 
     def chosen(most: int) -> list[int]:
         found = None if order == "random" else surveyed()
@@ -124,6 +124,6 @@ def inspect(
     figures = statistics(opened, surveyed(), called)
     click.echo(json.dumps(figures.to_json()) if as_json else describe(opened, figures))
     if read is not None and not as_json and can_show() and figures.labelled:
-        strip = strip_of(opened, read, chosen(3)[:3], names=called, rank=min(rank, opened.schema.k))
+        strip = strip_of(opened, read, chosen(3)[:3], rank=min(rank, opened.schema.k))
         if strip is not None:
             click.echo(half_blocks(strip))
