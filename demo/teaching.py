@@ -182,9 +182,10 @@ def loss_of(
     token_weight: float,
     teacher: torch.nn.Module | None = None,
 ) -> torch.Tensor:
-    """A student's loss: its own if it has one."""
+    """A student's loss: its own if it has one, with labels of the store and not of the teacher for its tokens."""
     if isinstance(model, OwnLoss):
-        return model.own_loss(pixels, mix, targets, label=label, teacher=teacher, token_weight=token_weight)
+        weights = {"token_weight": token_weight, "teacher_token_weight": 0.0}
+        return model.own_loss(pixels, mix, targets, label=label, teacher=teacher, **weights)
     return token_label_loss(*model.logits(pixels, mix), targets, label=label, token_weight=token_weight)
 
 

@@ -20,8 +20,8 @@ from tokenlabel.models import DynamicViT, T2TViT
 
 LARGE = (2 * SIZE[0], 2 * SIZE[1])
 DROPS_TOKENS = "DynamicViT of that LV-ViT"
-# The options of timm's ResNet that make one small enough for this study.
-_RESNET = {"channels": (16, 32, 64, 128), "stem_width": 16}
+# A ResNet of one block a stage, and narrow: small enough for this study.
+_RESNET = {"layers": (1, 1, 1), "channels": (16, 32, WIDTH), "token_count": 8}
 
 
 class Enlarged(nn.Module):

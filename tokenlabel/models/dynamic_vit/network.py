@@ -166,7 +166,7 @@ class DynamicViT(TokenViT):
         targets: TokenTargets,
         *,
         label: torch.Tensor | SoftLabel | None = None,
-        teacher: nn.Module | None = None,
+        teacher: Any = None,
         **weights: float,
     ) -> torch.Tensor:
         """The loss of a batch, a scalar in nats: see `pruning_loss`.
