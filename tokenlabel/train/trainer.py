@@ -115,7 +115,7 @@ class Trainer:
         self.average = None
         if settings.ema_decay:  # it warms up, so that a short training's average is not of the first weights
             self.average = utils.ModelEmaV3(self.model, decay=settings.ema_decay, use_warmup=True)
-        self.lesson: nn.Module = Lesson(settings, self.model).to(group.device, memory_format=torch.channels_last)
+        self.lesson: nn.Module = Lesson(settings, self.model)
         if group.processes > 1:
             of_device = [group.device.index] if group.device.type == "cuda" else None
             self.lesson = DistributedDataParallel(self.lesson, device_ids=of_device)

@@ -15,6 +15,7 @@ from tokenlabel.train.lesson import Lesson
 from tokenlabel.train.rates import make_optimizer, set_base_rate
 from tokenlabel.train.settings import TrainSettings
 from tokenlabel.train.student import student
+from tokenlabel.train.trainer import Trainer
 
 CONFIG = "dynamicvit_lvvit_s_07.toml"
 
@@ -40,7 +41,9 @@ def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.usefixtures("single_threaded")
-def test_the_base_is_frozen_first_and_learns_slower_then(arguments: list[str], tmp_path: Path) -> None:
+def test_the_base_is_frozen_first_and_learns_slower_then(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, base = tmp_path / "run", weights(tmp_path, "base.pt")
     main([*arguments, "--epochs", "1", "--output", str(tmp_path / "short")])
     learnt = [name for name in base if "running" not in name and "batches" not in name]
@@ -49,7 +52,21 @@ def test_the_base_is_frozen_first_and_learns_slower_then(arguments: list[str], t
     assert first["score_predictor.2.out_conv.4.bias"].any()  # it began at zero
 
     # Stopped after the first epoch and started again, it takes the same steps as at once.
+    main([*arguments, "--output", str(tmp_path / "at-once")])
+    one_epoch = Trainer._train_one_epoch
+
+    def stopped(trainer: Trainer) -> float:
+        if trainer.epoch == 1:
+            raise OSError("no space left")
+        return one_epoch(trainer)
+
+    monkeypatch.setattr(Trainer, "_train_one_epoch", stopped)
+    with pytest.raises(SystemExit, match="no space left"):
+        main(arguments)
+    monkeypatch.undo()
     main(arguments)
+    at_once = weights(tmp_path / "at-once")
+    assert all(torch.equal(value, at_once[name]) for name, value in weights(run).items())
     whole = weights(run)
     moved = max(float((whole[name] - base[name]).abs().max()) for name in learnt)
     assert 0 < moved < 0.1 * float(whole["score_predictor.2.out_conv.4.bias"].abs().max())
