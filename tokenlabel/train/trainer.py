@@ -174,13 +174,10 @@ class Trainer:
                 targets, classes = targets.to(device, non_blocking=True), classes.to(device, non_blocking=True)
                 mix = self.mixer.draw(len(pixels), pixels.shape[-2:], epoch=self.epoch, index=index)
                 targets = targets.smoothed(settings.smoothing, class_count=self.classes)
-                label = smooth_label(mix.label(classes), settings.smoothing, class_count=self.classes)
-                loss = self.lesson(
-                    pixels,
-                    mix,
-                    mix.targets(targets, class_count=self.classes),
-                    label if settings.picture == "class" else None,
-                )
+                label = None
+                if settings.picture == "class":
+                    label = smooth_label(mix.label(classes), settings.smoothing, class_count=self.classes)
+                loss = self.lesson(pixels, mix, mix.targets(targets, class_count=self.classes), label)
                 self.optimizer.zero_grad()
                 loss.backward()
                 if settings.clip_grad:
