@@ -240,7 +240,7 @@ def test_the_teacher_is_the_base_and_sees_the_mixed_pictures() -> None:
     assert not any(module.training for module in teacher.modules())
     assert not any(weight.requires_grad for weight in teacher.parameters())
     assert len(student.score_predictor) == 2
-    pixels, swap = torch.randn(2, 3, 32, 32), Mix((1, 0), (Part(Box(0, 0, 0.5, 1), 0.5),) * 2, (2, 2), "tokens")
+    pixels, swap = torch.randn(2, 3, 32, 32), Mix((1, 0), (Part(Box(0, 0, 0.5, 1), 1.0),) * 2, (2, 2), "tokens")
     for mix in (None, swap):
         for ours, theirs in zip(teacher.logits(pixels, mix), base.logits(pixels, mix), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-5)
