@@ -112,7 +112,7 @@ def test_a_teacher_stays_in_evaluation_mode_and_gets_no_gradient(tmp_path: Path)
         ),
         (
             ["--model", "lvvit_t", "--initial", "", "--teacher", ""],
-            "lvvit_t adds nothing to a base, so that --base-rate and --frozen",
+            "lvvit_t adds nothing to a base, so that --base-rate",
         ),
         (["--teacher", "nowhere.pt"], "there are no weights at nowhere.pt"),
         (["--model", "dynamicvit_lvvit_m_07", "--initial", ""], "base.pt are not those of this model and its classes"),
