@@ -15,8 +15,8 @@ help:  ## print the targets
 demo: $(INSTALLED)  ## label photographs and digits, inspect the labels, train on them: 6 to 7 minutes on 2 cores
 	$(BIN)/python -m demo
 
-study: $(INSTALLED)  ## measure which targets and which labels help a student: docs/study.md; more than an hour on 2 cores
-	$(BIN)/python -m demo.study
+study: $(INSTALLED)  ## measure which targets and labels help a student: docs/study.md; STUDY=stem, STUDY=students for others; an hour
+	$(BIN)/python -m demo.$(if $(STUDY),studies.$(STUDY),study)
 
 faults: $(INSTALLED)  ## run real jobs through every fault that docs/reliability.md lists
 	FAULTS=all $(BIN)/python -m pytest tests/faults

@@ -18,8 +18,9 @@ from typing import Any, Self
 _MANY = 1e9
 _RANGES = (
     (("epochs", "batch_size", "lr_batch", "img_size"), 1, _MANY),
-    (("cooldown_epochs", "warmup_epochs", "workers", "seed"), 0, _MANY),
-    (("lr", "min_lr", "warmup_lr", "weight_decay", "clip_grad", "token_weight", "token_share"), 0, _MANY),
+    (("cooldown_epochs", "warmup_epochs", "frozen_epochs", "workers", "seed"), 0, _MANY),
+    (("lr", "min_lr", "warmup_lr", "base_rate", "weight_decay", "clip_grad"), 0, _MANY),
+    (("token_weight", "token_share", "keep_weight", "teacher_weight", "teacher_token_weight"), 0, _MANY),
     (("hflip", "reprob", "smoothing", "ema_decay", "drop_path"), 0, 1),
     (("scale_min", "crop_pct"), 0.01, 1),
 )
@@ -52,6 +53,8 @@ class TrainSettings:
     min_lr: float = _option(1e-5, "learning rate at the end, scaled in the same way")
     warmup_lr: float = _option(1e-6, "learning rate at the beginning, scaled in the same way")
     warmup_epochs: int = _option(5, "passes while the learning rate rises")
+    base_rate: float = _option(1.0, "factor of the learning rate for all weights but those a student adds to its base")
+    frozen_epochs: int = _option(0, "passes while these weights are left as they are")
     weight_decay: float = _option(0.05, "weight decay of AdamW; not for biases, norms, positions and class token")
     clip_grad: float = _option(0.0, "largest norm of the gradient; 0 for no limit")
     ema_decay: float = _option(0.99992, "decay of the weights' moving average; 0 for no average")
@@ -60,6 +63,10 @@ class TrainSettings:
     picture: str = _option("annotator", "target of a whole crop: annotator for the annotator's label, or class")
     token_weight: float = _option(0.5, "weight of the tokens in the loss, the paper's beta")
     token_share: float = _option(0.5, "part of the best token's logits in the answer; 0 for the picture's head alone")
+    keep_weight: float = _option(2.0, "weight of keeping the named fraction, of a student that drops tokens")
+    teacher: str = _option("", "file of weights of the un-pruned student, for one that drops tokens to imitate")
+    teacher_weight: float = _option(0.5, "weight of the teacher's answers for pictures")
+    teacher_token_weight: float = _option(0.5, "weight of the teacher's answers for tokens that are kept")
     smoothing: float = _option(0.1, "label smoothing, a fraction")
     mixtoken: bool = _option(True, "swap tokens between pictures of a batch (MixToken)")
 
@@ -159,6 +166,7 @@ class TrainSettings:
             "val",
             "output",
             "initial",
+            "teacher",
             "workers",
             "device",
         )  # where files are and what does the work: it does not change what is learnt
