@@ -33,9 +33,9 @@ oldest:  ## run the tests with the oldest versions that setup.cfg allows, in an 
 	.venv-oldest/bin/python -m pip install --disable-pip-version-check --constraint .venv-oldest/oldest.txt --editable '.[annotate,images,hdf5,s3,fast,dev]'
 	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
-trainers: $(INSTALLED)  ## install Hugging Face's Trainer, Lightning and WebDataset, and run the tests of all trainers
+trainers: $(INSTALLED)  ## install other people's trainers and augmentations, and run the tests of all trainers
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,trainers]'
-	$(BIN)/python -m pytest tests/examples/test_trainers.py
+	$(BIN)/python -m pytest tests/examples
 
 api: $(INSTALLED)  ## write docs/api.md from the docstrings of all public names
 	$(BIN)/python -m docs.api
