@@ -34,9 +34,9 @@ oldest:  ## run the tests with the oldest versions that setup.cfg allows, in the
 	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --deselect tests/test_oldest.py
 	.venv-oldest/bin/python -m docs.oldest
 
-trainers: $(INSTALLED)  ## install Hugging Face's Trainer, Lightning and WebDataset, and run the tests of all trainers
+trainers: $(INSTALLED)  ## install other people's trainers and augmentations, and run the tests of all trainers
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,trainers]'
-	$(BIN)/python -m pytest tests/examples/test_trainers.py
+	$(BIN)/python -m pytest tests/examples
 
 api: $(INSTALLED)  ## write docs/api.md from the docstrings of all public names
 	$(BIN)/python -m docs.api

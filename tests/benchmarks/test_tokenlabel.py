@@ -10,7 +10,7 @@ import timm
 import torch
 
 from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
-from benchmarks.tokenlabel import geometry, pruning, step, training
+from benchmarks.tokenlabel import geometry, pipelines, pruning, step, training
 from storage import Box
 from tokenlabel import random_view
 from tokenlabel.targets.align_numba import published_targets
@@ -69,3 +69,11 @@ def test_a_training_step_is_measured_with_both_kinds_of_targets() -> None:
     assert found.tokens == 4
     rows = found.describe("lvvit_t", 2).splitlines()
     assert sum("dense targets" in row or "sparse targets" in row for row in rows) == 2
+
+
+def test_samples_of_every_pipeline_are_measured_with_and_without_a_label(tmp_path: Path) -> None:
+    found = pipelines.measure(tmp_path, rounds=2)
+    assert list(found.timings) == list(pipelines.PIPELINES)
+    assert all(found.ratio(name).median > 0.5 for name in found.timings)
+    assert all(name in found.describe() for name in found.timings)
+    assert all(row["labelled_ms"] > row["alone_ms"] * 0.5 for row in found.to_json().values())
