@@ -4,6 +4,7 @@ from annotate.class_names import Names, read_names
 from annotate.inspect.audit import Audit, audit
 from annotate.inspect.comparison import Comparison, compare
 from annotate.inspect.comparison_page import comparison_page, comparison_sheet
+from annotate.inspect.picture import refuse_strangers
 from annotate.inspect.report import report_page
 from annotate.inspect.selection import choose_rows
 from annotate.inspect.sheet import contact_sheet, strip_of
@@ -28,6 +29,7 @@ __all__ = [
     "describe",
     "half_blocks",
     "read_names",
+    "refuse_strangers",
     "report_page",
     "statistics",
     "strip_of",
