@@ -102,7 +102,7 @@ class Recipe:
         return len(self.networks) * len(self.scales) * (2 if self.flip else 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` gives an equal recipe back. A `white` of None is left out, as in old stores."""
+        """Plain JSON values; `from_json` gives an equal recipe back. A `white` of None is left out, as it was."""
         values = asdict(self) | {"networks": [network.to_json() for network in self.networks]}
         if self.white is None:
             del values["white"]

@@ -19,6 +19,7 @@ from annotate.inspect import (
     statistics,
     survey,
 )
+from annotate.inspect.statistics import _heads
 from storage import LabelMap, LabelStore, Progress, Status, open_store
 from tests.annotate.inspect.stores import COUNT, a_store
 from tests.conftest import dense
@@ -133,3 +134,17 @@ def test_what_another_tool_says_of_itself_is_text_and_never_an_error(labels: Lab
         assert "\x1b" not in text
         assert "\x07" not in text
         assert len(text.splitlines()) < 30
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (None, "not recorded"),
+        ("exact", "exact"),
+        ("approximate (7 %)", "approximate (7 %)"),
+        ("exact, exact, exact", "exact for 3 networks"),
+        ("exact, approximate (7 %), exact", "exact for 2 networks, approximate (7 %) for 1 network"),
+    ],
+)
+def test_the_dense_heads_of_an_ensemble_are_counted(stored: str | None, words: str) -> None:
+    assert _heads(stored) == words
