@@ -46,7 +46,7 @@ def _about(kind: str, data: bytes) -> str:
         tags = ImageFileDirectory_v2(file.read(8))
         file.seek(tags.next)
         tags.load(file)
-        bits, formats = tags.get(_BITS, (1,)), tags.get(_FORMAT, (1,))
+        bits, floats = tags[_BITS], _FLOATS in tags.get(_FORMAT, ())
     except Exception:  # its directory is damaged, and then PIL's message is about that
         return ""
-    return f"; it has {len(bits)} channels of {max(bits)} bits{', floats' if _FLOATS in formats else ''}"
+    return f"; it has {len(bits)} channel{'s' * (len(bits) > 1)} of {max(bits)} bits{', floats' * floats}"

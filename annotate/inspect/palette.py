@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from typing import TypeAlias
 
 import numpy as np
@@ -103,5 +104,9 @@ def fitted(text: str, width: int, size: int) -> str:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of all sheets, by its size in pixels."""
-    return ImageFont.load_default(size)
+    """The font of all sheets, by its size in pixels. PIL's own, which has no é, is used where Source Sans is missing."""
+    try:
+        folder = files("font_source_sans_pro") / "files"
+    except ModuleNotFoundError:
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(str(folder / "SourceSansPro-Regular.ttf"), size)

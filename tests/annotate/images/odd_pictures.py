@@ -159,7 +159,7 @@ ODD_PICTURES: dict[str, OddPicture] = {
     "grey of 16 bits": OddPicture(png(_DEEP_GREY), shows=_GREY_SCENE),
     "grey of 16 bits whose zero is white": OddPicture(tiff(65535 - _DEEP_GREY, white_is_zero=True), shows=_GREY_SCENE),
     "grey of 12 bits in a TIFF of 12": OddPicture(
-        tiff(_packed(GREY.astype(np.uint16) * 4095 // 255), bits=12), shows=_GREY_SCENE
+        tiff(_packed((GREY * (4095 / 255)).astype(np.uint16)), bits=12), shows=_GREY_SCENE
     ),
     "grey of 12 bits in 16": OddPicture(png(GREY.astype(np.uint16) * 16), Status.REFUSED),
     "grey of floats": OddPicture(tiff(_FLOATS), Status.REFUSED),

@@ -61,6 +61,20 @@ def test_a_survey_does_not_depend_on_how_much_it_reads_at_once(
         assert np.allclose(getattr(whole, name), getattr(pieces, name), equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (None, "not recorded"),
+        ("exact", "exact"),
+        ("approximate (7 %)", "approximate (7 %)"),
+        ("exact, exact, exact", "exact for 3 networks"),
+        ("exact, approximate (7 %), exact", "exact for 2 networks, approximate (7 %) for 1 network"),
+    ],
+)
+def test_the_dense_heads_of_an_ensemble_are_counted(stored: str | None, words: str) -> None:
+    assert _heads(stored) == words
+
+
 def test_what_is_found_prints_as_a_line_and_not_as_its_arrays(store: LabelStore) -> None:
     found, names = survey(store), Names.of(store)
     assert repr(found) == "Survey(10 of 10 pictures labelled, 12 classes)"
@@ -134,17 +148,3 @@ def test_what_another_tool_says_of_itself_is_text_and_never_an_error(labels: Lab
         assert "\x1b" not in text
         assert "\x07" not in text
         assert len(text.splitlines()) < 30
-
-
-@pytest.mark.parametrize(
-    ("stored", "words"),
-    [
-        (None, "not recorded"),
-        ("exact", "exact"),
-        ("approximate (7 %)", "approximate (7 %)"),
-        ("exact, exact, exact", "exact for 3 networks"),
-        ("exact, approximate (7 %), exact", "exact for 2 networks, approximate (7 %) for 1 network"),
-    ],
-)
-def test_the_dense_heads_of_an_ensemble_are_counted(stored: str | None, words: str) -> None:
-    assert _heads(stored) == words
