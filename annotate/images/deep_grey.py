@@ -11,7 +11,7 @@ from PIL import Image, TiffTags
 from annotate.errors import PictureError
 from storage import Status
 
-_STRIP = 1 << 18  # pixels that are scaled at a time, so that a picture is never in memory as floats
+_STRIP = 1 << 16  # pixels that are scaled at a time, so that a picture is never in memory as floats
 _FULL = 65535
 _TWELVE_BITS = 4095
 # More than 1 % of a picture below 0 by more than 2 % of white is not noise. Below minus white, it means "no data".

@@ -29,7 +29,8 @@ def refuse_if_below(path: Path, is_collection: Callable[[set[str]], bool]) -> No
     for folder, subfolders, files in os.walk(path):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         names = {*subfolders, *files}
-        if "dataset_info.json" in names and (cached := sorted(filter(_CACHED.fullmatch, files))):
+        cached = sorted(name for name in files if _CACHED.fullmatch(name) and not name.startswith("cache-"))
+        if cached and "dataset_info.json" in names and "state.json" not in names:  # which `save_to_disk` would write
             _refuse_cache(path, Path(folder), cached[0])
         if Path(folder) != path and is_collection(names):
             found.append(Path(folder))

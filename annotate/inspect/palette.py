@@ -104,7 +104,7 @@ def fitted(text: str, width: int, size: int) -> str:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of all sheets, by its size in pixels. PIL's own, which has no é, is used where Source Sans is missing."""
+    """The font of all sheets, by its size in pixels. PIL's own has no é; it is used without Source Sans."""
     try:
         folder = files("font_source_sans_pro") / "files"
     except ModuleNotFoundError:

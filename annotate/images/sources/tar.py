@@ -184,7 +184,9 @@ def _instead(files: Mapping[str, TarIndex]) -> str:
                 "above these"
             )
     if links := sum(index.links for index in files.values()):
-        return f"{links:,} members have the name of one, but are links to files that are not there, or no files"
+        return (
+            f"{links:,} members have the name of one, but are symbolic links, hard links to nothing, or special files"
+        )
     members = sum(index.left_out for index in files.values())
     return f"none of the {members:,} members of {len(files)} tar files has the name of one"
 

@@ -269,7 +269,7 @@ def test_a_tar_without_pictures_or_that_cannot_be_read_says_so(tmp_path: Path) -
     with pytest.raises(AnnotateError, match="holds no picture: none of the 2 members of 1 tar files has the name"):
         open_images(write_tar(tmp_path / "a.tar", {"1.txt": b"1", "2.cls": b"2"}))
     add_link(tmp_path / "a.tar", "1.jpg", "a.jpg", tarfile.SYMTYPE)
-    with pytest.raises(AnnotateError, match="holds no picture: 1 members have the name of one, but are links to files"):
+    with pytest.raises(AnnotateError, match="holds no picture: 1 members have the name of one, but are symbolic links"):
         open_images(tmp_path / "a.tar")
     inner = write_tar(tmp_path / "n01440764.tar", {"1.jpg": b"1"}).read_bytes()
     train = write_tar(tmp_path / "train" / "train.tar", {"n01440764.tar": inner, "n01443537.tar": inner})
