@@ -29,7 +29,7 @@ class TarIndex:
     spans:    offset and size of each picture, and whether it is sparse, by its name, in the order of members
     classes:  the number in each .cls member by its sample; None if it holds no number
     left_out: number of members that are not pictures, or cannot be read as such
-    links:    how many of these have the name of a picture, but are symbolic links, hard links to nothing, or special files
+    links:    how many of these have the name of a picture, but are symbolic links, hard links to nothing, or no files
     inner:    the name of one that is itself a tar file
     size:     bytes of the file
     """
