@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from annotate.errors import PictureError
-from annotate.images.deep_grey import grey_of, is_deep, refuse_garbled
+from annotate.images.deep_pixels import grey_of, is_deep, rgb_of
 from annotate.images.unidentified import why_unidentified
 from storage import Status
 
@@ -55,7 +55,7 @@ def decode(data: bytes | NDArray[np.uint8], *, exif: Exif = "ignore", white: flo
         data: the bytes of a picture file; or pixels uint8 [H, W, 3], returned unchanged; or grey pixels uint8 [H, W].
         exif: "ignore" leaves the pixels as stored and ignores the EXIF orientation, as timm and torchvision do; "apply"
             turns them upright.
-        white: the value of white in grey of more than 8 bits whose file does not state it; see `deep_grey.grey_of`.
+        white: the value of white in grey of more than 8 bits whose file does not state it; see `deep_pixels.grey_of`.
 
     Raises:
         PictureError: UNDECODABLE if the data is not a complete picture; REFUSED for a decompression bomb or a program,
@@ -148,8 +148,7 @@ def _rgb(image: Image.Image, white: float | None) -> NDArray[np.uint8]:
         grey = grey_of(image, white)
         image.close()  # which frees its pixels before the channels are made
         return _from_array(grey)
-    refuse_garbled(image)
-    return np.asarray(image.convert("RGB"))
+    return rgb_of(image)
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

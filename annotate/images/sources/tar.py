@@ -59,8 +59,8 @@ class Spans(Sequence[Span]):
     def __getitem__(self, index: int | slice) -> Span | Spans:
         if isinstance(index, slice):
             return Spans(self.files[index], self.offsets[index], self.sizes[index], self.sparse[index])
-        numbers = (int(values[index]) for values in (self.files, self.offsets, self.sizes))
-        return Span(*numbers, sparse=bool(self.sparse[index]))
+        file, offset, size = (int(values[index]) for values in (self.files, self.offsets, self.sizes))
+        return Span(file, offset, size, sparse=bool(self.sparse[index]))
 
 
 @dataclass(frozen=True, repr=False)

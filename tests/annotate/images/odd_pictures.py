@@ -166,6 +166,7 @@ ODD_PICTURES: dict[str, OddPicture] = {
     "grey of 32 bits": OddPicture(tiff(GREY.astype(np.uint32) << 24), Status.REFUSED),
     "grey with a sign": OddPicture(tiff(GREY.astype(np.int16)), Status.REFUSED),
     "colour of 16 bits": OddPicture(png(_DEEP), shows=SCENE),
+    "colour of 12 bits in 16": OddPicture(png(SCENE.astype(np.uint16) * 16), Status.REFUSED),
     "colour of 16 bits in planes": OddPicture(tiff(_DEEP, planes=True), Status.REFUSED),
     "colour of floats": OddPicture(tiff((SCENE / 255).astype(np.float32)), Status.UNDECODABLE),
     "grey with transparency": OddPicture(encoded(Image.fromarray(SCENE).convert("LA"), "PNG"), shows=_GREY_SCENE),

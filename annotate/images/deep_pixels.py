@@ -1,4 +1,4 @@
-"""Which value is white in grey of more than 8 bits? What its file or the setting says, never what its pixels hold."""
+"""Which value is white if there are more than 8 bits? What the file or the setting says, never what the pixels hold."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def grey_of(image: Image.Image, white: float | None) -> NDArray[np.uint8]:
     return grey
 
 
-def refuse_garbled(image: Image.Image) -> None:
-    """Refuse a picture whose colours PIL decodes wrongly.
+def rgb_of(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of a picture that is not deep grey, uint8 [H, W, 3]; of 16 bits, PIL keeps the high byte.
 
     Raises:
-        PictureError: REFUSED, because its channels of 16 bits are stored one after the other.
+        PictureError: REFUSED where PIL would read 16 bits wrongly, or where only 12 or fewer of them are used.
     """
     if _tag(image, "PlanarConfiguration", 1) == 2 and max(np.ravel(_tag(image, "BitsPerSample", 8))) > 8:
         raise PictureError(
@@ -80,6 +80,14 @@ def refuse_garbled(image: Image.Image) -> None:
             "a TIFF of 16 bits with its channels in separate planes, which Pillow reads wrongly; save it with its "
             "channels together, or with 8 bits",
         )
+    sixteen = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    colours = np.asarray(image.convert("RGB"))
+    if sixteen and 0 < colours.max() <= _TWELVE_BITS >> 8:
+        raise PictureError(
+            Status.REFUSED,
+            "colour of 16 bits of which it uses 12 or fewer, so it would be nearly black; save it with 8 bits",
+        )
+    return colours
 
 
 def _how(example: str) -> str:
