@@ -65,9 +65,12 @@ def decode(data: bytes | NDArray[np.uint8], *, exif: Exif = "ignore", white: flo
         return _from_array(data)
     with _opened(data) as image:
         picture = _plain_jpeg(data, image)
-        turn = _TURNS.get(_orientation(image)) if exif == "apply" else None
         if picture is None:
-            picture = _rgb(image, white)
+            picture = grey_of(image, white) if is_deep(image) else rgb_of(image)
+        turn = _TURNS.get(_orientation(image)) if exif == "apply" else None
+        if picture.ndim == 2:
+            image.close()  # which frees its pixels before the channels are made
+            picture = _from_array(picture)
         return picture if turn is None else np.asarray(Image.fromarray(picture).transpose(turn))
 
 
@@ -141,14 +144,6 @@ def _plain_jpeg(data: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
     except ValueError:
         return None
     return pixels
-
-
-def _rgb(image: Image.Image, white: float | None) -> NDArray[np.uint8]:
-    if is_deep(image):
-        grey = grey_of(image, white)
-        image.close()  # which frees its pixels before the channels are made
-        return _from_array(grey)
-    return rgb_of(image)
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
