@@ -50,7 +50,7 @@ def grey_of(image: Image.Image, white: float | None) -> NDArray[np.uint8]:
         deep = values.astype(np.float64)
         deep[np.isnan(deep)] = -np.inf
         largest = max(largest, deep.max(initial=0))
-        below += np.count_nonzero((deep < -_BELOW * scale) & (deep >= -scale))
+        below += int(np.count_nonzero((deep < -_BELOW * scale) & (deep >= -scale)))
         shade = np.clip(deep / scale, 0, 1)
         if inverted:
             shade = np.where(np.isneginf(deep), 0, 1 - shade)

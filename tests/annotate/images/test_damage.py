@@ -31,7 +31,7 @@ SOUND |= {kind: encoded(SCENE, kind) for kind in ("BMP", "GIF", "JPEG2000", "PPM
 SOUND |= {"floats": tiff(FLOATS), "deep": tiff((FLOATS * 2**31).astype(np.uint32))}
 ODD_NAMES = (
     *("-rf.jpg", "new\nline.jpg", "tab\t.jpg", "\x1b[31mred.jpg", " space .jpg", 'quo"te,comma.jpg', "back\\slash.jpg"),
-    *("per%20cent#q?x.jpg", "n" * 240 + ".jpg", "rtl\u202egpj.jpg", "😀.jpg", "a.jpg.jpg", "..x.jpg"[1:], "x.JFIF"),
+    *("per%20cent#q?x.jpg", "n" * 240 + ".jpg", "rtl\u202egpj.jpg", "😀.jpg", "a.jpg.jpg", "x..y.jpg", "x.JFIF"),
     *(unicodedata.normalize(form, "café.jpg") for form in ("NFC", "NFD")),
 )
 
