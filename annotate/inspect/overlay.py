@@ -34,7 +34,9 @@ def picture_of(store: LabelStore, row: int, label: LabelMap, read: Callable[[str
     Raises:
         PictureError: it cannot be read, or its size differs from that of the picture that was labelled.
     """
-    picture = Image.fromarray(decode(read(store.keys[row]), exif=store.schema.recipe.get("exif", "ignore")))
+    recipe = store.schema.recipe
+    pixels = decode(read(store.keys[row]), exif=recipe.get("exif", "ignore"), white=recipe.get("white"))
+    picture = Image.fromarray(pixels)
     if label.sizes.all() and (picture.height, picture.width) != tuple(label.sizes.tolist()):
         raise PictureError(Status.REFUSED, "not the picture that was labelled: it has another size")
     return picture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from importlib.resources import files
 from typing import TypeAlias
 
 import numpy as np
@@ -139,5 +140,9 @@ def fitted(text: str, width: int, size: int) -> str:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of all sheets, by its size in pixels."""
-    return ImageFont.load_default(size)
+    """The font of all sheets, by its size in pixels. PIL's own has no é; it is used without Source Sans."""
+    try:
+        folder = files("font_source_sans_pro") / "files"
+    except ModuleNotFoundError:
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(str(folder / "SourceSansPro-Regular.ttf"), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -118,7 +119,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
         *([("", f"{100 * figures.covered:.0f} % of a picture is covered by its label")] if figures.labelled else []),
         (
             "dense head",
-            f"{schema.provenance.get('head', 'not recorded')}: mean over locations against the network's answer",
+            f"{_heads(schema.provenance.get('head'))}: mean over locations against the network's answer",
         ),
     ]
     if figures.labelled:
@@ -185,3 +186,13 @@ def _fitting(recipe: Mapping[str, Any]) -> str:
     more = [f"at {', '.join(f'{scale:g}' for scale in scales)} times the input"] if len(scales) > 1 else []
     more += ["also mirrored"] if recipe.get("flip") else []
     return "; ".join([fitted, *more])
+
+
+def _heads(stored: object) -> str:
+    """The dense heads of an ensemble, each kind once: "exact for 2 networks, approximate (7 %) for 1 network"."""
+    if stored is None:
+        return "not recorded"
+    kinds = Counter(str(stored).split(", "))
+    if kinds.total() == 1:
+        return str(stored)
+    return ", ".join(f"{kind} for {count} network{'s' * (count > 1)}" for kind, count in kinds.items())

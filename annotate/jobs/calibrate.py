@@ -108,7 +108,8 @@ def calibrate(
         pictures = []
         for row in rows[start : start + batch_size]:
             try:
-                pictures.append(decode(source.reader.read(source.handles[row]), exif=annotator.recipe.exif))
+                picture = source.reader.read(source.handles[row])
+                pictures.append(decode(picture, exif=annotator.recipe.exif, white=annotator.recipe.white))
             except PictureError:
                 continue
             classes.append(numbers[row])

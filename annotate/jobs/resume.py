@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 
 from annotate.errors import AnnotateError, PictureError
-from annotate.images.decode import Exif, decode
+from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import one_thread
@@ -80,7 +80,7 @@ def numbers_of(part: range | None, shards: int, rows_per_shard: int) -> range:
 
 
 def readable_again(
-    source: ImageSource, store: LabelStore, numbers: Iterable[int], *, exif: Exif, say: Callable[[str], None]
+    source: ImageSource, store: LabelStore, numbers: Iterable[int], *, recipe: Recipe, say: Callable[[str], None]
 ) -> dict[int, Record]:
     """The commit record of each of these shards that has a picture which failed and can be read now, by its number.
 
@@ -90,14 +90,14 @@ def readable_again(
         source: the pictures as they are now.
         store: has the commit records.
         numbers: shards to check.
-        exif: what the recipe does with EXIF orientation.
+        recipe: says how pictures are decoded.
         say: called with a sentence that the user should read.
     """
     found: dict[int, Record] = {}
     failed = readable = 0
     for number, record in _with_failures(store, numbers):
         rows = [failure.row for failure in record.failures]
-        now = sum(_can_be_read(source, row, exif) for row in rows)
+        now = sum(_can_be_read(source, row, recipe) for row in rows)
         failed, readable = failed + len(rows), readable + now
         if now:
             found[number] = record
@@ -203,9 +203,9 @@ def _with_failures(store: LabelStore, numbers: Iterable[int]) -> Iterator[tuple[
             yield number, record
 
 
-def _can_be_read(source: ImageSource, row: int, exif: Exif) -> bool:
+def _can_be_read(source: ImageSource, row: int, recipe: Recipe) -> bool:
     try:
-        decode(source.reader.read(source.handles[row]), exif=exif)
+        decode(source.reader.read(source.handles[row]), exif=recipe.exif, white=recipe.white)
     except PictureError:
         return False
     return True

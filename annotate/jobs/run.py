@@ -99,7 +99,7 @@ def run(
     )
     numbers = numbers_of(part, store.shard_count, store.schema.rows_per_shard)
     pending = _pending(store, numbers, is_new=is_new)
-    again = readable_again(source, store, numbers, exif=recipe.exif, say=say) if retry_failed else {}
+    again = readable_again(source, store, numbers, recipe=recipe, say=say) if retry_failed else {}
     pending += again
     total = sum(len(store.rows_of(number)) for number in numbers)
     counts = RunCounts(job.run, done=total - sum(len(store.rows_of(number)) for number in pending), total=total)

@@ -69,6 +69,7 @@ def inspect(
         contact_sheet,
         describe,
         half_blocks,
+        refuse_strangers,
         report_page,
         statistics,
         strip_of,
@@ -98,6 +99,8 @@ def inspect(
         rows = choose_rows(opened, count or most, seed=seed, order=order, keys=keys, number=number, found=found)
         if not rows:
             raise click.ClickException(f"the store {store} has no labelled picture to show")
+        if read is not None:
+            refuse_strangers(opened, rows, read)
         return rows
 
     written: dict[str, Any] = {}

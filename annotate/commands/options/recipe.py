@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
 --batch-size, --rows-per-shard, --precision auto|float32|bfloat16,
---compile / --no-compile, --exif ignore|apply, --names FILE."""
+--compile / --no-compile, --exif ignore|apply, --white N, --names FILE."""
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -122,6 +122,7 @@ _OPTIONS = [
     click.option("--model-kwarg", "model_kwargs", multiple=True, type=_model_kwarg, metavar="KEY=VALUE", hidden=True),
     click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True),
     click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
+    click.option("--white", type=click.FloatRange(min=0, min_open=True), hidden=True),
     click.option("--batch-size", type=click.IntRange(min=1), hidden=True),
 ]
 

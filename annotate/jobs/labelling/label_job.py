@@ -72,6 +72,7 @@ class LabelJob:
             batch_size=self.execution.batch_size,
             decoders=decoders(device),
             exif=self.recipe.exif,
+            white=self.recipe.white,
         )
         name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
 

@@ -16,7 +16,7 @@ from annotate.inspect import (
     contact_sheet,
 )
 from annotate.inspect.overlay import OPACITY, class_list, overlay
-from annotate.inspect.palette import PALETTE, colours_of, shares
+from annotate.inspect.palette import PALETTE, colours_of, font, shares
 from annotate.model.preprocess import MODES
 from storage import Box, LabelMap, LabelStore
 from tests.annotate.inspect.stores import BOXES, a_store, quadrant_label, quadrants
@@ -43,6 +43,12 @@ def test_masks_and_overlays_lie_where_the_box_says(mode: str, size: tuple[int, i
         row, column = int(y * size[0]), int(x * size[1])
         painted = (1 - OPACITY) * 128 + OPACITY * np.array(PALETTE[truth[row, column]])
         assert np.abs(overlay[row, column] - painted).max() < 6, (y, x)
+
+
+@pytest.mark.parametrize("letter", "éÉüñçßłřαж×→–—")
+def test_letters_of_names_are_drawn_and_no_boxes(letter: str) -> None:
+    face = font(15)
+    assert bytes(face.getmask(letter)) != bytes(face.getmask("\U000f0000"))
 
 
 def test_a_sheet_shows_another_rank_and_refuses_one_out_of_range(store: LabelStore, labels: LabelMap) -> None:

@@ -19,6 +19,7 @@ from annotate.inspect import (
     statistics,
     survey,
 )
+from annotate.inspect.statistics import _heads
 from annotate.inspect.survey import entropy_bound
 from storage import LabelMap, LabelStore, Progress, Status, open_store
 from tests.annotate.inspect.stores import COUNT, a_store
@@ -98,6 +99,20 @@ def test_a_survey_does_not_depend_on_how_much_it_reads_at_once(
     pieces = survey(store)
     for name in ("confidence", "best", "peak", "locations", "class_entropy", "entropies"):
         assert np.allclose(getattr(whole, name), getattr(pieces, name), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (None, "not recorded"),
+        ("exact", "exact"),
+        ("approximate (7 %)", "approximate (7 %)"),
+        ("exact, exact, exact", "exact for 3 networks"),
+        ("exact, approximate (7 %), exact", "exact for 2 networks, approximate (7 %) for 1 network"),
+    ],
+)
+def test_the_dense_heads_of_an_ensemble_are_counted(stored: str | None, words: str) -> None:
+    assert _heads(stored) == words
 
 
 def test_what_is_found_prints_as_a_line_and_not_as_its_arrays(store: LabelStore) -> None:
