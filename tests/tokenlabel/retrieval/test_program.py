@@ -12,7 +12,9 @@ import pytest
 import torch
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import LabelError
+from storage import Schema, create_store
+from tests.labels import random_labels
+from tokenlabel import LabelError, folder_keys
 from tokenlabel.retrieval.__main__ import main
 from tokenlabel.retrieval.pictures import Pictures, pipeline
 from tokenlabel.retrieval.sampler import ClassBatches
@@ -64,19 +66,19 @@ def test_it_trains_from_a_file_of_settings_and_evaluates_the_same(
 @pytest.mark.usefixtures("single_threaded")
 @pytest.mark.parametrize("positives", ["argmax", "overlap"])
 def test_labels_say_who_belongs_together_where_there_is_no_class(
-    settings: dict[str, Any], positives: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], positives: str, tmp_path: Path
 ) -> None:
     """All pictures lie in one folder, so that only their labels tell them apart."""
-    from tokenlabel.retrieval import trainer
-
-    pictures = ImageFolder(settings["data"])
     only = tmp_path / "pictures"
-    shutil.copytree(settings["data"], only / "images")
-    monkeypatch.setattr(
-        trainer, "folder_keys", lambda images: [path.split("/images/")[-1] for path, _ in images.samples]
-    )
-    main(words({**settings, "data": str(only), "val": ""}, positives=positives, classes=2, each=2, threshold=0.9))
-    assert len(pictures) == len(ImageFolder(only))
+    shutil.copytree(settings["data"], only / "all")
+    keys = folder_keys(ImageFolder(only))
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=len(keys), recipe={"model": "resnet50"})
+    store = create_store(str(tmp_path / "labels.zarr"), schema, keys)
+    store.write(range(len(keys)), random_labels(np.random.default_rng(0), len(keys)))
+    unclassed = {**settings, "data": str(only), "val": "", "labels": str(tmp_path / "labels.zarr")}
+    with pytest.raises(SystemExit, match="1 of 1 classes have two pictures or more, but a batch takes 2"):
+        main(words(unclassed, classes=2, output=tmp_path / "by-class"))
+    main(words(unclassed, positives=positives, classes=2, each=2))
     assert float(lines(settings)[-1]["contrastive"]) > 0
 
 
