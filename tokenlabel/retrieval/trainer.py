@@ -39,6 +39,7 @@ from tokenlabel.retrieval.sampler import ClassBatches
 from tokenlabel.retrieval.settings import RetrievalSettings
 from tokenlabel.retrieval.whitening import Whitening
 from tokenlabel.train.checkpoint import LAST, read_checkpoint, write_checkpoint, write_log
+from tokenlabel.train.process_group import ProcessGroup
 
 
 class RetrievalTrainer:
@@ -53,8 +54,12 @@ class RetrievalTrainer:
 
     def __init__(self, settings: RetrievalSettings) -> None:
         self.settings = settings
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        self.device = torch.device(settings.device or accelerator or "cpu")
+        group = ProcessGroup.here(settings.device)
+        if group.processes > 1:
+            raise LabelError(
+                f"descriptors are trained in one process, not {group.processes}; start it without torchrun"
+            )
+        self.device = group.device
         self.descriptor = Descriptor(_network(settings), pooling=settings.pooling).to(self.device)  # type: ignore[arg-type]
         shown = resolve_model_data_config(self.descriptor.network)
         self._shown = {name: shown[name] for name in ("mean", "std")}

@@ -129,6 +129,7 @@ def test_a_picture_is_a_function_of_seed_and_step(settings: dict[str, Any]) -> N
         ({"pooling": "mean", "label_pooling": ""}, "--label-pooling needs the label store of .*--val-labels"),
         ({"model": "no_such_model"}, "error: timm cannot make no_such_model"),
         ({"model": "test_resnet"}, "error: ResNet has no class token"),
+        ({"device": "mps"}, "error: --device mps cannot be used"),
         ({"initial": "nowhere.pt"}, "error: nowhere.pt has no weights of test_vit"),
     ],
 )
