@@ -86,7 +86,7 @@ def retrieval_scores(
         similar = descriptors[some] @ theirs.T
         if gallery is None:
             similar.diagonal(start).fill_(-torch.inf)
-        order = similar.argsort(1, descending=True, stable=True)
+        order = similar.argsort(dim=1, descending=True, stable=True)
         if gallery is None:
             order = order[:, :-1]  # itself, which comes last
         found = their_classes[order] == classes[some][:, None]
