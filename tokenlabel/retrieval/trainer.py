@@ -181,7 +181,7 @@ class RetrievalTrainer:
         spread = koleo_loss(z)
         loss = pull + settings.koleo * spread
         if not bool(torch.isfinite(loss)):
-            raise FloatingPointError(f"the loss is {float(loss)}; try a lower --lr, in another --output")
+            raise FloatingPointError(f"the loss is {loss.detach().item()}; try a lower --lr, in another --output")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -191,7 +191,7 @@ class RetrievalTrainer:
             with torch.no_grad():
                 entries = z if average is None else self._described(average.module, batch)
             memory.add(entries, who, batch.index)
-        return {"contrastive": float(pull), "koleo": float(spread)}
+        return {"contrastive": pull.detach().item(), "koleo": spread.detach().item()}
 
     def _described(self, descriptor: nn.Module, batch: Batch) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.amp == "bfloat16"):
