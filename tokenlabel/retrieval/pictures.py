@@ -22,13 +22,13 @@ class Batch(NamedTuple):
     """Pixels float [b, 3, H, W], indices int64 [b], and the weights of tokens float [b, t], or None."""
 
     pixels: torch.Tensor
-    index: torch.Tensor
+    indices: torch.Tensor
     weights: torch.Tensor | None
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         weights = None if self.weights is None else self.weights.to(device)
-        return Batch(self.pixels.to(device), self.index.to(device), weights)
+        return Batch(self.pixels.to(device), self.indices.to(device), weights)
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):

@@ -166,16 +166,16 @@ class RetrievalTrainer:
         average: Any,
     ) -> dict[str, float]:
         settings = self.settings
-        z, who = self._described(self.descriptor, batch), identities[batch.index]
-        others, theirs, indices = z, who, batch.index
+        z, who = self._described(self.descriptor, batch), identities[batch.indices]
+        others, theirs, indices = z, who, batch.indices
         if memory is not None:
             kept = memory.contents()
-            others, theirs, indices = (torch.cat(pair) for pair in zip((z, who, batch.index), kept, strict=True))
+            others, theirs, indices = (torch.cat(pair) for pair in zip((z, who, batch.indices), kept, strict=True))
         pull = contrastive_loss(
             z,
             others,
             positive_pairs(who, theirs, threshold=settings.threshold),
-            same=batch.index[:, None] == indices,
+            same=batch.indices[:, None] == indices,
             margin=settings.margin,
         )
         spread = koleo_loss(z)
@@ -190,7 +190,7 @@ class RetrievalTrainer:
         if memory is not None:
             with torch.no_grad():
                 entries = z if average is None else self._described(average.module, batch)
-            memory.add(entries, who, batch.index)
+            memory.add(entries, who, batch.indices)
         return {"contrastive": pull.detach().item(), "koleo": spread.detach().item()}
 
     def _described(self, descriptor: nn.Module, batch: Batch) -> torch.Tensor:
