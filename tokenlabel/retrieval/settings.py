@@ -21,7 +21,7 @@ _CHOICES = {
 _RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("img_size", "resize", "steps", "evaluate_every"), 1, _MANY),
     (("classes", "each"), 2, _MANY),
-    (("koleo", "memory", "lr", "weight_decay", "pca", "seed", "workers"), 0, _MANY),
+    (("koleo", "memory", "memory_after", "lr", "weight_decay", "pca", "seed", "workers"), 0, _MANY),
     (("momentum", "hflip", "threshold"), 0, 1),
     (("margin",), -1, 1),
 )
@@ -55,6 +55,7 @@ class RetrievalSettings:
     margin: float = _option(0.5, "the cosine below which a negative pair costs nothing, the paper's beta")
     koleo: float = _option(0.7, "weight of KoLeo, the paper's lambda")
     memory: float = _option(1.0, "entries of the cross-batch memory, as a fraction of the pictures; 0 for none")
+    memory_after: int = _option(0, "steps before the memory is filled; a new network, not pretrained, needs some")
     momentum: float = _option(0.0, "decay of the averaged encoder that makes the memory's entries; 0 for none")
 
     steps: int = _option(35_000, "batches")

@@ -98,7 +98,8 @@ class RetrievalTrainer:
         sums = dict.fromkeys(("contrastive", "koleo"), 0.0)
         self.descriptor.train()
         for step, batch in enumerate(tqdm(loader, desc="training", unit=" steps"), 1):
-            losses = self._step(batch.to(self.device), identities, optimizer, memory, average)
+            kept = memory if step > settings.memory_after else None
+            losses = self._step(batch.to(self.device), identities, optimizer, kept, average)
             sums = {name: sums[name] + value for name, value in losses.items()}
             if step % settings.evaluate_every and step < settings.steps:
                 continue
