@@ -70,7 +70,7 @@ class Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         last = self.output / LAST
         first = replace(settings, initial="") if last.exists() else settings
-        self.model = student(first, self.classes).to(group.device, memory_format=torch.channels_last)
+        self.model = student(first, self.classes, new_heads=True).to(group.device, memory_format=torch.channels_last)
         grid = self.model.token_grid
         self.data = LabeledImages(
             self.images,
@@ -247,7 +247,7 @@ class Trainer:
 def _augmentation(settings: TrainSettings) -> Any:
     try:
         return create_transform(
-            settings.img_size,
+            settings.size,
             is_training=True,
             scale=(settings.scale_min, 1.0),
             hflip=settings.hflip,

@@ -77,7 +77,7 @@ def test_the_base_is_frozen_first_and_learns_slower_then(
 
 def test_each_group_keeps_its_rate_and_its_decay() -> None:
     settings = TrainSettings(
-        model="dynamicvit_deit_256_07", img_size=32, drop_path=0, base_rate=0.01, frozen_epochs=2, lr=1.0
+        model="dynamicvit_deit_256_07", img_size="32", drop_path=0, base_rate=0.01, frozen_epochs=2, lr=1.0
     )
     model = student(settings, 10)
     optimizer = make_optimizer(settings, model, 1.0)
@@ -94,7 +94,9 @@ def test_each_group_keeps_its_rate_and_its_decay() -> None:
 
 
 def test_a_teacher_stays_in_evaluation_mode_and_gets_no_gradient(tmp_path: Path) -> None:
-    settings = TrainSettings(model="dynamicvit_lvvit_s_07", img_size=32, drop_path=0, teacher=str(tmp_path / "base.pt"))
+    settings = TrainSettings(
+        model="dynamicvit_lvvit_s_07", img_size="32", drop_path=0, teacher=str(tmp_path / "base.pt")
+    )
     torch.save(timm.create_model("lvvit_s", num_classes=10, img_size=32).state_dict(), settings.teacher)
     lesson = Lesson(settings, student(settings, 10)).train()
     assert lesson.model.training
