@@ -88,6 +88,8 @@ def run(
         compiled=compiled,
         names=None if names is None else tuple(names),
     )
+    for note in recipe.notes:
+        say(note)
     store, is_new = open_or_create(source, address, request, part=part, say=say)
     job = LabelJob(
         reader=source.reader,
