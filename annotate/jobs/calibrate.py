@@ -81,8 +81,8 @@ def calibrate(
 
     Args:
         source: pictures with targets. Where these have names, each is the name of one of the networks' classes, a part
-            of it between commas, its number, or its ImageNet synset; pictures of other classes are not used. Where
-            they have none, they are the numbers of the networks' classes.
+            of it between commas, its ImageNet synset, or for networks without names its number; pictures of other
+            classes are not used. Where they have none, they are the numbers of the networks' classes.
         annotator: the networks, in the precision in which they will label: the temperature belongs to both.
         class_names: names of the networks' classes.
         count: number of pictures to use, chosen at random, the same ones each time.
@@ -181,10 +181,7 @@ def _numbers(source: ImageSource, class_names: Sequence[str] | None, class_count
     targets = [int(target) for target in source.targets]
     if source.target_names is None:
         if (largest := max(targets)) >= class_count:
-            raise AnnotateError(
-                f"cannot calibrate: the pictures' classes are numbers up to {largest}, but the networks have "
-                f"{class_count} classes, 0 to {class_count - 1}; number the pictures' classes as the networks do"
-            )
+            raise AnnotateError(_beyond(largest, class_count))
         return targets
     numbers = _numbers_of(source.target_names, class_names, class_count)
     if max(numbers) < 0:
@@ -196,6 +193,13 @@ def _numbers(source: ImageSource, class_names: Sequence[str] | None, class_count
     return [numbers[target] if target >= 0 else -1 for target in targets]
 
 
+def _beyond(number: int, class_count: int) -> str:
+    return (
+        f"cannot calibrate: the pictures' classes are numbers up to {number} or more, but the networks have "
+        f"{class_count} classes, 0 to {class_count - 1}; number the pictures' classes as the networks do"
+    )
+
+
 def _numbers_of(target_names: Sequence[str], class_names: Sequence[str] | None, class_count: int) -> list[int]:
     """The number of the networks' class that each name means, or -1.
 
@@ -204,8 +208,6 @@ def _numbers_of(target_names: Sequence[str], class_names: Sequence[str] | None, 
     """
     names = Names(class_count, class_names)
     synsets = {name: number for number, name in enumerate(imagenet_synsets(class_count))}
-    if class_names is None and all(name.isdecimal() for name in target_names):
-        return [int(name) if int(name) < class_count else -1 for name in target_names]
     numbers = []
     for name in target_names:
         known = names.matching(name) if class_names is not None else []
@@ -215,6 +217,9 @@ def _numbers_of(target_names: Sequence[str], class_names: Sequence[str] | None, 
                 f"{', '.join(f'{number} ({names[number]})' for number in known)}; call it by its full name, its number "
                 "or its ImageNet synset, or leave its pictures out"
             )
-        as_number = int(name) if name.isdecimal() and int(name) < class_count else -1
-        numbers.append(known[0] if known else synsets.get(name, as_number))
+        # "007" may begin at 1, as folders of other datasets do: only the number as it is written is one.
+        is_number = class_names is None and name.isdecimal() and str(int(name)) == name
+        if is_number and int(name) >= class_count:
+            raise AnnotateError(_beyond(int(name), class_count))
+        numbers.append(known[0] if known else int(name) if is_number else synsets.get(name, -1))
     return numbers

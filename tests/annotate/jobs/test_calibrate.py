@@ -84,8 +84,19 @@ def test_integer_targets_are_the_networks_own_numbers(recipe: Recipe, scene_fold
     expected = calibrate(FolderImages(folder), annotator, tuple("0123456789"))
     found = calibrate(open_images(tmp_path / "in.csv"), annotator, None)
     assert (found.pictures, found.temperature) == (expected.pictures, pytest.approx(expected.temperature, rel=1e-3))
-    with pytest.raises(AnnotateError, match="are numbers up to 14, but the networks have 10 classes, 0 to 9"):
+    with pytest.raises(AnnotateError, match="are numbers up to 14 or more, but the networks have 10 classes, 0 to 9"):
         calibrate(open_images(tmp_path / "beyond.csv"), annotator, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("10", "numbers up to 10 or more, but .* 0 to 9"), ("007", "none of the pictures' classes .007")],
+)
+def test_folders_that_may_be_numbered_from_one_are_refused(
+    recipe: Recipe, scene_folder: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    with pytest.raises(AnnotateError, match=words):
+        calibrate(collection(scene_folder, tmp_path / "a", {"1": name}), Annotator(recipe, k=1), None)
 
 
 def test_a_few_folders_named_by_synsets_are_imagenets_classes(scene_folder: Path, tmp_path: Path) -> None:
@@ -95,7 +106,7 @@ def test_a_few_folders_named_by_synsets_are_imagenets_classes(scene_folder: Path
     annotator, names = Annotator(recipe, k=1), recipe.class_names()
     folders = {"0": "n01440764", "1": "n03126707"}  # tench, and the crane that is a machine: 0 and 517
     found = calibrate(collection(scene_folder, tmp_path / "a", folders), annotator, names)
-    expected = calibrate(collection(scene_folder, tmp_path / "b", {"0": "0", "1": "517"}), annotator, names)
+    expected = calibrate(collection(scene_folder, tmp_path / "b", {"0": "0", "1": "517"}), annotator, None)
     assert found == expected
 
 
