@@ -77,5 +77,5 @@ def _by_timm(
     if not of_network or of_network[-1].missing_keys or of_network[-1].unexpected_keys:
         return None
     config: Any = made.pretrained_cfg
-    del config["state_dict"]
+    config.pop("state_dict", None)
     return made
