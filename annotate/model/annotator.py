@@ -158,7 +158,7 @@ class Annotator:
             if done is not None:
                 done.synchronize()
             classes = results[1].numpy().astype(class_dtype(self.class_count))
-            labels = {
+            labels: dict[str, Any] = {
                 "classes": classes,
                 "scores": results[0].numpy(),
                 "boxes": np.array([box.edges for box in boxes], np.float32),
@@ -168,7 +168,7 @@ class Annotator:
             # A logit that is not finite makes all probabilities of its location NaN.
             bad = ~np.isfinite(labels["scores"]).all((1, 2, 3))
             if bad.any():
-                of_no_label = {
+                of_no_label: dict[str, Any] = {
                     "classes": no_class(classes.dtype),
                     "scores": 0,
                     "boxes": np.nan,

