@@ -55,7 +55,7 @@ def run(
             where that saves time.
         part: the numbers of the shards to label; default: all.
         names: names of the networks' classes, kept in the store; default: those that come with the weights.
-        retry_failed: also label shards again that have a picture which failed earlier and can be read now.
+        retry_failed: also label shards again that have a picture which failed earlier and can be labelled now.
         on_progress: called when the run begins and after each shard.
         say: called with sentences that the user should read.
 
@@ -101,7 +101,7 @@ def run(
     )
     numbers = numbers_of(part, store.shard_count, store.schema.rows_per_shard)
     pending = _pending(store, numbers, is_new=is_new)
-    again = readable_again(source, store, numbers, exif=recipe.exif, say=say) if retry_failed else {}
+    again = readable_again(source, store, numbers, recipe=recipe, say=say) if retry_failed else {}
     pending += again
     total = sum(len(store.rows_of(number)) for number in numbers)
     counts = RunCounts(job.run, done=total - sum(len(store.rows_of(number)) for number in pending), total=total)

@@ -165,7 +165,7 @@ class Annotator:
                 "sizes": np.array([picture.size for picture in prepared], np.uint32),
                 "status": np.full(len(prepared), Status.LABELLED, np.uint8),
             }
-            # A logit that is not finite makes all probabilities of its location NaN.
+            # A logit that is NaN or plus infinity makes all probabilities of its location NaN.
             bad = ~np.isfinite(labels["scores"]).all((1, 2, 3))
             if bad.any():
                 of_no_label: dict[str, Any] = {

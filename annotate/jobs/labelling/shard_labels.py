@@ -47,7 +47,7 @@ class ShardLabels:
         at = np.asarray(rows) - self._first
         self._classes[at], self._scores[at] = labels.classes, labels.scores
         self._boxes[at], self._sizes[at], self._status[at] = labels.boxes, labels.sizes, labels.status
-        for index in np.flatnonzero(labels.status != Status.LABELLED):
+        for index in np.flatnonzero(labels.status != Status.LABELLED).tolist():
             self.reasons[rows[index]] = NOT_FINITE
 
     def leave_out(self, row: int, error: PictureError) -> None:

@@ -57,6 +57,22 @@ def test_it_is_a_row_with_a_reason_and_its_shard_keeps_all_other_labels(
         assert (mine.classes[..., 0] == theirs.classes[..., 0]).mean() > 0.99
 
 
+def test_retry_failed_labels_its_shard_again_only_once_there_is_an_answer(
+    pictures: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    store = tmp_path / "labels.zarr"
+    first = label(pictures, store, recipe)
+    assert "1 of them need no repair: they can be read, but the networks give no finite answer" in first.describe()
+    assert "--retry-failed" not in first.describe()
+    said: list[str] = []
+    again = label(pictures, store, recipe, retry_failed=True, say=said.append)
+    assert (again.tried, again.labelled) == (0, 30)
+    assert any("of 1 pictures that failed before, 0 can be labelled now" in line for line in said)
+    shutil.copy(next((pictures / "1").iterdir()), pictures / "0" / "flat.png")
+    again = label(pictures, store, recipe, retry_failed=True)
+    assert (again.tried > 0, again.labelled) == (True, 31)
+
+
 def test_a_plan_counts_it_and_a_calibration_leaves_it_out(pictures: Path, recipe: Recipe) -> None:
     only = pictures / "0"
     for path in only.iterdir():
