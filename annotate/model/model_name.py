@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from annotate.errors import AnnotateError
 from annotate.model.checkpoint import file_hash
 
-# Networks of this project that timm knows once these are imported. Named here and not imported above: training and
-# labelling do not need each other (docs/decisions/0005-rooms.md).
-_REGISTER = ("tokenlabel.models",)
+# The entry points of modules that register networks with timm, among them our students (setup.cfg). So training and
+# labelling do not know of each other: docs/decisions/0005-rooms.md.
+_REGISTERING = "annotate.networks"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")  # in timm's order
 _SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".bin")
 
@@ -36,6 +36,11 @@ class NamedModel:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
     class_names: tuple[str, ...] | None = None
+
+    @property
+    def is_timms(self) -> bool:
+        """Whether its weights are timm's own: then a thousand classes are ImageNet's, and otherwise anyone's."""
+        return ":" not in self.name or self.name.startswith("hf-hub:timm/")
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -87,8 +92,8 @@ def check_model_name(name: str) -> None:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        for module in _REGISTER:
-            importlib.import_module(module)
+        for module in entry_points(group=_REGISTERING):
+            module.load()
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else "; `timm.list_models()` lists them"

@@ -27,6 +27,7 @@ _ELSEWHERE = {
     "pretrained_cfg": "--model NAME.TAG, --mean, --std, --interpolation and --input-size",
     "pretrained_cfg_overlay": "--mean, --std, --interpolation and --input-size",
     "features_only": "nothing: labels need the classifier",
+    "cache_dir": "the environment variable HF_HUB_CACHE",
 }
 
 
@@ -112,6 +113,9 @@ class Network:
         Raises:
             AnnotateError: there is no such model, or the checkpoint cannot be read.
         """
+        for name, value in (model_kwargs or {}).items():
+            if value is None or ("drop" in name and name.endswith("rate")):  # timm leaves None out; the other trains
+                raise AnnotateError(f"the argument {name}={value} has no effect on labels; leave it out")
         known = named_model(model)
         file = checkpoint or known.checkpoint
         about = None if file is None else read_checkpoint(file)
@@ -223,12 +227,12 @@ class Network:
         if self.checkpoint is not None:
             if (names := read_checkpoint(self.checkpoint).class_names or kept_names(self.checkpoint)) is not None:
                 return names
-            is_timms = "." in self.model or ":" in self.model
-            if not is_timms or classes not in (None, known.config["num_classes"]):
+            has_tag = "." in self.model or ":" in self.model
+            if not has_tag or classes not in (None, known.config["num_classes"]):
                 return None
         if known.class_names is not None:
             return known.class_names
-        subset = timm.data.infer_imagenet_subset(dict(known.config))
+        subset = timm.data.infer_imagenet_subset(dict(known.config)) if known.is_timms else None
         if subset is None:
             return None
         info = timm.data.ImageNetInfo(subset)
@@ -266,17 +270,13 @@ class Network:
 
 def state_hash(model: torch.nn.Module) -> str:
     """ "sha256:" and the hash of all weights and statistics: names, types, shapes and bytes, in the order of names."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(_bytes()).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{digest.hexdigest()}"
-
-
-def _bytes() -> Any:
-    import torch
-
-    return torch.uint8
 
 
 def _take_classes(arguments: dict[str, Any], known: NamedModel, about: Checkpoint) -> str | None:

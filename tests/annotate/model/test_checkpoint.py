@@ -203,6 +203,9 @@ def test_recipe_and_provenance_say_the_same_of_the_input(checkpoint: Path) -> No
         ({"interpolation": "cubic"}, "interpolation must be one of .*bicubic.*, not 'cubic'"),
         ({"model_kwargs": {"pretrained_cfg_overlay": {"mean": [0, 0, 0]}}}, "pretrained_cfg_overlay .* give --mean"),
         ({"model_kwargs": {"checkpoint_path": "a.pth"}}, "checkpoint_path .* give --checkpoint FILE"),
+        ({"model_kwargs": {"cache_dir": "/tmp/x"}}, "cache_dir .* give the environment variable HF_HUB_CACHE"),
+        ({"model_kwargs": {"drop_path_rate": 0.1}}, "drop_path_rate=0.1 has no effect on labels; leave it out"),
+        ({"model_kwargs": {"output_stride": None}}, "output_stride=None has no effect on labels; leave it out"),
     ],
 )
 def test_an_argument_that_is_wrong_or_would_be_ignored_is_refused(

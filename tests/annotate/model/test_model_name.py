@@ -49,10 +49,7 @@ def test_a_repository_of_the_hub_is_taken_as_timm_takes_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
     """From the Hub's cache, as it lies after a download."""
-    snapshot = tmp_path / "cache" / "models--someone--net" / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    snapshot = snapshot_of(tmp_path / "cache", "someone", "net")
     for name in ("config.json", "model.safetensors"):
         (folder / name).rename(snapshot / name)
     code = (
@@ -62,12 +59,40 @@ def test_a_repository_of_the_hub_is_taken_as_timm_takes_it(
         "print(network.model, network.mean, ''.join(network.class_names()), network.weights)\n"
         "print(network.provenance(model)['hub']['commit'])"
     )
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = with_cache(tmp_path / "cache", code)
     assert done.stdout.splitlines() == ["hf-hub:someone/net (0.5, 0.5, 0.5) abcdefghij pretrained", "0" * 40], (
         done.stderr
     )
+
+
+def snapshot_of(cache: Path, owner: str, name: str) -> Path:
+    """The folder where the Hub's cache has the files of a repository."""
+    snapshot = cache / f"models--{owner}--{name}" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    return snapshot
+
+
+def with_cache(cache: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """What a fresh process does with that cache and without a network."""
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PATH": "/usr/bin:/bin"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def test_a_thousand_classes_without_names_are_imagenets_only_in_timms_own_repositories(tmp_path: Path) -> None:
+    config = {"architecture": "test_resnet", "pretrained_cfg": {"input_size": [3, 64, 64], "num_classes": 1000}}
+    for owner in ("someone", "timm"):
+        (snapshot_of(tmp_path, owner, "net") / "config.json").write_text(json.dumps(config))
+    code = (
+        "from annotate import Network\n"
+        "for owner in ('someone', 'timm'):\n"
+        "    names = Network.of(f'hf-hub:{owner}/net').class_names()\n"
+        "    print(owner, names and names[0])"
+    )
+    done = with_cache(tmp_path, code)
+    assert done.stdout.splitlines() == ["someone None", "timm tench, Tinca tinca"], done.stderr
 
 
 @pytest.mark.parametrize(
@@ -133,9 +158,8 @@ def test_students_are_known_to_a_process_that_has_not_imported_them() -> None:
 
 
 def test_the_size_that_a_network_needs_is_said(tmp_path: Path) -> None:
-    model = timm.create_model("test_vit", num_classes=10, global_pool="avg", class_token=False)
-    save_file(model.state_dict(), tmp_path / "w.safetensors")
-    arguments = {"num_classes": 10, "global_pool": "avg", "class_token": False}
-    network = Network.of("test_vit", checkpoint=tmp_path / "w.safetensors", input_size=(96, 96), model_kwargs=arguments)
-    with pytest.raises(AnnotateError, match="fixed size, 160x160 .* --model-kwarg img_size=96"):
+    name, arguments = "vit_tiny_patch16_224", {"num_classes": 10, "global_pool": "avg", "class_token": False}
+    save_file(timm.create_model(name, **arguments).state_dict(), tmp_path / "w.safetensors")
+    network = Network.of(name, checkpoint=tmp_path / "w.safetensors", input_size=(96, 96), model_kwargs=arguments)
+    with pytest.raises(AnnotateError, match="fixed size, 224x224 .* --model-kwarg img_size=96"):
         Annotator(Recipe(networks=(network,)), k=5)
