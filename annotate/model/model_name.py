@@ -25,7 +25,7 @@ class NamedModel:
     """The network that a name means.
 
     name:        as `timm.create_model` takes it on any machine: timm's own name, or "hf-hub:OWNER/NAME"
-    config:      timm's `pretrained_cfg` of it, with timm's defaults for what that leaves out
+    config:      timm's `pretrained_cfg` of it, with timm's defaults for what that leaves out; empty where it has none
     arguments:   arguments of `timm.create_model` that are kept with its weights
     checkpoint:  the file of its weights, where the name was that of a folder
     class_names: the names of the classes that are kept with its weights, or None
@@ -77,9 +77,7 @@ def named_model(name: str) -> NamedModel:
         )
     check_model_name(name)
     found = timm.get_pretrained_cfg(name)
-    if found is None:
-        raise AnnotateError(f"timm knows the model {name}, but not its input size; use another model")
-    return NamedModel(name=name, config=asdict(found))
+    return NamedModel(name=name, config={} if found is None else asdict(found))
 
 
 def check_model_name(name: str) -> None:

@@ -18,6 +18,7 @@ from annotate.model.model_name import NamedModel, from_the_hub, kept_names, name
 if TYPE_CHECKING:
     import torch
 
+_NO_CLASSIFIER = "if its number of classes differs, give it with --model-kwarg num_classes=N"
 _LONGEST = 300  # characters of an error of timm's that are shown
 _FILTERS = tuple(one.name.lower() for one in Image.Resampling)
 # Arguments of `timm.create_model` that would change weights or input beside the recipe: what to give instead.
@@ -117,6 +118,8 @@ class Network:
             if value is None or ("drop" in name and name.endswith("rate")):  # timm leaves None out; the other trains
                 raise AnnotateError(f"the argument {name}={value} has no effect on labels; leave it out")
         known = named_model(model)
+        if not known.config:
+            raise AnnotateError(f"timm knows the model {model}, but not its input size; use another model")
         file = checkpoint or known.checkpoint
         about = None if file is None else read_checkpoint(file)
         arguments, notes = {**known.arguments, **(model_kwargs or {})}, list[str]()
@@ -169,15 +172,15 @@ class Network:
         import timm
 
         known, checkpoint = named_model(self.model), self.checkpoint
-        classes = self.model_kwargs.get("num_classes")
-        if checkpoint is None and classes not in (None, known.config["num_classes"]):
+        classes, own = self.model_kwargs.get("num_classes"), known.config.get("num_classes")
+        if checkpoint is None and own is not None and classes not in (None, own):
             raise AnnotateError(
-                f"the pretrained weights of {self.model} are for {known.config['num_classes']} classes; with "
-                f"num_classes={classes} its classifier would be random. Give your own with --checkpoint FILE"
+                f"the pretrained weights of {self.model} are for {own} classes; with num_classes={classes} its "
+                "classifier would be random. Give your own with --checkpoint FILE"
             )
         # What timm knows of the input, and what provenance therefore says of it, is what the recipe says.
         ours = {"mean": self.mean, "std": self.std, "interpolation": self.interpolation}
-        overlay = {name: value for name, value in ours.items() if _plain(value) != _plain(known.config[name])}
+        overlay = {name: mine for name, mine in ours.items() if _plain(mine) != _plain(known.config.get(name, mine))}
         if checkpoint is not None and file_hash(checkpoint) != self.weights:
             raise AnnotateError(
                 f"the checkpoint {checkpoint} has changed since the job began: its SHA-256 is no longer "
@@ -202,9 +205,7 @@ class Network:
             raise
         except Exception as error:  # a wrong file fails in many ways
             why, found = str(error), about.classifier(known.config.get("classifier"))
-            hint = "if its number of classes differs, give it with --model-kwarg num_classes=N"
-            if found is not None:
-                hint = f"its classifier {found[0]} has {found[1]} classes"
+            hint = f"its classifier {found[0]} has {found[1]} classes" if found else _NO_CLASSIFIER
             raise AnnotateError(
                 f"the checkpoint {checkpoint} does not fit the model {self.model} with "
                 f"{dict(self.model_kwargs) or 'no further arguments'} ({hint}): "
@@ -228,7 +229,7 @@ class Network:
             if (names := read_checkpoint(self.checkpoint).class_names or kept_names(self.checkpoint)) is not None:
                 return names
             has_tag = "." in self.model or ":" in self.model
-            if not has_tag or classes not in (None, known.config["num_classes"]):
+            if not has_tag or classes not in (None, known.config.get("num_classes")):
                 return None
         if known.class_names is not None:
             return known.class_names
