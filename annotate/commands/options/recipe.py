@@ -19,9 +19,8 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
---mean R,G,B, --std R,G,B, --interpolation FILTER,
---batch-size, --rows-per-shard, --precision auto|float32|bfloat16,
---compile / --no-compile, --exif ignore|apply, --names FILE."""
+--mean R,G,B, --std R,G,B, --interpolation FILTER, --exif ignore|apply,
+--batch-size, --rows-per-shard, --precision, --[no-]compile, --names FILE."""
 
 
 def _size(value: Any) -> tuple[int, int]:
