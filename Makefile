@@ -15,8 +15,8 @@ help:  ## print the targets
 demo: $(INSTALLED)  ## label photographs and digits, inspect the labels, train on them: 6 to 7 minutes on 2 cores
 	$(BIN)/python -m demo
 
-study: $(INSTALLED)  ## measure which targets and which labels help a student: docs/study.md; more than an hour on 2 cores
-	$(BIN)/python -m demo.study
+study: $(INSTALLED)  ## measure which targets and labels help a student: docs/study.md; STUDY=stem, STUDY=students for others; an hour
+	$(BIN)/python -m demo.$(if $(STUDY),studies.$(STUDY),study)
 
 faults: $(INSTALLED)  ## run real jobs through every fault that docs/reliability.md lists
 	FAULTS=all $(BIN)/python -m pytest tests/faults
@@ -27,15 +27,16 @@ families: $(INSTALLED)  ## run the contract of students over a network of every 
 test: $(INSTALLED)  ## run the tests, a process a core; JOBS=1 for one, which pytest's debugger needs
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --durations 20
 
-oldest:  ## run the tests with the oldest versions that setup.cfg allows, in an environment of their own
+oldest:  ## run the tests with the oldest versions that setup.cfg allows, in their own environment; docs/dependencies.md
 	$(PYTHON) -m venv .venv-oldest
 	sed -n 's/^    \([a-z0-9-]*\)>=\(.*\)/\1==\2/p' setup.cfg | sort -u > .venv-oldest/oldest.txt
 	.venv-oldest/bin/python -m pip install --disable-pip-version-check --constraint .venv-oldest/oldest.txt --editable '.[annotate,images,hdf5,s3,fast,dev]'
-	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --deselect tests/test_oldest.py
+	.venv-oldest/bin/python -m docs.oldest
 
-trainers: $(INSTALLED)  ## install Hugging Face's Trainer, Lightning and WebDataset, and run the tests of all trainers
+trainers: $(INSTALLED)  ## install other people's trainers and augmentations, and run the tests of all trainers
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,trainers]'
-	$(BIN)/python -m pytest tests/examples/test_trainers.py
+	$(BIN)/python -m pytest tests/examples
 
 api: $(INSTALLED)  ## write docs/api.md from the docstrings of all public names
 	$(BIN)/python -m docs.api

@@ -28,6 +28,7 @@ SECTIONS = {
     "share": {
         "convert": "Copy labels to another backend, or from and to .pt files.",
         "export": "Write masks for other tools: PNG, COCO, FiftyOne.",
+        "names": "Give the classes of a store other names, or list them.",
         "finalize": "Prepare a finished store for publication.",
         "card": "Print a dataset card of a store, in Markdown.",
     },

@@ -1,4 +1,4 @@
-"""What are the classes called? By the names in a file or in the store; otherwise by their numbers."""
+"""What are the classes called? By the names in a file, of ImageNet, or in the store; otherwise by their numbers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ class Names(Sequence[str]):
 
     @classmethod
     def of(cls, store: LabelStore, file: Path | None = None) -> Names:
-        """The names of a store's classes, or those in a file if one is given.
+        """The names of a store's classes, or those in a file or of ImageNet (see `read_names`) if one is given.
 
         Raises:
-            AnnotateError: the file cannot be read, or does not have one line for each class.
+            AnnotateError: they cannot be read, or there is not one for each class.
         """
         count = store.schema.class_count
         return cls(count, store.schema.class_names if file is None else read_names(file, count))
+
+    @property
+    def known(self) -> tuple[str, ...] | None:
+        """All names, or None where they are unknown."""
+        return None if self._known is None else tuple(self._known)
 
     def __len__(self) -> int:
         return self._count
@@ -37,6 +42,11 @@ class Names(Sequence[str]):
     def __repr__(self) -> str:
         """How many classes there are, and the first of them."""
         return f"Names({self._count:,} classes: {', '.join([*self][:3])}{', …' * (self._count > 3)})"
+
+    def short(self, number: int) -> str:
+        """The first of the synonyms of a class: "tabby" of "tabby, tabby cat"."""
+        name = self[number]
+        return name.partition(",")[0].strip() or name
 
     def matching(self, name: str) -> list[int]:
         """The numbers of the classes with this full name, or where there is none, with this part between commas."""
@@ -68,19 +78,58 @@ def _parts(name: str) -> list[str]:
     return [part.strip().casefold() for part in name.split(",")]
 
 
-def read_names(file: Path, count: int | None = None) -> tuple[str, ...]:
-    """The names in a text file: one line for each class, in the order of their numbers.
+def read_names(source: Path, count: int | None = None) -> tuple[str, ...]:
+    """The names in a text file, one line for each class in the order of their numbers; or those of ImageNet.
+
+    Args:
+        source: a file, or "imagenet-1k", "imagenet-12k", "imagenet-21k" or another list of ImageNet's that timm has.
+        count: how many classes there are.
 
     Raises:
-        AnnotateError: the file cannot be read, or does not have `count` lines.
+        AnnotateError: the file cannot be read, timm does not have the list, or there are not `count` names.
     """
+    is_list = source.name == str(source) and source.name.lower().startswith("imagenet") and not source.exists()
     try:
-        names = tuple(file.read_text(encoding="utf-8-sig").splitlines())
+        names = _of_imagenet(source.name) if is_list else tuple(source.read_text(encoding="utf-8-sig").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise AnnotateError(f"cannot read the class names in {file}: {error}") from error
-    if count is not None and len(names) != count:
         raise AnnotateError(
-            f"cannot use the class names in {file}: it has {len(names)} lines, but there are {count} classes; give one "
-            "line for each"
+            f"cannot read the class names in {source}: {error}; give a text file, or imagenet-1k, imagenet-12k or "
+            "imagenet-21k"
+        ) from error
+    if count is not None and len(names) != count:
+        what = f"{len(names):,} names" if is_list else f"{len(names)} lines"
+        fitting = f"; timm calls those of {count:,} classes {known}" if (known := _IMAGENET.get(count)) else ""
+        raise AnnotateError(
+            f"cannot use the class names in {source}: it has {what}, but there are {count} classes; give one "
+            f"{'name' if is_list else 'line'} for each{fitting}"
         )
     return names
+
+
+# By the number of their classes. Two lists are called "21k": timm's own "imagenet-21k" is Google's.
+_IMAGENET = {
+    1000: "imagenet-1k",
+    11221: "imagenet-21k-miil",
+    11821: "imagenet-12k",
+    21841: "imagenet-22k",
+    21842: "imagenet-22k-ms",
+    21843: "imagenet-21k",
+}
+
+
+def _of_imagenet(name: str) -> tuple[str, ...]:
+    """The names of a list of ImageNet's classes, as timm's networks have them.
+
+    Raises:
+        AnnotateError: there is no such list, or timm is not installed.
+    """
+    try:
+        from timm.data import ImageNetInfo
+    except ImportError as error:
+        raise AnnotateError(f"cannot name classes by {name}: timm is not installed: pip install timm") from error
+    if name.lower() not in _IMAGENET.values():
+        raise AnnotateError(
+            f"cannot name classes by {name!r}: there is neither a file of this name nor a list of ImageNet's "
+            f"classes; the lists are {', '.join(_IMAGENET.values())}"
+        )
+    return tuple(ImageNetInfo(name).label_descriptions())

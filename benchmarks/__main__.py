@@ -11,13 +11,14 @@ import click
 
 from benchmarks.annotate import labelling
 from benchmarks.storage import keys, reads, size
-from benchmarks.tokenlabel import training
+from benchmarks.tokenlabel import pipelines, training
 
 BENCHMARKS = {
     "size": size.measure,
     "reads": reads.measure,
     "keys": keys.measure,
     "training": training.measure,
+    "pipelines": pipelines.measure,
     "labelling": labelling.measure,
 }
 

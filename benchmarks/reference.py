@@ -15,6 +15,7 @@ from benchmarks.names import key
 from storage import LabelMap, LabelStore, Schema, Status, create_store
 
 FILE = Path(__file__).with_name("reference_maps.npz")
+PHOTOGRAPHS = Path(__file__).with_name("photograph_maps.npz")  # made by `python -m benchmarks.storage.photographs`
 CLASS_COUNT = 1000
 # As `annotate run` records a large network, so that the header has the usual size.
 _RECIPE: dict[str, Any] = {
@@ -58,10 +59,11 @@ class Maps:
     pickled: NDArray[np.float16]
 
     @classmethod
-    def load(cls, count: int | None = None) -> Maps:
-        """The first `count` reference maps, or all."""
-        with np.load(FILE) as arrays:
-            classes, logs, logits = (arrays[name][:count] for name in ("classes", "log_probabilities", "logits"))
+    def load(cls, count: int | None = None, *, file: Path = FILE) -> Maps:
+        """The first `count` maps of a file, or all. Where logits are not kept, logarithms stand for them."""
+        with np.load(file) as arrays:
+            classes, logs = arrays["classes"][:count], arrays["log_probabilities"][:count].astype(np.float32)
+            logits = arrays["logits"][:count] if "logits" in arrays else logs.astype(np.float16)
         return cls(
             np.ascontiguousarray(classes.transpose(0, 2, 3, 1)),
             np.ascontiguousarray(np.exp(logs).transpose(0, 2, 3, 1)),
@@ -102,7 +104,7 @@ def write_store(maps: Maps, address: Path) -> LabelStore:
     targets = [row * CLASS_COUNT // n for row in range(n)]
     store = create_store(address, maps.schema(min(1024, max(1, n // 16))), [key(row, n) for row in range(n)], targets)
     labels = maps.labels(n)
-    for rows in tqdm(store.shards(), desc="writing the reference maps", leave=False):
+    for rows in tqdm(store.shards(), desc="writing the maps", leave=False):
         store.write(rows, labels[rows.start : rows.stop], run=_RUN)
     return store
 

@@ -6,8 +6,9 @@ demo/scenes.py, which nothing else in training reads. The layer learns from ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812 the field's own name
 from torchvision.datasets import ImageFolder
 
 from demo.scenes import BACKGROUND
-from demo.students import CLASSES, SIZE, WIDTH, Student, token_features
+from demo.students import CLASSES, SIZE, token_features
 
 NOTHING = CLASSES  # the class of pixels without a digit
 STEPS, BATCH = 200, 32
@@ -40,12 +41,13 @@ def truths(images: Path, truth: Path) -> torch.Tensor:
 
 
 def probe(
-    model: Student,
+    model: Any,
     train: tuple[torch.Tensor, torch.Tensor],
     val: tuple[torch.Tensor, torch.Tensor],
     *,
     seed: int,
     steps: int = STEPS,
+    features_of: Callable[[Any, torch.Tensor], torch.Tensor] = token_features,
 ) -> Seen:
     """Train the layer on pixels and truth of train, and evaluate it on val.
 
@@ -54,11 +56,12 @@ def probe(
         train, val: pixels [n, 3, H, W] and the class of each pixel [n, H, W].
         seed: decides the order of pictures.
         steps: steps of Adam.
+        features_of: the features of the model's tokens, as a map [n, D, h, w].
     """
     generator = torch.Generator().manual_seed(seed)
-    features = _features(model, train[0])
+    features = _features(features_of, model, train[0])
     mean, deviation = features.mean((0, 2, 3), keepdim=True), features.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
-    layer = torch.nn.Conv2d(WIDTH, NOTHING + 1, 1)
+    layer = torch.nn.Conv2d(features.shape[1], NOTHING + 1, 1)
     torch.nn.init.zeros_(layer.weight)
     optimizer = torch.optim.Adam(layer.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -78,7 +81,7 @@ def probe(
         schedule.step()
     counts = torch.zeros(NOTHING + 1, NOTHING + 1, dtype=torch.int64)
     with torch.inference_mode():
-        for some, right in zip(_features(model, val[0]).split(250), val[1].split(250), strict=True):
+        for some, right in zip(_features(features_of, model, val[0]).split(250), val[1].split(250), strict=True):
             pairs = right * (NOTHING + 1) + predicted(some).argmax(1)
             counts += torch.bincount(pairs.flatten(), minlength=counts.numel()).view(counts.shape)
     both = counts.diagonal().double()
@@ -87,5 +90,7 @@ def probe(
 
 
 @torch.inference_mode()
-def _features(model: Student, pixels: torch.Tensor) -> torch.Tensor:
-    return torch.cat([token_features(model, some) for some in pixels.split(250)]).clone()
+def _features(
+    features_of: Callable[[Any, torch.Tensor], torch.Tensor], model: Any, pixels: torch.Tensor
+) -> torch.Tensor:
+    return torch.cat([features_of(model, some) for some in pixels.split(250)]).clone()

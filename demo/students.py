@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,18 +15,20 @@ SIZE, TOKENS, CLASSES = (48, 48), (6, 6), 10
 WIDTH = 64
 
 
-def lvvit() -> LVViT:
-    """A tiny LV-ViT: width 64, depth 4."""
-    return LVViT(
-        CLASSES,
-        img_size=SIZE,
-        patch_size=8,
-        embed_dim=WIDTH,
-        depth=4,
-        num_heads=2,
-        stem_dim=8,
-        residual_divisor=1.0,
-    )
+SHAPE: dict[str, Any] = {
+    "img_size": SIZE,
+    "patch_size": 8,
+    "embed_dim": WIDTH,
+    "depth": 4,
+    "num_heads": 2,
+    "stem_dim": 8,
+    "residual_divisor": 1.0,
+}
+
+
+def lvvit(**stem: Any) -> LVViT:
+    """A tiny LV-ViT: width 64, depth 4; with the switches of its stem."""
+    return LVViT(CLASSES, **SHAPE, **stem)
 
 
 class ConvStudent(nn.Module):

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +27,7 @@ from demo import annotator, label_variants, scenes, study_report
 from demo.label_variants import Change, averaged, coarsened, truncated
 from demo.probe import probe, truths
 from demo.students import STUDENTS
+from demo.studies.runs import do_missing, pool
 from demo.study_report import Worth
 from demo.teaching import EPOCHS, TEACHINGS, accuracy, train, whole_pictures
 from demo.truth import label_truth
@@ -116,18 +115,20 @@ def learn(out: Path, run: Run, epochs: int) -> Result:
     """Train one student, and evaluate it."""
     store, teaching = out / file_of(run.labels), TEACHINGS[run.teaching]
     model = train(out / "images/train", store, teaching, run.seed, student=run.student, epochs=epochs)
-    (seen, truth), (val, val_classes, val_truth) = _train_pixels(out), _val_pixels(out)
+    (seen, truth), (val, val_classes, val_truth) = train_pixels(out), val_pixels(out)
     return Result(*accuracy(model, val, val_classes), *probe(model, (seen, truth), (val, val_truth), seed=run.seed))
 
 
 @cache
-def _train_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def train_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels and the digit under each of them, of the training pictures that the probe learns from."""
     images = out / "images/train"
     return whole_pictures(images)[0][::PROBED].clone(), truths(images, out / "truth/train")[::PROBED].clone()
 
 
 @cache
-def _val_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def val_pixels(out: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pixels of val, their classes, and the digit under each pixel."""
     images = out / "images/val"
     return *whole_pictures(images), truths(images, out / "truth/val")
 
@@ -154,22 +155,27 @@ def make_annotator(out: Path, name: str, steps: int | None = None) -> dict[str, 
     return json.loads(figures.read_text())
 
 
-def make_labels(out: Path, splits: dict[str, int] = SPLITS, steps: int | None = None) -> dict[str, Worth]:
-    """Make pictures, annotators and all label stores; the quality of each store.
+def make_labels(
+    out: Path, splits: dict[str, int] = SPLITS, steps: int | None = None, *, only: Collection[str] = LABELS.keys()
+) -> dict[str, Worth]:
+    """Make pictures, annotators and label stores; the quality of each store.
 
     Args:
         out: the folder of the study.
         splits: pictures of each split.
         steps: training steps of every annotator, instead of their own.
+        only: the labels that are wanted.
     """
+    wanted = {name: LABELS[name] for name in only}
     (out / "annotators").mkdir(parents=True, exist_ok=True)
     (out / "labels").mkdir(exist_ok=True)
     scenes.write(out, splits=splits)
-    with _pool() as pool:
-        running = {name: pool.submit(make_annotator, out, name, steps) for name in ANNOTATORS}
+    annotators = {labels.annotator: None for labels in wanted.values()}
+    with pool() as workers:
+        running = {name: workers.submit(make_annotator, out, name, steps) for name in annotators}
         made = {name: one.result() for name, one in running.items()}
     found = {}
-    for name, labels in tqdm(LABELS.items(), desc="labels", unit=" stores", disable=None):
+    for name, labels in tqdm(wanted.items(), desc="labels", unit=" stores", disable=None):
         label_variants.write(out / f"annotators/{labels.annotator}.zarr", out / file_of(name), labels.changes)
         right, locations = label_truth(open_store(out / file_of(name)), out / "truth/train")
         found[name] = Worth(made[labels.annotator]["accuracy"], right / locations, labels.against)
@@ -180,17 +186,7 @@ def study(out: Path, todo: Sequence[Run], epochs: int = EPOCHS) -> None:
     """Do the runs that are missing, two at a time."""
     lines = out / "runs.jsonl"
     known = {run for run, _ in read_runs(lines)} if lines.exists() else set()
-    left = [run for run in todo if run not in known]
-    if not left:
-        return
-    with _pool() as pool, tqdm(total=len(todo), initial=len(todo) - len(left), unit=" students", disable=None) as bar:
-        running = {pool.submit(learn, out, run, epochs): run for run in left}
-        try:
-            for done in as_completed(running):
-                keep_run(lines, running[done], done.result())
-                bar.update()
-        finally:  # if one fails, the others are not started
-            pool.shutdown(cancel_futures=True)
+    do_missing(todo, known, partial(learn, out, epochs=epochs), partial(keep_run, lines))
 
 
 def keep_run(lines: Path, run: Run, result: Result) -> None:
@@ -208,10 +204,6 @@ def read_runs(lines: Path) -> Iterator[tuple[Run, Result]]:
             Run(*(values[name] for name in Run.__dataclass_fields__)),
             Result(*(values[name] for name in Result._fields)),
         )
-
-
-def _pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
 
 
 def main() -> None:

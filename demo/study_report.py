@@ -20,10 +20,7 @@ from scipy.stats import t as students_t
 
 from demo.markdown import table
 
-BEGIN, END = (
-    "<!-- what follows is written by `make study` -->\n",
-    "<!-- what was before is written by `make study` -->\n",
-)
+COMMAND = "make study"
 INK, PALE, ACCENT = "#1d2733", "#9aa7b4", "#c2410c"
 
 # (what is compared, with what): each asks one question.
@@ -109,7 +106,7 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
                 text
                 for who in students
                 for text in (
-                    _spread(values[who, teaching, base]),
+                    spread(values[who, teaching, base]),
                     "" if teaching == teachings[0]
                     else str(Difference.of(values[who, teaching, base], values[who, teachings[0], base])),
                 )
@@ -140,8 +137,8 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
                 labels,
                 f"{100 * known.annotator_accuracy:.1f}",
                 f"{100 * known.label_truth:.1f}",
-                _spread(values),
-                _spread(miou[who, teaching, labels]),
+                spread(values),
+                spread(miou[who, teaching, labels]),
                 against or "",
                 known.against or "",
             ]
@@ -150,17 +147,23 @@ def tables(accuracy: Values, with_tokens: Values, miou: Values, worth: Mapping[s
     return "\n".join(parts)
 
 
-def write(page: Path, text: str) -> None:
-    """Replace the tables between the two marks on a page.
+def marks(command: str = COMMAND) -> tuple[str, str]:
+    """The lines before and after what a command writes on a page."""
+    return tuple(f"<!-- what {place} is written by `{command}` -->\n" for place in ("follows", "was before"))
+
+
+def write(page: Path, text: str, command: str = COMMAND) -> None:
+    """Replace the tables between the two marks of a command on a page.
 
     Raises:
         ValueError: the page lacks the marks.
     """
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks(command)
+    before, begin, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"{page} lacks the marks for tables; add {BEGIN.strip()} and after it {END.strip()}")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        raise ValueError(f"{page} lacks the marks for tables; add {first.strip()} and after it {last.strip()}")
+    page.write_text(f"{before}{first}\n{text}\n{last}{after}")
 
 
 def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Worth], base: str) -> None:
@@ -177,12 +180,12 @@ def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Worth],
     ):
         panels = part.subplots(1, len(students), sharey=True)
         for axes, who in zip(panels, students, strict=True):
-            _points(axes, {teaching: values[who, teaching, base] for teaching in teachings})
+            points(axes, {teaching: values[who, teaching, base] for teaching in teachings})
             axes.set_title(who, loc="left", fontweight="bold", color=INK)
             axes.set_xlabel(title)
     who, teaching = _taught_other_labels(accuracy, base)
     panels = lower.subplots(1, 2, sharey=True)
-    _points(panels[0], {labels: accuracy[who, teaching, labels] for labels in worth})
+    points(panels[0], {labels: accuracy[who, teaching, labels] for labels in worth})
     panels[0].set_title(f"{who}, {teaching}: other labels", loc="left", fontweight="bold", color=INK)
     panels[0].set_xlabel("accuracy on val, %")
     truth = [100 * known.label_truth for known in worth.values()]
@@ -196,7 +199,8 @@ def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Worth],
     plt.close(figure)
 
 
-def _points(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+def points(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+    """Every value of each group as a point in percent, and the mean with its 95 % interval beside them."""
     first = 100 * float(np.mean(next(iter(groups.values()))))
     axes.axvline(first, color=PALE, linewidth=0.8, linestyle=(0, (4, 3)))
     for row, values in enumerate(groups.values()):
@@ -232,7 +236,8 @@ def _of(values: Values, index: int) -> list[str]:
     return list(dict.fromkeys(key[index] for key in values))
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation, in percent."""
     return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,12 +21,13 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 from tqdm import tqdm
 
-from demo.students import CLASSES, SIZE, STUDENTS, TOKENS, Student
+from demo.students import CLASSES, SIZE, STUDENTS, TOKENS
 from storage import LabelMap
 from tokenlabel import (
     BLENDED,
     Crops,
     LabeledImages,
+    Mix,
     Mixer,
     Paper,
     TokenTargets,
@@ -38,10 +39,28 @@ from tokenlabel import (
     token_targets,
     whole_view,
 )
+from tokenlabel.losses.class_label import SoftLabel
 from tokenlabel.models import combined_logits
+from tokenlabel.models.student import OwnLoss
 from tokenlabel.targets.rule import Rule
 
 EPOCHS, BATCH, LEARNING_RATE = 8, 64, 1e-3  # at 3e-3 some seeds of the class-label student learn nothing
+
+
+class Pace(NamedTuple):
+    """How fast a student learns.
+
+    rate:   the peak of the learning rate
+    warmup: part of the steps while it rises; 0 to begin at the peak
+    clip:   the largest norm of the gradient; infinity for no limit
+    """
+
+    rate: float = LEARNING_RATE
+    warmup: float = 0.2
+    clip: float = 1.0
+
+
+PACE = Pace()
 
 
 class WholePicture:
@@ -91,11 +110,13 @@ def train(
     teaching: Teaching,
     seed: int,
     *,
-    student: str = "LV-ViT",
+    student: str | Callable[[], Any] = "LV-ViT",
     epochs: int = EPOCHS,
+    pace: Pace = PACE,
+    teacher: torch.nn.Module | None = None,
     bar: str | None = None,
     line: int = 0,
-) -> Student:
+) -> Any:
     """One student, trained on one CPU thread.
 
     Args:
@@ -103,14 +124,17 @@ def train(
         store: its labels.
         teaching: which targets it gets.
         seed: decides the first weights, and the order and the crops of pictures.
-        student: one of STUDENTS.
+        student: one of STUDENTS, or a function that makes another with as many tokens.
         epochs: passes over the pictures.
+        pace: its learning rates.
+        teacher: of a student that learns from one; see `tokenlabel.models.student.OwnLoss`.
         bar: the name on a progress bar; None for no bar.
         line: the bar's line on the terminal.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model = STUDENTS[student]().to(memory_format=torch.channels_last)
+    make = STUDENTS[student] if isinstance(student, str) else student
+    model = make().to(memory_format=torch.channels_last)
     pictures = ImageFolder(images, loader=_decoded)
     # Not mirrored: a mirrored digit is not a digit.
     data = LabeledImages(
@@ -128,7 +152,7 @@ def train(
     mixer = Mixer(TOKENS, CLASSES, mixup=0, cutmix=0, mixtoken=1.0, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     steps = epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, pace.rate, total_steps=steps, pct_start=pace.warmup)
     with tqdm(total=steps, desc=bar, unit=" steps", position=line, leave=False, disable=None if bar else True) as shown:
         for epoch in range(epochs):
             data.set_epoch(epoch)
@@ -137,19 +161,32 @@ def train(
                 if teaching.mixtoken:
                     mix = mixer.draw(len(pixels), SIZE, epoch=epoch, index=index)
                     targets, label = mix.targets(targets, class_count=CLASSES), mix.label(label)
-                loss = token_label_loss(
-                    *model.logits(pixels, mix),
-                    targets,
-                    label=label if teaching.picture == "class" else None,
-                    token_weight=teaching.token_weight,
-                )
+                own = label if teaching.picture == "class" else None
+                loss = loss_of(model, pixels, mix, targets, own, token_weight=teaching.token_weight, teacher=teacher)
                 optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), pace.clip)
                 optimizer.step()
                 schedule.step()
                 shown.update()
     return model.eval()
+
+
+def loss_of(
+    model: Any,
+    pixels: torch.Tensor,
+    mix: Mix | None,
+    targets: TokenTargets,
+    label: torch.Tensor | SoftLabel | None,
+    *,
+    token_weight: float,
+    teacher: torch.nn.Module | None = None,
+) -> torch.Tensor:
+    """A student's loss: its own if it has one, with labels of the store and not of the teacher for its tokens."""
+    if isinstance(model, OwnLoss):
+        weights = {"token_weight": token_weight, "teacher_token_weight": 0.0}
+        return model.own_loss(pixels, mix, targets, label=label, teacher=teacher, **weights)
+    return token_label_loss(*model.logits(pixels, mix), targets, label=label, token_weight=token_weight)
 
 
 @cache
@@ -165,7 +202,7 @@ def whole_pictures(images: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.inference_mode()
-def accuracy(model: Student, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[float, float]:
+def accuracy(model: Any, pixels: torch.Tensor, classes: torch.Tensor) -> tuple[float, float]:
     """Top-1 accuracy in [0, 1]: by the class head, and with half of the best token's logits added, as in LV-ViT."""
     of_class, of_both = 0, 0
     for some, right in zip(pixels.split(250), classes.split(250), strict=True):

@@ -20,6 +20,7 @@ from storage.header import Header
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
 from storage.operations.integrity import ShardReport, Verification, verify
+from storage.operations.naming import name_classes
 from storage.operations.progress import OnProgress, Progress
 from storage.operations.publication import Publication, finalize
 from storage.operations.repair import repair, repair_steps
@@ -57,6 +58,7 @@ __all__ = [
     "create_store",
     "finalize",
     "find_store",
+    "name_classes",
     "no_class",
     "open_store",
     "repair",

@@ -30,8 +30,7 @@ class Backend(ABC):
       last; until then the shard is pending. Different shards may be written at the same time by different processes.
     - A backend is picklable: only its address travels. Reading is safe in forked and spawned processes.
     - It never returns bytes whose checksum does not match, nor those of another shard: it raises `DamageError`. What
-      cannot be read, whatever it holds, is an `UnreadableError`.
-    - It neither reads nor changes anything outside of its address.
+      cannot be read, whatever it holds, is an `UnreadableError`. It touches nothing outside of its address.
 
     A subclass is final. Its constructor takes `(address, *, writable)`, and reads the header.
     """
@@ -181,6 +180,10 @@ class Backend(ABC):
         """Write again what follows from the header and the keys alone: metadata and key index."""
 
     @abstractmethod
+    def replace_header(self, header: Header) -> str:
+        """Put a header of the same rows in the place of this one, atomically; returns the name of its object."""
+
+    @abstractmethod
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted, without what was set aside."""
 
@@ -294,5 +297,4 @@ class Backend(ABC):
 
 
 def _reopen(backend: Any, address: str, writable: bool) -> Backend:
-    opened: Backend = backend(address, writable=writable)
-    return opened
+    return backend(address, writable=writable)

@@ -74,6 +74,14 @@ def another(address: str, name: str) -> NotAStoreError:
     )
 
 
+def cannot_make(address: str, error: OSError) -> StoreError:
+    """A new store, or its folder, cannot be made."""
+    return StoreError(
+        f"cannot make the folder of {address}: {error}. Give an address below a folder in which this user may write, "
+        "or make room on its disk or connect its mount, and run the same command again."
+    )
+
+
 def cannot_write(address: str, rows: range, why: str) -> StoreError:
     """Writing a shard failed."""
     return StoreError(

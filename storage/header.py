@@ -22,7 +22,7 @@ ATTRIBUTE, SEAL = "tokenlabel", "tokenlabel:sha256"  # the attributes that hold 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Header:
-    """What is fixed when a store is made.
+    """What is fixed when a store is made, but for the names of classes.
 
     schema:         what all its label maps share
     rows:           how many pictures it has, labelled or not

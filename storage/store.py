@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from storage.backend import Backend, RowArray
 from storage.encoding import coded_labels as coding
 from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError, UnreadableError, gone
+from storage.keys.key import why_unknown
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record, check_run
 from storage.status import Status
@@ -79,12 +80,10 @@ class LabelStore:
         Raises:
             KeyNotFoundError: the store has no such key.
         """
-        row = self.backend.key_index.find(key)
-        if row is None:
-            raise KeyNotFoundError(
-                f"the store {self.address} has no row for the key {key!r}; keys are paths relative to the folder that "
-                "was labelled, with / between their parts"
-            )
+        find = self.backend.key_index.find
+        if (row := find(key)) is None:
+            why = why_unknown(key, lambda other: find(other) is not None)
+            raise KeyNotFoundError(f"the store {self.address} has no row for the key {why}")
         return row
 
     def __len__(self) -> int:

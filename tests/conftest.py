@@ -20,8 +20,10 @@ import pytest
 import timm
 import torch
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
+from annotate.cluster.connection import LOCAL, connected
 from annotate.images import FolderImages
 from annotate.jobs.labelling.label_job import one_thread
 from annotate.jobs.run import run
@@ -34,6 +36,10 @@ from storage.labelmap import no_class
 
 MODEL_KWARGS = {"output_stride": 8, "num_classes": 10}
 RAY = ("tests/annotate/cluster/", "tests/faults/", "tests/benchmarks/test_annotate.py")  # what starts Ray, mostly
+
+# No test asserts a time: on a busy machine Hypothesis's own limits would fail.
+settings.register_profile("no limits of time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no limits of time")
 
 
 @pytest.fixture
@@ -128,6 +134,13 @@ def demo_output(small_demo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, below the working directory."""
     monkeypatch.chdir(small_demo)
     return small_demo / "demo" / "out"
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """One Ray for all jobs of a file, which otherwise start one each; not for tests with a cluster of their own."""
+    with connected(LOCAL):
+        yield
 
 
 def dense(label: LabelMap, class_count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 BUCKET = "labels"
 
@@ -17,25 +17,36 @@ BUCKET = "labels"
 @contextmanager
 def server() -> Iterator[str]:
     """Run a server with one empty bucket; its address. In this process it would deadlock with compiled clients."""
+    with ExitStack() as ending:
+        for _ in range(5):
+            address, process = _start()
+            ending.callback(process.wait)
+            ending.callback(process.terminate)
+            if _answers(address, process):
+                break
+        request = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
+        urllib.request.urlopen(request, timeout=60).close()
+        yield address
+
+
+def _start() -> tuple[str, subprocess.Popen[bytes]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/moto-api/", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        request = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
-        urllib.request.urlopen(request, timeout=10).close()
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
+    return f"http://127.0.0.1:{port}", process
+
+
+def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the server has begun; not if another process has taken its port since it was found to be free."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):
+            urllib.request.urlopen(f"{address}/moto-api/", timeout=10).close()
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def environment(address: str) -> dict[str, str]:

@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 
 from annotate.errors import AnnotateError, PictureError
+from annotate.images.elsewhere import refuse_if_below
 from annotate.images.source import ImageSource, Picture
-from annotate.images.sources.folder import FolderReader, holds_picture
+from annotate.images.sources.folder import FolderReader, holds_pictures
 from annotate.images.suffixes import is_parquet, is_picture, is_tar
 from storage import Status
 
@@ -153,8 +154,13 @@ def _kind_of_folder(path: Path) -> _Kind:
             return kind
     found = {kind.members[0]: kind for kind in _KINDS if kind.members and any(map(kind.members[1], names))}
     store = not names.isdisjoint(_STORES)
-    # Beside pictures, such files are only left out. The search for pictures comes last, because it may take long.
-    if not (found or store) or holds_picture(path):
+    # Beside more pictures than there are such files, they are only left out: a preview or two are not the collection.
+    # The search for pictures comes last, because it may take long.
+    archives = sum(bool(kind.members and kind.members[1](name)) for kind in found.values() for name in names)
+    if holds_pictures(path, more_than=archives):
+        return _FOLDER
+    if not (found or store):
+        refuse_if_below(path, _is_collection)
         return _FOLDER
     if store:
         raise AnnotateError(
@@ -163,3 +169,11 @@ def _kind_of_folder(path: Path) -> _Kind:
     if len(found) > 1:
         raise AnnotateError(f"{path} holds {' and '.join(found)}; put each kind into a folder of its own")
     return next(iter(found.values()))
+
+
+def _is_collection(names: set[str]) -> bool:
+    """Whether a folder with these names in it is a collection of another kind than picture files."""
+    return any(
+        any(mark <= names for mark in kind.marks) or (kind.members is not None and any(map(kind.members[1], names)))
+        for kind in _KINDS
+    )

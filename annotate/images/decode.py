@@ -7,13 +7,15 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from annotate.errors import PictureError
+from annotate.images.deep_pixels import grey_of, is_deep, rgb_of
+from annotate.images.unidentified import why_unidentified
 from storage import Status
 
 try:
@@ -44,7 +46,7 @@ _PLAIN = {("YCbCr", "444"), ("YCbCr", "422"), ("YCbCr", "420"), ("Gray", "Gray")
 _RARE_FRAME = re.compile(rb"\xff[\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
 
 
-def decode(data: bytes | NDArray[np.uint8], *, exif: Exif = "ignore") -> NDArray[np.uint8]:
+def decode(data: bytes | NDArray[np.uint8], *, exif: Exif = "ignore", white: float | None = None) -> NDArray[np.uint8]:
     """The picture as uint8 [H, W, 3], RGB, as trainers see it. The array may be read-only.
 
     Transparency is dropped. Grey of more than 8 bits is scaled, not clipped. An animation becomes its first frame.
@@ -53,17 +55,22 @@ def decode(data: bytes | NDArray[np.uint8], *, exif: Exif = "ignore") -> NDArray
         data: the bytes of a picture file; or pixels uint8 [H, W, 3], returned unchanged; or grey pixels uint8 [H, W].
         exif: "ignore" leaves the pixels as stored and ignores the EXIF orientation, as timm and torchvision do; "apply"
             turns them upright.
+        white: the value of white in grey of more than 8 bits whose file does not state it; see `deep_pixels.grey_of`.
 
     Raises:
-        PictureError: UNDECODABLE if the data is not a complete picture; REFUSED for a decompression bomb or a program.
+        PictureError: UNDECODABLE if the data is not a complete picture; REFUSED for a decompression bomb or a program,
+            or where white is unknown.
     """
     if isinstance(data, np.ndarray):
         return _from_array(data)
     with _opened(data) as image:
         picture = _plain_jpeg(data, image)
         if picture is None:
-            picture = _rgb(image)
+            picture = grey_of(image, white) if is_deep(image) else rgb_of(image)
         turn = _TURNS.get(_orientation(image)) if exif == "apply" else None
+        if picture.ndim == 2:
+            image.close()  # which frees its pixels before the channels are made
+            picture = _from_array(picture)
         return picture if turn is None else np.asarray(Image.fromarray(picture).transpose(turn))
 
 
@@ -102,7 +109,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
                 )
             yield image
     except UnidentifiedImageError:
-        raise PictureError(Status.UNDECODABLE, "not a picture of a known type") from None
+        raise PictureError(Status.UNDECODABLE, why_unidentified(data)) from None
     except Image.DecompressionBombError as error:
         raise PictureError(Status.REFUSED, str(error)) from error
     except PictureError:
@@ -137,26 +144,6 @@ def _plain_jpeg(data: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
     except ValueError:
         return None
     return pixels
-
-
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I;16"):
-        return _scaled(np.asarray(image), 65535)
-    if image.mode in ("I", "F"):
-        deep = np.nan_to_num(np.asarray(image).astype(np.float64))
-        if image.format == "PPM" and image.mode == "I":
-            return _scaled(deep, 65535)  # PIL has already scaled it from the maximum in the header to this one
-        # The file does not state the value of white: take the smallest usual range that holds all values.
-        largest = deep.max(initial=0)
-        usual = (1, 255, 65535) if image.mode == "F" else (255, 65535)
-        return _scaled(deep, next((white for white in usual if largest <= white), largest))
-    return np.asarray(image.convert("RGB"))
-
-
-def _scaled(grey: NDArray[Any], white: float) -> NDArray[np.uint8]:
-    """Grey [H, W] from 0 to white as uint8 [H, W, 3]."""
-    scaled = np.clip(grey.astype(np.float64) / white, 0, 1)
-    return _from_array(np.rint(scaled * 255).astype(np.uint8))
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,11 +1,17 @@
-"""What is a file by its name alone? A picture, a tar file, a Parquet file, or something else."""
+"""What is a file by its name alone? A picture, a tar file, a Parquet file, a split, or something else."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+from PIL import features
+
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jpe", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+    + ((".avif",) if features.check("avif") else ())
+)
+SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval"})
 _TAR = re.compile(r"[^.].*\.(tar|tgz|tar\.(gz|bz2|xz|zst))", re.IGNORECASE)
 
 

@@ -2,10 +2,10 @@
 
 from annotate.class_names import Names, read_names
 from annotate.inspect.audit import Audit, audit
-from annotate.inspect.comparison import Comparison, compare
+from annotate.inspect.comparison import Comparison, compare, names_of
 from annotate.inspect.comparison_page import comparison_page, comparison_sheet
 from annotate.inspect.report import report_page
-from annotate.inspect.selection import choose_rows
+from annotate.inspect.selection import choose_rows, refuse_strangers
 from annotate.inspect.sheet import contact_sheet, strip_of
 from annotate.inspect.statistics import Statistics, describe, statistics
 from annotate.inspect.survey import Survey, areas, survey
@@ -27,7 +27,9 @@ __all__ = [
     "contact_sheet",
     "describe",
     "half_blocks",
+    "names_of",
     "read_names",
+    "refuse_strangers",
     "report_page",
     "statistics",
     "strip_of",

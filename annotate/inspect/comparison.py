@@ -30,7 +30,8 @@ class Comparison:
     within:     for each rank r, the fraction of locations where A's best class is among B's r best
     divergence: mean over locations of Σ p log(p / q), the Kullback-Leibler divergence of B's distribution q from A's p,
                 nats; all classes that A does not name count as one
-    by_class:   the classes of A with the least agreement: name, agreement, number of locations
+    by_class:   the classes on whose probability the two disagree most: name; agreement over the locations where it is
+                A's best class, None where there are none; their number; and the mean over all locations of |p - q|
     most:       the pictures that differ most: key, divergence, agreement
     """
 
@@ -39,7 +40,7 @@ class Comparison:
     agreement: float
     within: tuple[float, ...]
     divergence: float
-    by_class: tuple[tuple[str, float, int], ...]
+    by_class: tuple[tuple[str, float | None, int, float], ...]
     most: tuple[tuple[str, float, float], ...]
 
     def __repr__(self) -> str:
@@ -56,7 +57,10 @@ class Comparison:
             "agreement": self.agreement,
             "within": list(self.within),
             "divergence": self.divergence,
-            "by_class": [{"class": n, "agreement": a, "locations": c} for n, a, c in self.by_class],
+            "by_class": [
+                {"class": name, "agreement": agreement, "locations": count, "disagreement": mass}
+                for name, agreement, count, mass in self.by_class
+            ],
             "most": [{"key": k, "divergence": d, "agreement": a} for k, d, a in self.most],
         }
 
@@ -72,8 +76,13 @@ class Comparison:
             for rank, value in enumerate(self.within[1:], 2)
         ]
         lines.append(f"divergence   {self.divergence:.4f}  nats, of the second from the first, mean over locations")
-        for n, (name, value, count) in enumerate(self.by_class[:shown]):
-            lines.append(f"{'' if n else 'least agreed':13}{value:.3f}   {printable(name)}, over {count:,} locations")
+        for n, (name, agreed, count, mass) in enumerate(self.by_class[:shown]):
+            where = (
+                f"{count:,} locations of the first, {100 * agreed:.0f} % agree"
+                if agreed is not None
+                else "the second only"
+            )
+            lines.append(f"{'' if n else 'disagree on':13}{mass:.4f}  {printable(name)}: best at {where}")
         for n, (key, value, same) in enumerate(self.most[:shown]):
             lines.append(
                 f"{'' if n else 'differ most':13}{value:.3f}   nats, {100 * same:.0f} % agree: {printable(key)}"
@@ -97,7 +106,7 @@ def compare(
     Args:
         first: one store.
         second: the other, of the same classes.
-        names: names of the classes; default: those of the first store.
+        names: names of the classes; default: those of the first store, or of the second if it has none.
         most: number of pictures to keep, of those that differ most.
         on_progress: called after each shard of the first store.
 
@@ -111,6 +120,7 @@ def compare(
     locations = agreed = pictures = missing = 0
     within = np.zeros(ranks, np.int64)
     of_class, agreed_class = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    disputed = np.zeros(count)
     divergence = 0.0
     worst: list[tuple[float, int, float]] = []
     for rows, mine in labelled_batches(first, Counter(), on_progress):
@@ -135,6 +145,7 @@ def compare(
         known = top < count
         of_class += np.bincount(top[known].ravel(), minlength=count)
         agreed_class += np.bincount(top[known & same].ravel(), minlength=count)
+        disputed += _disputed(mine, theirs, count)
         far = _divergence(mine, theirs)
         divergence += float(far.sum())
         for row, value, part in zip(rows.tolist(), far.mean((1, 2)).tolist(), same.mean((1, 2)).tolist(), strict=True):
@@ -146,18 +157,31 @@ def compare(
             f"cannot compare {first.address} and {second.address}: they have no labelled picture in common; pictures "
             "are matched by key"
         )
-    names = names or Names.of(first)
-    seen = np.flatnonzero(of_class)
-    order = seen[np.argsort(agreed_class[seen] / of_class[seen], kind="stable")]
+    names = names or names_of(first, second)
+    order = np.argsort(-disputed, kind="stable")[:20].tolist()
     return Comparison(
         pictures=pictures,
         missing=missing,
         agreement=agreed / locations,
         within=tuple((within / locations).tolist()),
         divergence=max(0.0, divergence / locations),
-        by_class=tuple((names[n], agreed_class[n] / of_class[n], int(of_class[n])) for n in order[:20].tolist()),
+        by_class=tuple(
+            (
+                names[n],
+                float(agreed_class[n] / of_class[n]) if of_class[n] else None,
+                int(of_class[n]),
+                float(disputed[n] / locations),
+            )
+            for n in order
+            if disputed[n] > 0
+        ),
         most=tuple((first.keys[-row], value, part) for value, row, part in sorted(worst, reverse=True)),
     )
+
+
+def names_of(first: LabelStore, second: LabelStore) -> Names:
+    """The names of the classes of two stores, from the first that has any."""
+    return Names.of(first if first.schema.class_names is not None else second)
 
 
 def _row(store: LabelStore, key: str) -> int | None:
@@ -192,6 +216,20 @@ def _on_the_grid_of(mine: LabelMap, theirs: LabelMap) -> LabelMap:
     n = np.arange(len(theirs))[:, None, None]
     at = n, i[:, :, None], j[:, None, :]
     return LabelMap.trusted(theirs.classes[at], theirs.scores[at], mine.boxes, theirs.sizes, theirs.status, theirs.kind)
+
+
+def _disputed(mine: LabelMap, theirs: LabelMap, count: int) -> NDArray[np.float64]:
+    """The sum over all locations of |p - q| of each class, 0 where a store does not name it: float64 [C]."""
+    same = (mine.classes[..., :, None] == theirs.classes[..., None, :]) & (theirs.scores > 0)[..., None, :]
+    same &= (mine.scores > 0)[..., :, None]
+    found = np.zeros(count)
+    for label, difference in (
+        (mine, np.abs(mine.scores - (same * theirs.scores[..., None, :]).sum(-1))),
+        (theirs, np.where(same.any(-2), 0, theirs.scores)),  # of those that only the second names
+    ):
+        known = label.scores > 0
+        found += np.bincount(label.classes[known], difference[known], minlength=count)
+    return found
 
 
 def _divergence(mine: LabelMap, theirs: LabelMap) -> NDArray[np.float64]:

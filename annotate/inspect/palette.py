@@ -1,20 +1,18 @@
-"""Which colours do classes have? A palette for all kinds of colour vision, a scale of probability, and their legend."""
+"""Which colours do classes have? The largest ones of a picture, from a palette for all kinds of colour vision."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from importlib.resources import files
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from annotate.class_names import Names
 from annotate.text import printable
 from storage import LabelMap
-from storage.labelmap import no_class
 
 Colour: TypeAlias = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
@@ -25,7 +23,10 @@ _BASE = (
     *((136, 34, 85), (51, 34, 136), (255, 204, 204)),
 )
 PALETTE: tuple[Colour, ...] = (*_BASE, *((r * 5 // 9, g * 5 // 9, b * 5 // 9) for r, g, b in _BASE))
+# On pictures: what can be seen on a bright one and on a dark one.
+ON_PICTURES: tuple[Colour, ...] = (*_BASE[:9], (153, 153, 51))
 OTHER = (150, 150, 150)
+SHOWN, LEAST = 8, 0.02  # classes of a picture that get a colour: how many, and the least fraction of its probability
 INK, PAPER, FAINT = (24, 24, 27), (255, 255, 255), (113, 113, 122)
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
@@ -35,30 +36,66 @@ def colour_of(number: int) -> Colour:
     return PALETTE[number % len(PALETTE)]
 
 
-def colours_of(names: Names, labels: LabelMap, rank: int) -> tuple[dict[int, Colour], list[tuple[str, Colour]]]:
-    """The colour of each class of these labels, as different as possible, and the entries of the legend.
+def shares(label: LabelMap) -> dict[int, float]:
+    """The mean probability of each class over all locations of one picture, the largest first.
 
-    A class has the colour of its number (see `colour_of`), unless a more frequent class has taken it. If there are more
-    classes than colours, the least frequent ones are all shown in `OTHER`.
+    They sum to 1 minus the mean remainder.
+    """
+    known = label.scores > 0
+    classes, where = np.unique(label.classes[known], return_inverse=True)
+    mass = np.bincount(where, label.scores[known], minlength=len(classes)) / (label.grid[0] * label.grid[1])
+    order = np.argsort(-mass, kind="stable")
+    return dict(zip(classes[order].tolist(), mass[order].tolist(), strict=True))
+
+
+def largest(of_class: Mapping[int, float]) -> dict[int, float]:
+    """The classes of a picture that get a colour: at most `SHOWN`, those with at least `LEAST` of its probability."""
+    found = sorted(of_class.items(), key=lambda entry: -entry[1])[:SHOWN]
+    return dict(entry for n, entry in enumerate(found) if n == 0 or entry[1] >= LEAST)
+
+
+def colours_of(pictures: Sequence[Mapping[int, float]]) -> list[dict[int, Colour]]:
+    """The colours of the largest classes of each picture; on one picture, no two classes have the same.
+
+    A class keeps the colour that the first picture gave it. Only on a picture where another class has that colour by
+    then, it gets a free one, which differs most from all that are taken. The first picture gives it the colour of its
+    number, or one that no class has yet.
 
     Args:
-        names: names of the classes.
-        labels: labels of some pictures.
-        rank: 0 for the best class of each location, 1 for the second, and so on.
+        pictures: for each picture the probability of its classes, as `shares` finds it.
     """
-    best = labels.classes[..., rank]
-    counts = Counter(best[best != no_class(best.dtype)].tolist())
-    colours: dict[int, Colour] = {}
-    free = list(range(len(PALETTE)))
-    for number, _ in counts.most_common(len(PALETTE)):
-        slot = number % len(PALETTE)
-        slot = slot if slot in free else free[0]
-        free.remove(slot)
-        colours[number] = PALETTE[slot]
-    entries = [(names[number], colour) for number, colour in sorted(colours.items())]
-    if len(counts) > len(colours):
-        entries.append((f"{len(counts) - len(colours)} more classes", OTHER))
-    return colours, entries
+    kept: dict[int, int] = {}
+    found = []
+    for of_class in pictures:
+        numbers = [*largest(of_class)]
+        slots: dict[int, int] = {}
+        for number in sorted(numbers, key=lambda n: n not in kept):  # those that have a colour choose first
+            slot = kept.get(number, number % len(ON_PICTURES))
+            if number not in kept and slot in kept.values():
+                unused = set(range(len(ON_PICTURES))) - {*kept.values(), *slots.values()}
+                slot = _most_different(unused, slots.values()) if unused else slot
+            if slot in slots.values():
+                slot = _most_different(set(range(len(ON_PICTURES))) - {*slots.values()}, slots.values())
+            slots[number] = slot
+            kept.setdefault(number, slot)
+        found.append({number: ON_PICTURES[slots[number]] for number in numbers})
+    return found
+
+
+def _most_different(free: Collection[int], taken: Collection[int]) -> int:
+    """The free colour whose nearest one among those that are taken is the farthest."""
+
+    def distance(slot: int) -> float:
+        return min((_distance(ON_PICTURES[slot], ON_PICTURES[other]) for other in taken), default=0)
+
+    return max(sorted(free), key=distance)
+
+
+def _distance(one: Colour, other: Colour) -> float:
+    """How different two colours look: by the "redmean" formula, which weighs channels by how well they are seen."""
+    red = (one[0] + other[0]) / 2
+    r, g, b = (a - c for a, c in zip(one, other, strict=True))
+    return (2 + red / 256) * r * r + 4 * g * g + (2 + (255 - red) / 256) * b * b
 
 
 def viridis(values: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -103,5 +140,9 @@ def fitted(text: str, width: int, size: int) -> str:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of all sheets, by its size in pixels."""
-    return ImageFont.load_default(size)
+    """The font of all sheets, by its size in pixels. PIL's own has no é; it is used without Source Sans."""
+    try:
+        folder = files("font_source_sans_pro") / "files"
+    except ModuleNotFoundError:
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(str(folder / "SourceSansPro-Regular.ttf"), size)

@@ -15,8 +15,8 @@ import numpy as np
 from annotate.class_names import Names
 from annotate.errors import PictureError
 from annotate.images.source import Picture
-from annotate.inspect.palette import colour_of
-from annotate.inspect.picture import picture_of
+from annotate.inspect.overlay import picture_of
+from annotate.inspect.palette import colours_of, largest, shares
 from annotate.inspect.statistics import describe, statistics
 from annotate.inspect.survey import Survey, refuse_logits
 from annotate.model.recipe import annotator_of
@@ -56,10 +56,15 @@ def report_page(
     labels = store.read(list(rows))
     with ThreadPoolExecutor() as pool:
         shown = []
+        masses = [shares(labels[n]) for n in range(len(rows))]
+        colours = colours_of(masses)
         for n, (image, why) in enumerate(
             pool.map(lambda row, n: _image(store, row, labels[n], read), rows, range(len(rows)))
         ):
-            shown.append(_entry(store.keys[rows[n]], rows[n], labels[n], found, image, why))
+            entry = _entry(store.keys[rows[n]], rows[n], labels[n], found, image, why)
+            entry["largest"] = [[number, round(part, 4)] for number, part in largest(masses[n]).items()]
+            entry["colours"] = colours[n]
+            shown.append(entry)
             on_progress(Progress(n + 1, len(rows), sum(not picture["image"] for picture in shown)))
     seen = {*np.unique(labels.classes[labels.scores > 0]).tolist()}
     seen |= {p["own"] for p in shown if p["own"] is not None} | {p["best"] for p in shown}
@@ -77,7 +82,6 @@ def report_page(
         "grid": list(store.schema.grid),
         "k": store.schema.k,
         "names": {number: names[number] for number in sorted(seen)},
-        "colours": {number: list(colour_of(number)) for number in sorted(seen)},
         "filter_classes": sorted({p["best"] for p in shown} | {p["own"] for p in shown if p["own"] is not None}),
         "pictures": shown,
         "statistics": {
@@ -85,7 +89,7 @@ def report_page(
                      if "█" not in line],
             "confidences": found.confidences.tolist(),
             "entropies": found.entropies.tolist(),
-            "most_entropy": float(np.log(store.schema.k + 1)),
+            "most_entropy": float(np.log(store.schema.class_count)),
             "classes": [[n, float(found.locations[n]) / locations] for n in chosen if found.locations[n]],
             "matrix": matrix,
         },

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from annotate.errors import AnnotateError
+from annotate.errors import AnnotateError, PictureError
+from annotate.images.source import Picture
 from annotate.inspect.survey import Survey, areas, survey
 from storage import LabelStore, Status
 
@@ -70,3 +71,29 @@ def choose_rows(
             "are named differently from the annotator's"
         )
     return candidates[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")][:count].tolist()
+
+
+def refuse_strangers(store: LabelStore, rows: Sequence[int], read: Callable[[str], Picture]) -> None:
+    """Refuse a collection that has none of these pictures: nothing could be shown but that they are gone.
+
+    Args:
+        store, rows: whose pictures are to be shown.
+        read: returns a picture by its key.
+
+    Raises:
+        AnnotateError: every picture is missing.
+    """
+    reason = ""
+    for row in rows:
+        try:
+            read(store.keys[row])
+        except PictureError as error:
+            if error.status != Status.MISSING:
+                return
+            reason = reason or error.reason
+        else:
+            return
+    raise AnnotateError(
+        f"--images has none of the {len(rows):,} pictures to show, such as {store.keys[rows[0]]!r}: {reason}. Give the "
+        "collection that was labelled, so that its names are the keys of the store"
+    )

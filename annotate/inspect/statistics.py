@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -29,7 +30,8 @@ class Statistics:
     covered:     mean fraction of a picture that its label covers
     confidence:  mean probability of the best class of a location
     remainder:   mean probability outside the k classes of a location
-    entropy:     mean entropy of a location over its k classes and the remainder, nats
+    entropy:     mean entropy of a location, nats: the most that its label allows, with the remainder spread evenly
+                 over the classes that it does not name
     agreement:   fraction of pictures whose most probable class over all locations is the dataset's own, or None where
                  the two do not share class names
     confused:    the most frequent differences: the dataset's own class, the label's class, number of pictures
@@ -117,14 +119,18 @@ def describe(store: LabelStore, figures: Statistics) -> str:
         *([("", f"{100 * figures.covered:.0f} % of a picture is covered by its label")] if figures.labelled else []),
         (
             "dense head",
-            f"{schema.provenance.get('head', 'not recorded')}: mean over locations against the network's answer",
+            f"{_heads(schema.provenance.get('head'))}: mean over locations against the network's answer",
         ),
     ]
     if figures.labelled:
         rows += [
             ("confidence", f"{figures.confidence:.3f}   mean probability of a location's best class"),
             ("remainder", f"{figures.remainder:.3f}   mean probability outside the {schema.k} best"),
-            ("entropy", f"{figures.entropy:.3f}   nats, mean over locations"),
+            (
+                "entropy",
+                f"{figures.entropy:.3f}   nats, mean over locations: the most that the labels allow; all classes alike "
+                f"would be {np.log(schema.class_count):.2f}",
+            ),
         ]
         if figures.agreement is not None:
             rows.append(
@@ -180,3 +186,13 @@ def _fitting(recipe: Mapping[str, Any]) -> str:
     more = [f"at {', '.join(f'{scale:g}' for scale in scales)} times the input"] if len(scales) > 1 else []
     more += ["also mirrored"] if recipe.get("flip") else []
     return "; ".join([fitted, *more])
+
+
+def _heads(stored: object) -> str:
+    """The dense heads of an ensemble, each kind once: "exact for 2 networks, approximate (7 %) for 1 network"."""
+    if stored is None:
+        return "not recorded"
+    kinds = Counter(str(stored).split(", "))
+    if kinds.total() == 1:
+        return str(stored)
+    return ", ".join(f"{kind} for {count} network{'s' * (count > 1)}" for kind, count in kinds.items())

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from annotate.class_names import Names
 from annotate.errors import AnnotateError
 from storage import LabelMap, LabelStore, OnProgress, Progress, Status
 from storage.operations.progress import silent
@@ -25,7 +26,7 @@ class Survey:
 
     labelled:    bool [n], rows that have a label; for other rows the values below are 0, or NaN in own and peak
     confidence:  float32 [n], mean probability of a location's best class
-    entropy:     float32 [n], mean entropy of a location over its k classes and the remainder, nats
+    entropy:     float32 [n], mean entropy of a location, nats: the most that its label allows, see `entropy_bound`
     remainder:   float32 [n], mean probability outside the k classes of a location
     best:        int32 [n], the picture's class: the most probable one over all locations
     mass:        float32 [n], its mean probability over all locations
@@ -37,7 +38,7 @@ class Survey:
     covered:     mean fraction of a picture that its label covers
     locations:   int64 [C], number of locations where a class is best
     class_confidence, class_entropy: float64 [C], means over the locations where a class is best
-    confidences, entropies: int64 [BINS], histograms of locations: confidence in [0, 1], entropy in [0, log(k + 1)]
+    confidences, entropies: int64 [BINS], histograms of locations: confidence in [0, 1], entropy in [0, log(C)]
     confused:    number of pictures whose label has another class than their own: (own, label) -> pictures
     """
 
@@ -99,18 +100,42 @@ def refuse_logits(store: LabelStore) -> None:
         )
 
 
-def own_classes(store: LabelStore) -> NDArray[np.int32]:
+def entropy_bound(labels: LabelMap, count: int) -> NDArray[np.float32]:
+    """The largest entropy that each location can have, given its label: float32 [..., h, w], nats, in [0, log(count)].
+
+    A label says how much probability the classes have that it does not name, not which of them. Spread evenly over
+    them, it gives the largest entropy. To count them as one class instead would make a location look more certain, the
+    more of its probability lies outside the k best.
+
+    Args:
+        labels: of any number of pictures.
+        count: number of the annotator's classes.
+    """
+    scores, rest = labels.scores, labels.remainder
+    others = np.maximum(count - (scores > 0).sum(-1), 1).astype(np.float32)
+    each = np.concatenate([scores, (rest / others)[..., None]], -1)
+    logs = np.log(each, where=each > 0, out=np.zeros_like(each))
+    found = -(scores * logs[..., :-1]).sum(-1) - rest * logs[..., -1]
+    return np.clip(found, 0, np.float32(np.log(count)))
+
+
+def own_classes(store: LabelStore, names: Names | None = None) -> NDArray[np.int32]:
     """The dataset's own class of each row as a class of the annotator, matched by name: int32 [n], -1 if unmatched.
 
     A name that several classes share matches none of them. If the annotator knows ImageNet's 1,000 classes, the dataset
     may name its classes by their synsets, for example n01440764.
+
+    Args:
+        store: the labels.
+        names: of the annotator's classes; default: those of the store.
     """
-    names, own = store.schema.class_names or (), store.schema.target_names or ()
-    if names and names == own:  # then numbers match, even where two classes share a name
+    known_names = store.schema.class_names if names is None else names.known
+    names_there, own = known_names or (), store.schema.target_names or ()
+    if names_there and names_there == own:  # then numbers match, even where two classes share a name
         return store.targets
-    times = Counter(names)
-    number = {name: n for n, name in enumerate(names) if times[name] == 1}
-    if not any(name in number for name in own) and len(names) == len(synsets := _synsets()):
+    times = Counter(names_there)
+    number = {name: n for n, name in enumerate(names_there) if times[name] == 1}
+    if not any(name in number for name in own) and len(names_there) == len(synsets := _synsets()):
         number = {name: n for n, name in enumerate(synsets)}
     numbers = np.array([*(number.get(name, -1) for name in own), -1], np.int32)
     known = np.where(store.targets < len(own), store.targets, -1)
@@ -125,11 +150,12 @@ def _synsets() -> list[str]:
     return file.read_text().split() if file.is_file() else []
 
 
-def survey(store: LabelStore, *, on_progress: OnProgress = silent) -> Survey:
+def survey(store: LabelStore, *, names: Names | None = None, on_progress: OnProgress = silent) -> Survey:
     """Read every committed shard once. Memory grows by about 40 bytes a row, and does not depend on the labels' size.
 
     Args:
         store: a store of probabilities.
+        names: of the annotator's classes, by which the dataset's own classes are found; default: those of the store.
         on_progress: called after each shard.
 
     Raises:
@@ -137,20 +163,19 @@ def survey(store: LabelStore, *, on_progress: OnProgress = silent) -> Survey:
         DamageError: a shard differs from what was written.
     """
     refuse_logits(store)
-    n, count, k = len(store), store.schema.class_count, store.schema.k
-    names = ("confidence", "entropy", "remainder", "mass", "area", "own", "peak")
-    of_row = {name: np.zeros(n, np.float32) for name in names}
+    n, count = len(store), store.schema.class_count
+    figures = ("confidence", "entropy", "remainder", "mass", "area", "own", "peak")
+    of_row = {name: np.zeros(n, np.float32) for name in figures}
     of_row["own"][:] = of_row["peak"][:] = np.nan
     labelled, best = np.zeros(n, bool), np.zeros(n, np.int32)
-    targets = own_classes(store)
+    targets = own_classes(store, names)
     statuses: Counter[int] = Counter()
     locations, sure, unsure = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
     confidences, entropies = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     confused: Counter[tuple[int, int]] = Counter()
     covered = 0.0
     for rows, labels in labelled_batches(store, statuses, on_progress):
-        parts = np.concatenate([labels.scores, labels.remainder[..., None]], axis=-1)
-        entropy = -(parts * np.log(parts, where=parts > 0, out=np.zeros_like(parts))).sum(-1)
+        entropy = entropy_bound(labels, count)
         confidence = labels.scores[..., 0]
         top = np.where(labels.scores[..., 0] > 0, labels.classes[..., 0], count).astype(np.int64)
         mass = masses(labels, count)
@@ -159,7 +184,7 @@ def survey(store: LabelStore, *, on_progress: OnProgress = silent) -> Survey:
         labelled[rows], best[rows] = True, chosen
         of_row["confidence"][rows] = confidence.mean((1, 2))
         of_row["entropy"][rows] = entropy.mean((1, 2))
-        of_row["remainder"][rows] = parts[..., -1].mean((1, 2))
+        of_row["remainder"][rows] = labels.remainder.mean((1, 2))
         of_row["mass"][rows] = mass[at, chosen]
         of_row["area"][rows] = (top == chosen[:, None, None]).mean((1, 2))
         own = targets[rows]
@@ -172,7 +197,7 @@ def survey(store: LabelStore, *, on_progress: OnProgress = silent) -> Survey:
         sure += np.bincount(top.ravel(), confidence.ravel(), minlength=count + 1)[:count]
         unsure += np.bincount(top.ravel(), entropy.ravel(), minlength=count + 1)[:count]
         confidences += np.histogram(confidence, BINS, (0, 1))[0]
-        entropies += np.histogram(entropy, BINS, (0, np.log(k + 1) + 1e-6))[0]
+        entropies += np.histogram(entropy, BINS, (0, np.log(count) + 1e-5))[0]
         inside = np.clip(labels.boxes, 0, 1)
         covered += float(((inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])).sum())
     return Survey(

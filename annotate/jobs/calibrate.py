@@ -112,7 +112,8 @@ def calibrate(
         pictures, expected = [], []
         for row in rows[start : start + batch_size]:
             try:
-                pictures.append(decode(source.reader.read(source.handles[row]), exif=annotator.recipe.exif))
+                picture = source.reader.read(source.handles[row])
+                pictures.append(decode(picture, exif=annotator.recipe.exif, white=annotator.recipe.white))
             except PictureError:
                 continue
             expected.append(numbers[row])

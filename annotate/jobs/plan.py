@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from annotate.cores import usable_cores
-from annotate.errors import PictureError
+from annotate.errors import AnnotateError, PictureError
 from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
@@ -42,7 +42,8 @@ class Plan:
     pictures, shards: how many there are
     bytes:    size of the finished store
     bytes_each: size of one picture's label, the mean over the probe
-    speeds:   pictures a second of one worker, by shard of the probe: the lowest, the median, the highest
+    speeds:   pictures a second of one worker, by shard of the probe: the lowest, the median, the highest; pictures that
+              cannot be labelled do not count
     workers:  how many will work on this machine
     device:   where the probe ran: "cpu", or the name of the GPU
     unreadable: pictures of the probe that could not be labelled
@@ -166,7 +167,8 @@ def plan(
         on_pictures: called after each shard of the probe with its number of pictures.
 
     Raises:
-        AnnotateError: the network cannot be built or has no faithful dense answer.
+        AnnotateError: the network cannot be built or has no faithful dense answer, or no picture that was tried can be
+            labelled.
 
     With two pictures below images/, and a checkpoint for 10 classes:
 
@@ -202,15 +204,24 @@ def plan(
         execution = Execution(batch_size=batch_size, compiled=compiled)
         job = LabelJob(reader=source.reader, address=address, recipe=recipe, k=k, execution=execution)
         label = job.start()
-        seconds, labelled, written = [], 0, 0
+        speeds: list[float] = []
+        reasons: dict[str, None] = {}
+        labelled = written = 0
         for number, chosen in enumerate(rows):
             handles = [source.handles[int(row)] for row in chosen]
             started = time.monotonic()
             record = label(Shard(store.rows_of(number), handles))
-            seconds.append(time.monotonic() - started)
+            if number and record.labelled:  # pictures that cannot be read take no time
+                speeds.append(record.labelled / (time.monotonic() - started))
             labelled += record.labelled
+            reasons |= {failure.reason: None for failure in record.failures}
             on_pictures(size)
             written += sum(len(store.backend.read_object(name) or b"") for name in record.objects)
+        if not speeds:
+            raise AnnotateError(
+                f"cannot plan: {labelled} of the {size * len(rows)} pictures that were tried can be labelled. Reasons: "
+                f"{'; '.join([*reasons][:3])}"
+            )
         gpu = torch.cuda.is_available()
         core_seconds, prepared = _seconds_of_a_core(source, annotator, rows[0].tolist())
         core_seconds += _seconds_of_writing(store)
@@ -220,7 +231,7 @@ def plan(
                     recipe, k=k, device="cuda", compile_for=execution.compile_for, measured=annotator.provenance
                 )
             speed = networks_alone(device, prepared, batch_size)
-    speeds = sorted(size / each for each in seconds[1:])
+    speeds.sort()
     each = written / (size * len(rows))
     return Plan(
         pictures=count,
@@ -257,9 +268,9 @@ def _seconds_of_a_core(source: ImageSource, annotator: Annotator, rows: Sequence
     prepared, started = [], time.thread_time()
     for row in rows:
         with suppress(PictureError):
-            picture = decode(source.reader.read(source.handles[row]), exif=annotator.recipe.exif)
-            prepared.append(annotator.prepare(picture))
-    return (time.thread_time() - started) / len(rows), prepared
+            picture, recipe = source.reader.read(source.handles[row]), annotator.recipe
+            prepared.append(annotator.prepare(decode(picture, exif=recipe.exif, white=recipe.white)))
+    return (time.thread_time() - started) / max(1, len(prepared)), prepared
 
 
 def _seconds_of_writing(store: LabelStore) -> float:

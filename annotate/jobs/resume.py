@@ -42,8 +42,11 @@ class Request:
 
 
 def rows_of_shards(pictures: int) -> int:
-    """How many pictures a shard has by default: 1,024, or fewer so that there are 16 shards to share among workers."""
-    return min(1024, max(1, pictures // 16))
+    """How many pictures a shard has by default: 1,024, or fewer so that there are 16 shards to share among workers.
+
+    Not fewer than 8: a shard of one picture has eight files of its own, and small jobs are over at once.
+    """
+    return min(1024, max(8, pictures // 16))
 
 
 def open_or_create(
@@ -99,7 +102,8 @@ def readable_again(
 
     def can_be_labelled(failure: Failure) -> bool:
         try:
-            picture = decode(source.reader.read(source.handles[failure.row]), exif=recipe.exif)
+            data = source.reader.read(source.handles[failure.row])
+            picture = decode(data, exif=recipe.exif, white=recipe.white)
         except PictureError:
             return False
         if failure.reason != NOT_FINITE:

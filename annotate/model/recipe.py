@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
@@ -24,6 +25,8 @@ class Recipe:
     preprocess:     how a picture is fitted to their inputs: "squash", "letterbox" or "center"; see
                     annotate/model/preprocess.py
     exif:           "ignore" or "apply" the EXIF orientation of a picture
+    white:          the value of white in grey pictures of more than 8 bits whose files do not state it; None leaves it
+                    to their type, and those of 32 bits are refused: docs/pictures.md
     head:           "local" or "frozen": how the classifier is applied to each location; see annotate/model/dense.py
     flip:           test-time augmentation: each picture also passes through each network mirrored
     scales:         test-time augmentation: the multiples of the input size to label at; 1.0 is one of them
@@ -53,6 +56,7 @@ class Recipe:
     scales: tuple[float, ...] = (1.0,)
     temperature: float = 1.0
     precision: Precision = "float32"
+    white: float | None = None
 
     def __post_init__(self) -> None:
         """Check that each field is in its range."""
@@ -72,6 +76,8 @@ class Recipe:
             )
         if not 0.01 <= self.temperature <= 100:
             raise AnnotateError(f"the temperature must be from 0.01 to 100, not {self.temperature}")
+        if self.white is not None and not 0 < self.white < math.inf:
+            raise AnnotateError(f"white must be a number above 0, not {self.white}")
 
     def __repr__(self) -> str:
         """The networks, and the other fields where they differ from their defaults."""
@@ -101,8 +107,10 @@ class Recipe:
         return tuple(note for network in self.networks for note in network.notes)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` gives an equal recipe back."""
+        """Plain JSON values; `from_json` gives an equal recipe back. A `white` of None is left out, as it was."""
         values = asdict(self) | {"networks": [network.to_json() for network in self.networks]}
+        if self.white is None:
+            del values["white"]
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
         return plain
 

@@ -13,7 +13,7 @@ import torch
 import zstandard
 from numpy.typing import NDArray
 
-from benchmarks.reference import CLASS_COUNT, Maps, write_store
+from benchmarks.reference import CLASS_COUNT, PHOTOGRAPHS, Maps, write_store
 from benchmarks.storage import entropy
 from benchmarks.storage.entropy import Bound
 from benchmarks.storage.fidelity import Fidelity
@@ -38,7 +38,9 @@ class Alternative:
 class Sizes:
     """What was measured. All sizes are bytes a map.
 
+    name:         what the maps are of
     maps:         how many there are
+    locations:    of each map
     arrays:       of a finished store, by array
     finalized:    of the whole store after `annotate finalize`
     pickle:       of a pickle
@@ -47,7 +49,9 @@ class Sizes:
     alternatives: to the store's `classes` and `scores`
     """
 
+    name: str
     maps: int
+    locations: int
     arrays: dict[str, float]
     finalized: float
     pickle: float
@@ -59,6 +63,11 @@ class Sizes:
     def finished(self) -> float:
         """All files of the finished store."""
         return sum(self.arrays.values())
+
+    @property
+    def kept(self) -> float:
+        """Classes and scores in the store."""
+        return self.arrays["classes"] + self.arrays["scores"]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -73,14 +82,14 @@ class Sizes:
             ("pickle", self.pickle),
         ]
         first = section(
-            f"Size of {self.maps} reference maps",
+            f"Size of {self.maps} {self.name}",
             ["", "bytes a map", "pickle / it"],
             [*parts, *([name, f"{size:,.1f}", f"{self.pickle / size:.2f}"] for name, size in wholes)],
             f"KL divergence of what the store gives back, nats: mean {self.fidelity.mean:.1e}, 99th percentile "
             f"{self.fidelity.percentile_99:.1e}, maximum {self.fidelity.maximum:.1e}. A pickle is what `torch.save` "
             "makes of logits and ids as one float16 tensor.",
         )
-        kept = self.arrays["classes"] + self.arrays["scores"]
+        kept = self.kept
         rows = [
             ("classes and scores in the store", kept, self.fidelity.cells()),
             *((one.name, one.bytes, one.fidelity.cells()) for one in self.alternatives),
@@ -89,7 +98,7 @@ class Sizes:
             ("entropy bound: both", self.bound.total, self.fidelity.cells()),
         ]
         second = section(
-            "Other ways to keep classes and scores",
+            f"Other ways to keep classes and scores of {self.name}",
             ["", "bytes a map", "it / the store's", "KL mean", "99th percentile", "maximum"],
             [[name, f"{size:,.1f}", f"{size / kept:.2f}", *cells] for name, size, cells in rows],
             "Chunks of one map, with their entries in the index. The bound is for the store's own ids and codes under "
@@ -98,17 +107,58 @@ class Sizes:
         return f"{first}\n{second}"
 
 
-def measure(folder: Path, count: int | None = None) -> Sizes:
-    """Write the reference maps, or the first so many, below the folder."""
-    maps = Maps.load(count)
+@dataclass(frozen=True, slots=True)
+class BothSizes:
+    """The sizes of the reference maps, and of maps of real photographs."""
+
+    reference: Sizes
+    photographs: Sizes
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: those of the reference maps, and beside them those of the photographs'."""
+        return {**self.reference.to_json(), "photographs": self.photographs.to_json()}
+
+    def describe(self) -> str:
+        """The tables of both, and one that compares them by location, as their grids differ."""
+        both = section(
+            "Bytes a location",
+            ["", "classes and scores in the store", "entropy bound", "store / bound", "pickle", "pickle / store"],
+            [
+                [
+                    each.name,
+                    f"{each.kept / each.locations:.2f}",
+                    f"{each.bound.total / each.locations:.2f}",
+                    f"{each.kept / each.bound.total:.2f}",
+                    f"{each.pickle / each.locations:.1f}",
+                    f"{each.pickle / each.kept:.1f}",
+                ]
+                for each in (self.reference, self.photographs)
+            ],
+            "Each bound is by the counts of its own maps, half of them for the other half: with few maps, rare answers "
+            "are counted badly, and the bound is too large.",
+        )
+        return f"{self.reference.describe()}\n{self.photographs.describe()}\n{both}"
+
+
+def measure(folder: Path, count: int | None = None) -> BothSizes:
+    """Write the reference maps and those of the photographs, or the first so many of each, below the folder."""
+    return BothSizes(
+        _measure(folder / "reference", Maps.load(count), "reference maps"),
+        _measure(folder / "photographs", Maps.load(count, file=PHOTOGRAPHS), "maps of photographs"),
+    )
+
+
+def _measure(folder: Path, maps: Maps, name: str) -> Sizes:
     address = folder / "labels.zarr"
     store = write_store(maps, address)
     arrays = _by_array(address, len(maps))
     coded = store.backend.fetch([divmod(row, store.schema.rows_per_shard) for row in range(len(maps))])
     decoded = open_store(address).read(range(len(maps)))
-    finalize(store, Publication(name="reference maps", source="mosaics", licence="Apache-2.0"))
+    finalize(store, Publication(name=name, source="a benchmark", licence="Apache-2.0"))
     return Sizes(
+        name=name,
         maps=len(maps),
+        locations=maps.classes.shape[1] * maps.classes.shape[2],
         arrays=arrays,
         finalized=sum(_by_array(address, len(maps)).values()),
         pickle=sum(map(_pickled, maps.pickled)) / len(maps),

@@ -37,6 +37,7 @@ from storage.hdf5_backend.layout import (
     unreadable,
 )
 from storage.hdf5_backend.shards import ShardFiles
+from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record
@@ -164,6 +165,14 @@ class Hdf5Backend(Backend):
         self.check_writable()
         self.write_object(STORE, store_file(self.header, self.keys, self.targets, self._index_of_keys()))
         self.__dict__.pop("key_index", None)
+
+    def replace_header(self, header: Header) -> str:
+        """Write the file that all shards share again, with another header."""
+        self.check_writable()
+        self.write_object(STORE, store_file(header, self.keys, self.targets, self._index_of_keys()))
+        self.header = header
+        self.__dict__.pop("key_index", None)
+        return STORE
 
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted, without what killed writers left."""

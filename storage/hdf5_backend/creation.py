@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from storage.errors import StoreError, not_empty
+from storage.errors import StoreError, cannot_make, not_empty
 from storage.files.atomic_file import PARTIAL, remove_leftovers, write_atomically
 from storage.hdf5_backend.backend import Hdf5Backend
 from storage.hdf5_backend.layout import SHARDS, STORE, read_header, store_file
@@ -34,7 +34,7 @@ def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[
             store = Hdf5Backend(address, writable=True)
         (folder / SHARDS).mkdir(exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write the store {address}: {error}") from error
+        raise cannot_make(address, error) from error
     if store.header != mine:  # it existed, or another process was first
         store.check_same(schema, keys)
     return store

@@ -6,7 +6,8 @@ A collection may have a hundred million keys, and may make them on demand. So th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def refuse_repeats(keys: Sequence[str], digests: NDArray[Any]) -> None:
     del ordered
     if not len(suspect):
         return
-    rows = np.flatnonzero(np.isin(digests, suspect))
+    # By sorting: numpy 2.0 fails where it chooses a table, since digests are larger than its signed integers.
+    rows = np.flatnonzero(np.isin(digests, suspect, kind="sort"))
     rows = rows[np.argsort(digests[rows], kind="stable")]
     again = rows[1:][digests[rows[1:]] == digests[rows[:-1]]]
     for row in np.sort(again).tolist():  # usually the first; different keys share a digest once in 10^19 pairs
@@ -78,6 +80,22 @@ def hash_sound_keys(keys: Sequence[str]) -> str:
     return _sha256(_sound_blocks(keys))
 
 
+def other_form(key: str, among: Callable[[str], bool]) -> str | None:
+    """The key in another normal form of Unicode in which it is among others, or None.
+
+    "é" is one character in the form NFC and two in NFD, and looks the same. Archives and file systems change the form.
+    """
+    forms = (unicodedata.normalize(form, key) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form != key and among(form)), None)
+
+
+def why_unknown(key: str, is_known: Callable[[str], bool]) -> str:
+    """The key that a store does not have, and what may be wrong with it."""
+    if (other := other_form(key, is_known)) is not None:
+        return f"{key!a}, but one for {other!a}: one name in two forms of Unicode, which look the same"
+    return f"{key!r}; keys are paths relative to the folder that was labelled, with / between their parts"
+
+
 def key_differences(stored: Sequence[str], keys: Sequence[str]) -> list[str]:
     """At most one sentence: how the keys of a run differ from those of a store."""
     if len(stored) != len(keys):
@@ -88,6 +106,14 @@ def key_differences(stored: Sequence[str], keys: Sequence[str]) -> list[str]:
         first = min(only)
         where = "the store" if first in known else "this run"
         return [f"{sentence}; {len(only)} are in only one of them, the first, {first!r}, in {where}"]
+    known = set(keys)
+    for key in stored:
+        if key not in known and (other := other_form(key, known.__contains__)) is not None:
+            return [
+                f"keys: the store has {key!a}, this run has {other!a}: one name in two forms of Unicode, "
+                "which look the same. Give the files the names that they had, for example by `convmv -f utf8 -t utf8 "
+                f"--{'nfc' if unicodedata.is_normalized('NFC', key) else 'nfd'} -r --notest`"
+            ]
     for row, (mine, theirs) in enumerate(zip(stored, keys, strict=True)):
         if mine != theirs:
             return [f"keys: in row {row} the store has {mine!r}, this run has {theirs!r}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from storage.store import LabelStore
 
@@ -16,9 +16,21 @@ def write_manifest(store: LabelStore) -> int:
     The objects of shards are not read again: their commit records have their SHA-256.
     """
     known = _recorded(store)
-    lines = [f"{known.get(name) or _sha256(store, name)}  {name}\n" for name in _names(store)]
+    lines = [f"{known.get(name) or sha256_of(store, name)}  {name}\n" for name in _names(store)]
     store.backend.write_object(MANIFEST, "".join(lines).encode())
     return len(lines)
+
+
+def update_manifest(store: LabelStore, changed: Collection[str]) -> None:
+    """Bring the lines of these objects up to date, and no others; nothing if there is no manifest."""
+    text = store.backend.read_object(MANIFEST)
+    if text is None:
+        return
+    lines = []
+    for line in text.decode(errors="replace").splitlines():
+        _, _, name = line.partition("  ")
+        lines.append(f"{sha256_of(store, name)}  {name}\n" if name in changed else f"{line}\n")
+    store.backend.write_object(MANIFEST, "".join(lines).encode())
 
 
 def differences(store: LabelStore) -> Iterator[str]:
@@ -37,7 +49,7 @@ def differences(store: LabelStore) -> Iterator[str]:
                 yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
         elif name not in there:
             yield f"{name} is listed in {MANIFEST}, but missing in the store"
-        elif listed[name] != (known.get(name) or _sha256(store, name)):
+        elif listed[name] != (known.get(name) or sha256_of(store, name)):
             yield f"{name} is not what {MANIFEST} says; after an intended change, `annotate finalize` writes it again"
 
 
@@ -56,5 +68,6 @@ def _is_shown(name: str) -> bool:
     return "/." not in f"/{name}"
 
 
-def _sha256(store: LabelStore, name: str) -> str:
+def sha256_of(store: LabelStore, name: str) -> str:
+    """The SHA-256, in hexadecimal, of an object as it is now."""
     return hashlib.sha256(store.backend.read_object(name) or b"").hexdigest()

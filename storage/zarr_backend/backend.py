@@ -15,20 +15,14 @@ from numpy.typing import NDArray
 from storage.backend import SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
 from storage.errors import DamageError, NotAStoreError, StoreError, cannot_write, no_store
+from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
 from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
-from storage.zarr_backend.layout import (
-    DIGESTS,
-    RECORDS,
-    ROOT,
-    SLOTS,
-    arrays,
-    read_root,
-)
-from storage.zarr_backend.metadata import consolidated_root, wrong_documents
+from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, read_root
+from storage.zarr_backend.metadata import consolidated_root, with_header, wrong_documents
 from storage.zarr_backend.objects import Objects, in_short
 from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
 from storage.zarr_backend.shard_writer import shard_object
@@ -182,6 +176,12 @@ class ZarrBackend(Backend):
         if not self._index_is_right():
             self._write_index()
             self.__dict__.pop("key_index", None)
+
+    def replace_header(self, header: Header) -> str:
+        """Put another header into the root's metadata; what else is there stays."""
+        self.write_object(ROOT, with_header(header, self._objects))
+        self.header = header
+        return ROOT
 
     def object_names(self) -> Iterator[str]:
         """The names of all objects, sorted."""

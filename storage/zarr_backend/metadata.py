@@ -32,6 +32,13 @@ def consolidated_root(header: Header, objects: Objects) -> bytes:
     return as_text(_with_attributes_of(_json(objects.get(ROOT)), root))
 
 
+def with_header(header: Header, objects: Objects) -> bytes:
+    """The root document that is there, with this header."""
+    found, root = _json(objects.get(ROOT)), root_document(header)
+    kept = {name: value for name, value in found.items() if name not in root} if isinstance(found, dict) else {}
+    return as_text({**_with_attributes_of(found, root), **kept})
+
+
 def _consolidated(expected: dict[str, bytes]) -> dict[str, Any]:
     metadata = {name.removesuffix(f"/{ROOT}"): json.loads(data) for name, data in sorted(expected.items())}
     return {"kind": "inline", "must_understand": False, "metadata": metadata}

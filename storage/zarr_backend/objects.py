@@ -15,7 +15,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from storage.errors import DamageError, StoreError, UnreadableError
+from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
 from storage.files import contained
 from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
 from storage.files.contained import is_missing
@@ -134,8 +134,10 @@ class Objects:
     def make_root(self) -> None:
         """Make the folder of a new store. Nothing else makes it: where it is gone, so is the mount that it was on."""
         if self.folder is not None:
-            with self.explaining_errors("make", "the folder"):
+            try:
                 self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise cannot_make(self.address, error) from error
 
     def holds_any(self) -> bool:
         """Whether there is anything at the address, apart from the unfinished files of other processes."""

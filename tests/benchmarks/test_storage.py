@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from annotate.class_names import Names, read_names
 from benchmarks.names import FOLDERS, absent_key, key
-from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
+from benchmarks.reference import CLASS_COUNT, PHOTOGRAPHS, Maps, write_pickles
 from benchmarks.storage import entropy, keys, reads, scale, size
 from benchmarks.storage.fidelity import Fidelity, divergence
+from demo.photographs.collection import photographs
 from storage import open_store, verify
 from storage.labelmap import no_class
 
@@ -97,23 +99,42 @@ def test_the_reference_maps_are_labels_and_pickles_of_the_same_content() -> None
 
 
 def test_sizes_are_of_all_files_and_the_table_has_each(tmp_path: Path) -> None:
-    found = size.measure(tmp_path, 16)
-    files = sum(path.stat().st_size for path in (tmp_path / "labels.zarr").rglob("*") if path.is_file())
+    both = size.measure(tmp_path, 16)
+    found, address = both.reference, tmp_path / "reference/labels.zarr"
+    files = sum(path.stat().st_size for path in address.rglob("*") if path.is_file())
     assert found.finalized == pytest.approx(files / 16)
     assert found.finished < found.finalized
     assert found.pickle == 8041
     assert found.fidelity.mean < 1e-4
     assert found.fidelity.percentile_99 < 1e-3
-    store = open_store(tmp_path / "labels.zarr")
+    store = open_store(address)
     assert {"classes", "scores", "boxes", "sizes", "status", "targets", "keys", "metadata"} <= found.arrays.keys()
     assert found.bound.total < found.arrays["classes"] + found.arrays["scores"]
     level = next(one for one in found.alternatives if one.name == "the same, zstd level 9")
     assert level.bytes == pytest.approx(found.arrays["classes"] + found.arrays["scores"], abs=10)
-    text = found.describe()
+    text = both.describe()
     for name in (*found.arrays, *(one.name for one in found.alternatives), "finished store", "entropy bound: both"):
         assert f"| {name}" in text
-    assert json.loads(json.dumps(found.to_json()))["bound"]["classes"] == found.bound.classes
+    plain = json.loads(json.dumps(both.to_json()))
+    assert plain["bound"]["classes"] == found.bound.classes
+    assert plain["photographs"]["bound"]["classes"] == both.photographs.bound.classes
+    assert "| maps of photographs |" in text
     assert (store.targets >= 0).all()
+
+
+def test_the_maps_of_photographs_are_labels_of_a_real_network() -> None:
+    """Of both networks, 14 x 14 locations, named as the demo's photographs are, in a file that is small."""
+    maps = Maps.load(file=PHOTOGRAPHS)
+    known, names = photographs(), Names(CLASS_COUNT, read_names(Path("imagenet-1k")))
+    assert maps.classes.shape == (2 * len(known), 14, 14, 5)
+    assert PHOTOGRAPHS.stat().st_size < 300_000
+    assert (maps.probabilities.sum(-1) < 1.001).all()
+    assert (np.diff(maps.probabilities, axis=-1) <= 0).all()
+    right = 0
+    for n, one in enumerate(known * 2):
+        mass = np.bincount(maps.classes[n].ravel(), maps.probabilities[n].ravel(), minlength=CLASS_COUNT)
+        right += int(mass.argmax()) == names.number(one.class_name)
+    assert right > 0.8 * len(maps)
 
 
 def test_readers_read_the_same(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 
 from benchmarks.reference import CLASS_COUNT, Maps, write_pickles
-from benchmarks.tokenlabel import geometry, step, training
+from benchmarks.tokenlabel import geometry, pipelines, pruning, step, training
 from storage import Box
 from tokenlabel import random_view
 from tokenlabel.targets.align_numba import published_targets
@@ -49,9 +51,29 @@ def test_the_published_arithmetic_is_right_on_square_pictures_and_ours_on_all(mo
     assert "has none" not in geometry.describe(square)
 
 
+def test_dropping_tokens_is_measured_and_saves_the_operations_that_were_published() -> None:
+    """By facts of the published networks: 6.55, 4.65 and 3.79 GMACs at 224 pixels."""
+    networks = [timm.create_model(name).eval() for name in (pruning.BASE, *pruning.PRUNED)]
+    counted = [pruning.multiply_adds(network, torch.randn(1, 3, 224, 224)) / 1e9 for network in networks]
+    assert counted == pytest.approx([6.55, 4.65, 3.79], abs=0.02)
+    found = pruning.measure(size=64, batch=2, rounds=2)
+    assert [timing.name for timing in found.timings] == [pruning.BASE, *pruning.PRUNED]
+    rows = [row for row in found.describe().splitlines() if "lvvit_s" in row]
+    assert len(rows) == 3
+    assert found.operations == sorted(found.operations, reverse=True)
+
+
 def test_a_training_step_is_measured_with_both_kinds_of_targets() -> None:
     found = step.measure("lvvit_t", 2, size=32, rounds=2)
     assert [timing.name for timing in found.timings] == [training.DENSE, training.SPARSE]
     assert found.tokens == 4
     rows = found.describe("lvvit_t", 2).splitlines()
     assert sum("dense targets" in row or "sparse targets" in row for row in rows) == 2
+
+
+def test_samples_of_every_pipeline_are_measured_with_and_without_a_label(tmp_path: Path) -> None:
+    found = pipelines.measure(tmp_path, rounds=2)
+    assert list(found.timings) == list(pipelines.PIPELINES)
+    assert all(found.ratio(name).median > 0.5 for name in found.timings)
+    assert all(name in found.describe() for name in found.timings)
+    assert all(row["labelled_ms"] > row["alone_ms"] * 0.5 for row in found.to_json().values())

@@ -199,7 +199,7 @@ def test_the_page_has_the_tables_of_the_runs(tmp_path: Path) -> None:
     page, picture = tmp_path / "study.md", tmp_path / "study.png"
     page.write_text((DOCS / "study.md").read_text().replace("| ", "| 9"))
     study.write_report(DOCS / "study.json", page, picture)
-    begin, end = study_report.BEGIN, study_report.END
+    begin, end = study_report.marks()
     written, expected = (path.read_text().partition(begin)[2].partition(end)[0] for path in (page, DOCS / "study.md"))
     assert written == expected
     assert picture.stat().st_size > 10_000

@@ -45,7 +45,10 @@ LEVELS = torch.arange(CLASSES) * 23 + 20.0  # of red
 
 # Packages that only `make trainers` installs, and their warnings that we cannot change.
 HEAVY = {
+    "accelerate_student": (["accelerate"], []),
+    "albumentations_student": (["albumentations"], []),
     "hugging_face": (["transformers", "accelerate"], ["'pin_memory' argument is set as true but no accelerator"]),
+    "kornia_student": (["kornia"], []),
     "lightning_student": (["lightning"], ["The 'train_dataloader' does not have many workers", ".*LeafSpec"]),
     "webdataset_shards": (["webdataset"], [".*train.tar"]),
 }
@@ -94,10 +97,10 @@ class Overheard:
     at_first: dict[torch.nn.Parameter, torch.Tensor] = field(default_factory=dict)
     reached: set[torch.nn.Parameter] = field(default_factory=set)
 
-    def given(self, _: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
-        """A module is called; the first that sees these pixels is the model."""
+    def given(self, module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+        """A module is called; the first with weights that sees these pixels is the model (kornia's have none)."""
         (pixels, *_) = arguments or (None,)
-        seen = self.pixels and self.pixels[-1] is pixels
+        seen = (self.pixels and self.pixels[-1] is pixels) or not any(True for _ in module.parameters())
         if isinstance(pixels, torch.Tensor) and pixels.shape[1:2] == (3,) and not seen:
             self.pixels.append(pixels)
 

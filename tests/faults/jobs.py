@@ -8,7 +8,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -49,6 +51,33 @@ class PaintedJob:
         return lambda shard: commit_shard(store, shard, make, run="", about={"node": node})
 
 
+@dataclass(frozen=True)
+class Gated:
+    """A job some of whose shards are not done before so many workers have started.
+
+    folder: where each worker leaves its name
+    gates:  from which shard on, how many workers
+    """
+
+    job: Job
+    folder: Path
+    gates: Mapping[int, int]
+
+    def start(self) -> Do:
+        do = self.job.start()
+        (self.folder / str(os.getpid())).touch()
+
+        def gated(shard: Shard) -> Record:
+            number, deadline = shard.rows.start // ROWS_PER_SHARD, time.monotonic() + 120
+            wanted = max((workers for first, workers in self.gates.items() if first <= number), default=0)
+            while len(os.listdir(self.folder)) < wanted:
+                assert time.monotonic() < deadline, "no other worker has started"
+                time.sleep(0.05)
+            return do(shard)
+
+        return gated
+
+
 def painted_store(address: str, shards: int) -> list[Shard]:
     """Create a store for a PaintedJob; its shards."""
     schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=ROWS_PER_SHARD)
@@ -58,7 +87,8 @@ def painted_store(address: str, shards: int) -> list[Shard]:
 
 @dataclass(frozen=True)
 class Dying:
-    """A job whose workers are killed once in each of these shards, at a random moment of the first `seconds`."""
+    """A job whose workers are killed once in each of these shards: one in four before it is begun, one in four once it
+    is committed, the others at a random moment of the first `seconds`."""
 
     job: Job
     shards: range
@@ -68,8 +98,14 @@ class Dying:
         do = self.job.start()
 
         def dying(shard: Shard) -> Record:
-            if shard.attempt > 1 or shard.rows.start // ROWS_PER_SHARD not in self.shards:
+            number = shard.rows.start // ROWS_PER_SHARD
+            if shard.attempt > 1 or number not in self.shards:
                 return do(shard)
+            if number % 4 == 0:
+                _die()
+            if number % 4 == 1:
+                do(shard)
+                _die()
             moment = random.Random(shard.rows.start).uniform(0, self.seconds)
             threading.Timer(moment, _die).start()
             do(shard)
@@ -150,20 +186,18 @@ class Refused:
     job: Job
     how: Literal["refused", "lost", "slow", "unread"]
     every: int
-    done: list[int] = field(default_factory=lambda: [0])
 
     def start(self) -> Do:
-        original, read, count, how, every = Objects.set, Objects.get, self.done, self.how, self.every
+        original, read, how, every = Objects.set, Objects.get, self.how, self.every
+        numbers = count(1)  # `next` is atomic: a worker's shards are written in several threads
 
         def unreadable(objects: Objects, name: str, **limits: int) -> bytes | None:
-            count[0] += 1
-            if count[0] % every == 0:
+            if next(numbers) % every == 0:
                 raise StoreError(f"cannot read {name}: 503 slow down")
             return read(objects, name, **limits)
 
         def fickle(objects: Objects, name: str, data: bytes) -> None:
-            count[0] += 1
-            fails = count[0] % every == 0
+            fails = next(numbers) % every == 0
             if fails and how == "refused":
                 raise StoreError(f"cannot write {name}: 503 slow down")
             if fails and how == "slow":

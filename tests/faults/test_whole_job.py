@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,9 @@ def train_labels(scene_folder: Path, recipe: Recipe, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-def command(scene_folder: Path, checkpoint: Path, train_labels: Path, tmp_path: Path) -> Command:
+def command(scene_folder: Path, checkpoint: Path, recipe: Recipe, train_labels: Path, tmp_path: Path) -> Command:
     shutil.copytree(train_labels, tmp_path / "undisturbed.zarr")
-    return Command(scene_folder / "images" / "train", checkpoint, tmp_path)
+    return Command(scene_folder / "images" / "train", checkpoint, tmp_path, recipe)
 
 
 def test_the_driver_is_killed(command: Command) -> None:
@@ -65,7 +66,7 @@ def test_a_signal_ends_the_job_and_it_says_how_to_resume(command: Command, numbe
     assert process.returncode == 130, errors
     assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
-    command.resume(command.settled())
+    (command.resume if ALL else command.resume_here)(command.settled())
 
 
 @pytest.mark.parametrize("after", [3.0, 5.5, 8.0] if ALL else [5.5])
@@ -84,10 +85,8 @@ def test_a_signal_ends_a_job_that_has_not_begun(command: Command, after: float, 
 
 
 def test_two_drivers_at_once_share_the_work(command: Command) -> None:
-    drivers = [
-        subprocess.Popen([*command.words, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    words = [*_without(command.words, "--workers"), "--workers", "1", "--json"]
+    drivers = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [driver.communicate(timeout=240) for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], answers
     summaries = [json.loads(out) for out, _ in answers]
@@ -105,7 +104,7 @@ def test_parts_from_several_processes_make_one_store(command: Command) -> None:
 def test_the_pictures_are_gone_for_a_while(command: Command, tmp_path: Path) -> None:
     """As when a mount is lost: no picture is missing because of it."""
     mount = Path(shutil.copytree(command.images, tmp_path / "mount"))
-    command = Command(mount, command.checkpoint, command.folder)
+    command = replace(command, images=mount)
     process = command.begin()
     mount.rename(tmp_path / "gone")
     time.sleep(AWAY)
@@ -124,8 +123,8 @@ def test_the_disk_is_full(command: Command, tmp_path: Path) -> None:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     try:
         shutil.copytree(command.folder / "undisturbed.zarr", tmp_path / "all.zarr")
-        small = Command(command.images, command.checkpoint, disk)
-        full = subprocess.run(small.words, capture_output=True, text=True, timeout=180)
+        small = replace(command, folder=disk)
+        full = subprocess.run(small.words, capture_output=True, text=True, timeout=180, env=small.environment)
         assert full.returncode == 1, full.stderr
         assert "No space left on device" in full.stderr
         assert "when the cause is fixed, the same command continues here" in full.stderr

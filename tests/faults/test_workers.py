@@ -1,4 +1,4 @@
-"""Does a job lose nothing when its workers die, one by one or with their machine? `make faults` kills more."""
+"""Does a job lose nothing when its workers die? `make faults` kills more."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.conftest import contents
 from tests.faults.jobs import PHASES, Dying, DyingAt, PaintedJob, Poisoned, painted_store
 from tests.faults.sound import undisturbed, whole
 
+pytestmark = pytest.mark.usefixtures("one_ray")
 ALL = os.environ.get("FAULTS") == "all"
 KILLS = 220 if ALL else 12
 
@@ -50,7 +51,8 @@ def test_workers_are_killed_at_random_moments(tmp_path: Path) -> None:
     assert len(outcomes) == shards
     assert all(outcome.record for outcome in outcomes)
     attempts = [whole(address).record(n).run["attempt"] for n in range(2, shards)]
-    assert 0 < attempts.count(1) < len(attempts)  # some had their record, and were not made again
+    assert set(attempts[3::4]) == {1}  # shards 5, 9, …: killed once they had their record, and not made again
+    assert set(attempts[2::4]) == {2}  # shards 4, 8, …
     assert contents(Path(address)) == undisturbed(tmp_path, shards)
 
 
@@ -88,32 +90,3 @@ def test_results_do_not_depend_on_how_many_are_at_work(count: int, tmp_path: Pat
     address = str(tmp_path / "labels.zarr")
     assert all(outcome.record for outcome in RayWorkers(count).map(PaintedJob(address), painted_store(address, 9)))
     assert contents(Path(address)) == undisturbed(tmp_path, 9)
-
-
-@pytest.mark.filterwarnings("ignore")  # of Ray's own cluster of several nodes on one machine
-def test_a_machine_is_lost_without_grace_and_another_comes(tmp_path: Path) -> None:
-    """Shards that it was doing have no attempt counted; and the machine that comes gets work."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    address, shards = str(tmp_path / "labels.zarr"), 30
-    tasks = painted_store(address, shards)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-        cluster.wait_for_nodes()
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        outcomes = []
-        for outcome in RayWorkers(address=cluster.address).map(PaintedJob(address, seconds=1.5), tasks):
-            outcomes.append(outcome)
-            if len(outcomes) == 4:
-                cluster.remove_node(nodes[0], allow_graceful=False)
-                cluster.add_node(num_cpus=1)
-        assert all(outcome.record for outcome in outcomes)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    records = [whole(address).record(n).run for n in range(shards)]
-    assert {record["attempt"] for record in records} == {1}
-    assert len({record["node"] for record in records}) == 3
-    assert contents(Path(address)) == undisturbed(tmp_path, shards)

@@ -115,7 +115,7 @@ def test_readers_that_support_strings_read_the_records(
 
 def test_the_zarrs_pipeline_is_what_reads_when_it_is_asked_for_and_never_after(store: LabelStore) -> None:
     def pipeline() -> str:
-        return type(zarr.open_array(f"{store.address}/classes", mode="r").async_array.codec_pipeline).__module__
+        return type(zarr.open_array(f"{store.address}/classes", mode="r")._async_array.codec_pipeline).__module__
 
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
         assert pipeline().startswith("zarrs")

@@ -196,7 +196,7 @@ class LabeledImages(Dataset[Example]):
             if row != NO_ROW:
                 check_size(index, picture, next(sizes))
             rng = np.random.default_rng([self.seed, draw[0], index, draw[1]])
-            picture = picture.convert("RGB")
+            picture = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
             shown.append([_shown(augment(picture, rng)) for augment in self._views.augmentations])
             classes.append(torch.tensor(self._class(sample, index, row)))
         grids = self._views.grids(self.tokens)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
+from tokenlabel.losses.class_label import SoftLabel
 from tokenlabel.mixing.mix import Mix
+from tokenlabel.targets.token_targets import TokenTargets
 
 
 @runtime_checkable
@@ -23,6 +26,10 @@ class Student(Protocol):
 
     With timm's names where timm has them, a student also has `reset_classifier`, `forward_features`, `forward_head`,
     `get_classifier`, `set_grad_checkpointing` and `forward_intermediates`, whose last map is the tokens'.
+
+    A student that is built on another network may name in `added_parts` the modules that weights of that network lack:
+    the trainer can let all others learn slower, and later. One that is not taught by `token_label_loss` is an
+    `OwnLoss`.
 
     A network of your own becomes one by `with_token_head`.
     """
@@ -43,6 +50,28 @@ class Student(Protocol):
         self, pixels: torch.Tensor, mix: Mix | None = None
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """While it trains, both; in evaluation mode, the logits to classify by."""
+        ...
+
+
+@runtime_checkable
+class OwnLoss(Protocol):
+    """A student with a loss of its own, and perhaps a teacher: DynamicViT, which also learns how much to keep."""
+
+    def teacher(self) -> nn.Module:
+        """A new network for the teacher's weights, without gradients, on the student's device."""
+        ...
+
+    def own_loss(
+        self,
+        pixels: torch.Tensor,
+        mix: Mix | None,
+        targets: TokenTargets,
+        *,
+        label: torch.Tensor | SoftLabel | None,
+        teacher: nn.Module | None,
+        **weights: float,
+    ) -> torch.Tensor:
+        """The loss of a batch, a scalar; `targets` and `label` are mixed, and `weights` are those of its parts."""
         ...
 
 

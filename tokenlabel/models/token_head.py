@@ -61,6 +61,7 @@ class TokenHeadStudent(nn.Module):
     """
 
     network: Any  # an nn.Module with timm's forward_features and forward_head
+    added_parts = ("aux_head",)
 
     def __init__(
         self, network: nn.Module, *, img_size: int | tuple[int, int] | None = None, token_share: float = 0.5

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+import torch
+from PIL import Image
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from torchvision import transforms as v1
@@ -128,6 +130,9 @@ def _refuse_other_picture(sample: Any) -> None:
 
 
 def _watched(sample: Any, *, when: str) -> Any:
+    if all(isinstance(part, Image.Image | torch.Tensor) for part in sample):  # flat: torch's trees are slow
+        picture = picture_of(sample, when=when)
+        return tuple(part.beside(picture) if isinstance(part, LabelTensor) else part for part in sample)
     leaves, structure = tree_flatten(sample)
     picture = picture_of(leaves, when=when)
     beside = [leaf.beside(picture) if isinstance(leaf, LabelTensor) else leaf for leaf in leaves]

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import load_state_dict
+from timm.models import clean_state_dict, load_state_dict
 from torch import nn
 
 from storage.files.atomic_file import remove_leftovers, write_atomically
 from tokenlabel.errors import LabelError
 
+_log = logging.getLogger(__name__)
 LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
 
 
@@ -53,17 +56,59 @@ def read_checkpoint(file: Path | str, device: torch.device | str) -> dict[str, A
     return _read(file, lambda path: torch.load(path, map_location=device, weights_only=True))
 
 
-def load_weights(model: nn.Module, file: Path | str) -> None:
+def load_weights(model: nn.Module, file: Path | str, *, classes: int | None = None) -> None:
     """Load the average of the weights in a checkpoint, or the weights if it has no average.
+
+    Args:
+        model: the model.
+        file: the checkpoint.
+        classes: the number of classes of the model, if the file may have another: its heads then keep their first
+            weights, and a line is logged. None if the file must fit.
 
     Raises:
         LabelError: the file does not exist, it is not a complete checkpoint, or its weights are of another model.
     """
-    state = _read(file, lambda path: load_state_dict(path, weights_only=True))
+    state = _read(file, _weights)
+    heads = _heads(model, state, classes) if classes else {}
+    if heads:
+        _log.warning(
+            "%s has weights of %d classes: %s begin anew for %d",
+            file,
+            len(state[next(iter(heads))]),
+            ", ".join(heads),
+            classes,
+        )
     try:
+        state.update(heads)  # and not a new dict, which would lose the metadata
         model.load_state_dict(state)
     except RuntimeError as error:
         raise LabelError(f"the weights in {file} are not those of this model and its classes: {error}") from error
+
+
+def _weights(path: str) -> dict[str, Any]:
+    """The weights as timm chooses them in a file, with their metadata, which timm drops: it has the positions' grid."""
+    if path.endswith(".safetensors"):
+        return dict(load_state_dict(path))
+    file = torch.load(path, map_location="cpu", weights_only=True)
+    kinds = ("state_dict_ema", "model_ema", "state_dict", "model")
+    chosen = next((file[kind] for kind in kinds if file.get(kind) is not None), file)
+    state = OrderedDict(clean_state_dict(chosen))
+    state._metadata = getattr(chosen, "_metadata", None)  # type: ignore[attr-defined]
+    return state
+
+
+def _heads(model: nn.Module, state: dict[str, Any], classes: int) -> dict[str, torch.Tensor]:
+    """The model's own weights with a row for each class, where the file has another number of rows."""
+    own = model.state_dict()
+    others = {
+        name: own[name]
+        for name, found in state.items()
+        if name in own
+        and own[name].shape[:1] == (classes,)
+        and own[name].shape[1:] == found.shape[1:]
+        and len(found) != classes
+    }
+    return others if len({len(state[name]) for name in others}) == 1 else {}
 
 
 def _read(file: Path | str, read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:

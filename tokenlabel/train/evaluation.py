@@ -47,7 +47,7 @@ def evaluator(
 def _evaluator(
     settings: TrainSettings, group: ProcessGroup, classes: Sequence[str] | None
 ) -> Callable[[nn.Module], Accuracy]:
-    transform = create_transform(settings.img_size, crop_pct=settings.crop_pct, interpolation="bicubic")
+    transform = create_transform(settings.size, crop_pct=settings.crop_pct, interpolation="bicubic")
     images = ImageFolder(settings.val, transform)
     if classes is not None and images.classes != list(classes):
         raise LabelError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -17,9 +18,10 @@ from typing import Any, Self
 
 _MANY = 1e9
 _RANGES = (
-    (("epochs", "batch_size", "lr_batch", "img_size"), 1, _MANY),
-    (("cooldown_epochs", "warmup_epochs", "workers", "seed"), 0, _MANY),
-    (("lr", "min_lr", "warmup_lr", "weight_decay", "clip_grad", "token_weight", "token_share"), 0, _MANY),
+    (("epochs", "batch_size", "lr_batch"), 1, _MANY),
+    (("cooldown_epochs", "warmup_epochs", "frozen_epochs", "workers", "seed"), 0, _MANY),
+    (("lr", "min_lr", "warmup_lr", "base_rate", "weight_decay", "clip_grad"), 0, _MANY),
+    (("token_weight", "token_share", "keep_weight", "teacher_weight", "teacher_token_weight"), 0, _MANY),
     (("hflip", "reprob", "smoothing", "ema_decay", "drop_path"), 0, 1),
     (("scale_min", "crop_pct"), 0.01, 1),
 )
@@ -39,7 +41,7 @@ class TrainSettings:
     output: str = _option("", "folder for checkpoints and log.csv; a training that is found there is resumed")
 
     model: str = _option("lvvit_s", "timm's name of a student, or of any network with a map or patch tokens")
-    img_size: int = _option(224, "height and width of the input, pixels")
+    img_size: str = _option("224", "height and width of the input, pixels: 224, or 224x320")
     initial: str = _option("", "file of weights to start from; positions are resampled to the input size")
     drop_path: float = _option(0.1, "probability that stochastic depth skips the last block")
     grad_checkpointing: bool = _option(False, "recompute blocks in the backward pass, to save memory")
@@ -52,6 +54,8 @@ class TrainSettings:
     min_lr: float = _option(1e-5, "learning rate at the end, scaled in the same way")
     warmup_lr: float = _option(1e-6, "learning rate at the beginning, scaled in the same way")
     warmup_epochs: int = _option(5, "passes while the learning rate rises")
+    base_rate: float = _option(1.0, "factor of the learning rate for all weights but those a student adds to its base")
+    frozen_epochs: int = _option(0, "passes while these weights are left as they are")
     weight_decay: float = _option(0.05, "weight decay of AdamW; not for biases, norms, positions and class token")
     clip_grad: float = _option(0.0, "largest norm of the gradient; 0 for no limit")
     ema_decay: float = _option(0.99992, "decay of the weights' moving average; 0 for no average")
@@ -60,6 +64,10 @@ class TrainSettings:
     picture: str = _option("annotator", "target of a whole crop: annotator for the annotator's label, or class")
     token_weight: float = _option(0.5, "weight of the tokens in the loss, the paper's beta")
     token_share: float = _option(0.5, "part of the best token's logits in the answer; 0 for the picture's head alone")
+    keep_weight: float = _option(2.0, "weight of keeping the named fraction, of a student that drops tokens")
+    teacher: str = _option("", "file of weights of the un-pruned student, for one that drops tokens to imitate")
+    teacher_weight: float = _option(0.5, "weight of the teacher's answers for pictures")
+    teacher_token_weight: float = _option(0.5, "weight of the teacher's answers for tokens that are kept")
     smoothing: float = _option(0.1, "label smoothing, a fraction")
     mixtoken: bool = _option(True, "swap tokens between pictures of a batch (MixToken)")
 
@@ -80,6 +88,12 @@ class TrainSettings:
         Raises:
             ValueError: naming the setting.
         """
+        # An int where a file or an older checkpoint has one.
+        object.__setattr__(self, "img_size", str(self.img_size))
+        if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", self.img_size):
+            raise ValueError(
+                f"img_size must be pixels, such as 224, or 224x320 for height and width, not {self.img_size!r}"
+            )
         choices = {"amp": ("bfloat16", "float32"), "picture": ("annotator", "class")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -88,6 +102,12 @@ class TrainSettings:
             for name in names:
                 if not least <= getattr(self, name) <= most:
                     raise ValueError(f"{name} must be from {least:g} to {most:g}, not {getattr(self, name)}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input, pixels."""
+        height, _, width = self.img_size.partition("x")
+        return int(height), int(width or height)
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str] | None = None) -> tuple[Self, bool]:
@@ -142,6 +162,8 @@ class TrainSettings:
                 raise ValueError(f"{config} has {name!r}, which is not a setting; {advice}")
             if types[name] is float and type(value) is int:
                 values[name] = float(value)
+            elif name == "img_size" and type(value) is int:
+                values[name] = str(value)
             elif type(value) is not types[name]:
                 raise ValueError(f"{config}: {name} must be of the type {types[name].__name__}, not {value!r}")
         return values
@@ -159,6 +181,7 @@ class TrainSettings:
             "val",
             "output",
             "initial",
+            "teacher",
             "workers",
             "device",
         )  # where files are and what does the work: it does not change what is learnt
@@ -166,5 +189,5 @@ class TrainSettings:
         return [
             f"{name} {other[name]!r}, not {mine[name]!r}"
             for name in mine
-            if name not in unrelated and name in other and other[name] != mine[name]
+            if name not in unrelated and name in other and type(mine[name])(other[name]) != mine[name]
         ]

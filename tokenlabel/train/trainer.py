@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm import optim, scheduler, utils
+from timm import scheduler, utils
 from timm.data import create_transform
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -37,12 +37,13 @@ from storage import open_store
 from tokenlabel.dataset import LabeledImages, collate, folder_keys
 from tokenlabel.errors import LabelError
 from tokenlabel.losses.class_label import smooth_label
-from tokenlabel.losses.token_label_loss import token_label_loss
 from tokenlabel.mixing.mixer import Mixer
 from tokenlabel.pipelines.traced import Traced
 from tokenlabel.train.checkpoint import BEST, LAST, read_checkpoint, remove_unfinished, write_checkpoint, write_log
 from tokenlabel.train.evaluation import Accuracy
+from tokenlabel.train.lesson import Lesson
 from tokenlabel.train.process_group import ProcessGroup
+from tokenlabel.train.rates import make_optimizer, set_base_rate
 from tokenlabel.train.settings import TrainSettings
 from tokenlabel.train.student import student
 
@@ -69,7 +70,7 @@ class Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         last = self.output / LAST
         first = replace(settings, initial="") if last.exists() else settings
-        self.model = student(first, self.classes).to(group.device, memory_format=torch.channels_last)
+        self.model = student(first, self.classes, new_heads=True).to(group.device, memory_format=torch.channels_last)
         grid = self.model.token_grid
         self.data = LabeledImages(
             self.images,
@@ -102,9 +103,7 @@ class Trainer:
         mixed, seed = float(settings.mixtoken), settings.seed * group.processes + group.rank
         self.mixer = Mixer(grid, self.classes, mixup=0, cutmix=0, mixtoken=1.0, probability=mixed, seed=seed)
         rate = settings.batch_size * group.processes / settings.lr_batch
-        self.optimizer = optim.create_optimizer_v2(
-            self.model, opt="adamw", lr=settings.lr * rate, weight_decay=settings.weight_decay
-        )
+        self.optimizer = make_optimizer(settings, self.model, settings.lr * rate)
         self.schedule, self.epochs = scheduler.create_scheduler_v2(
             self.optimizer,
             num_epochs=settings.epochs,
@@ -116,10 +115,10 @@ class Trainer:
         self.average = None
         if settings.ema_decay:  # it warms up, so that a short training's average is not of the first weights
             self.average = utils.ModelEmaV3(self.model, decay=settings.ema_decay, use_warmup=True)
-        self.wrapped: nn.Module = self.model
+        self.lesson: nn.Module = Lesson(settings, self.model)
         if group.processes > 1:
             of_device = [group.device.index] if group.device.type == "cuda" else None
-            self.wrapped = DistributedDataParallel(self.model, device_ids=of_device)
+            self.lesson = DistributedDataParallel(self.lesson, device_ids=of_device)
         self.epoch, self.log = 0, list[dict[str, Any]]()
         # Shows whether pictures and labels are the same, even if folders were renamed.
         recipe = json.dumps(self.store.schema.to_json()["recipe"], sort_keys=True)
@@ -139,6 +138,7 @@ class Trainer:
         for epoch in range(self.epoch, self.epochs):
             self.epoch = epoch
             started = time.monotonic()
+            set_base_rate(self.optimizer, self.settings, self.epoch)
             self.schedule.step(self.epoch)
             line: dict[str, Any] = {"epoch": self.epoch, "lr": self.optimizer.param_groups[0]["lr"]}
             line["loss"] = self._train_one_epoch()
@@ -165,7 +165,7 @@ class Trainer:
         self.sampler.set_epoch(self.epoch)
         # Stochastic depth uses torch's own generator: seeded for each epoch, its state need not be saved.
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, self.epoch, group.rank]).generate_state(1)[0]))
-        self.model.train()
+        self.lesson.train()
         total = torch.zeros((), device=device, dtype=torch.float64)
         name = f"epoch {self.epoch + 1} of {self.epochs}"
         with tqdm(self.loader, desc=name, unit=" steps", disable=True if group.rank else None) as bar:
@@ -174,17 +174,10 @@ class Trainer:
                 targets, classes = targets.to(device, non_blocking=True), classes.to(device, non_blocking=True)
                 mix = self.mixer.draw(len(pixels), pixels.shape[-2:], epoch=self.epoch, index=index)
                 targets = targets.smoothed(settings.smoothing, class_count=self.classes)
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp == "bfloat16"):
-                    picture, tokens = self.wrapped(pixels, mix)
-                loss = token_label_loss(
-                    picture,
-                    tokens,
-                    mix.targets(targets, class_count=self.classes),
-                    label=smooth_label(mix.label(classes), settings.smoothing, class_count=self.classes)
-                    if settings.picture == "class"
-                    else None,
-                    token_weight=settings.token_weight,
-                )
+                label = None
+                if settings.picture == "class":
+                    label = smooth_label(mix.label(classes), settings.smoothing, class_count=self.classes)
+                loss = self.lesson(pixels, mix, mix.targets(targets, class_count=self.classes), label)
                 self.optimizer.zero_grad()
                 loss.backward()
                 if settings.clip_grad:
@@ -254,7 +247,7 @@ class Trainer:
 def _augmentation(settings: TrainSettings) -> Any:
     try:
         return create_transform(
-            settings.img_size,
+            settings.size,
             is_training=True,
             scale=(settings.scale_min, 1.0),
             hflip=settings.hflip,

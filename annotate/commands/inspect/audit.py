@@ -25,6 +25,7 @@ def audit(store: str, part: float, names: Path | None, as_json: bool) -> None:
     from annotate.inspect import audit as judge
 
     opened = open_partial(store)
+    called = Names.of(opened, names)
     with following("reading", len(opened)) as on_progress:
-        surveyed = survey(opened, on_progress=on_progress)
-    answer(judge(opened, surveyed, Names.of(opened, names), fraction=part), as_json)
+        surveyed = survey(opened, names=called, on_progress=on_progress)
+    answer(judge(opened, surveyed, called, fraction=part), as_json)

@@ -34,13 +34,13 @@ def compare(
 ) -> None:
     """Compare the labels of two stores of the same pictures, FIRST and SECOND."""
     from annotate.images import by_key
-    from annotate.inspect import Names, comparison_page, comparison_sheet
+    from annotate.inspect import Names, comparison_page, comparison_sheet, names_of
     from annotate.inspect import compare as measure
 
     if (output or html) and images is None:
         raise click.UsageError("a sheet or a report needs --images, the pictures that were labelled")
     mine, theirs = open_partial(first), open_partial(second)
-    called = Names.of(mine, names)
+    called = Names.of(mine, names) if names is not None else names_of(mine, theirs)
     with following("comparing", len(mine)) as on_progress:
         found = measure(mine, theirs, names=called, most=max(count, 20), on_progress=on_progress)
     if output or html:

@@ -69,6 +69,7 @@ def inspect(
         contact_sheet,
         describe,
         half_blocks,
+        refuse_strangers,
         report_page,
         statistics,
         strip_of,
@@ -91,13 +92,15 @@ def inspect(
     @cache
     def surveyed() -> Survey:
         with following("reading", len(opened)) as on_progress:
-            return survey(opened, on_progress=on_progress)
+            return survey(opened, names=called, on_progress=on_progress)
 
     def chosen(most: int) -> list[int]:
         found = None if order == "random" else surveyed()
         rows = choose_rows(opened, count or most, seed=seed, order=order, keys=keys, number=number, found=found)
         if not rows:
             raise click.ClickException(f"the store {store} has no labelled picture to show")
+        if read is not None:
+            refuse_strangers(opened, rows, read)
         return rows
 
     written: dict[str, Any] = {}
@@ -124,6 +127,6 @@ def inspect(
     figures = statistics(opened, surveyed(), called)
     click.echo(json.dumps(figures.to_json()) if as_json else describe(opened, figures))
     if read is not None and not as_json and can_show() and figures.labelled:
-        strip = strip_of(opened, read, chosen(3)[:3], names=called, rank=min(rank, opened.schema.k))
+        strip = strip_of(opened, read, chosen(3)[:3], rank=min(rank, opened.schema.k))
         if strip is not None:
             click.echo(half_blocks(strip))

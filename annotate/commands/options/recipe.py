@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
---mean R,G,B, --std R,G,B, --interpolation FILTER, --exif ignore|apply,
+--mean, --std R,G,B, --interpolation FILTER, --exif ignore|apply, --white N,
 --batch-size, --rows-per-shard, --precision, --[no-]compile, --names FILE."""
 
 
@@ -140,6 +140,7 @@ _OPTIONS = [
     click.option("--interpolation", "interpolations", multiple=True, metavar="FILTER", hidden=True),
     click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True),
     click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
+    click.option("--white", type=click.FloatRange(min=0, min_open=True), hidden=True),
     click.option("--batch-size", type=click.IntRange(min=1), hidden=True),
 ]
 

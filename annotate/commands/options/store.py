@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 names_option = click.option(
-    "--names", type=click.Path(path_type=Path), help="Text file of class names, one on each line. Default: the store's."
+    "--names",
+    type=click.Path(path_type=Path),
+    help="Text file of class names, one a line; or imagenet-1k, imagenet-12k, imagenet-21k. Default: the store's.",
 )
 
 

@@ -115,6 +115,12 @@ def _count(file: h5py.File, address: object) -> int:
             f"{IMAGES!r} in {address} is {images.dtype} {list(images.shape)}; pictures are uint8 arrays of any length "
             "[n] (h5py.vlen_dtype), each the bytes of a file, or pixels, uint8 [n, H, W, 3] or [n, H, W]"
         )
+    if images.ndim == 3 and images.shape[2] == 3:
+        height, width = images.shape[:2]
+        raise AnnotateError(
+            f"{IMAGES!r} in {address} is uint8 {list(images.shape)}: one picture in colour, or grey ones that are 3 "
+            f"pixels wide. One picture is [1, {height}, {width}, 3]; pad grey ones"
+        )
     if not len(images):
         raise AnnotateError(f"{IMAGES!r} in {address} is empty")
     if len(images) > (most := _MOST_A_BYTE * images.id.get_storage_size()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -33,7 +32,7 @@ class ListedImages:
     suffix; a path without a file becomes a row without a label.
 
     Labels are whole numbers for all pictures, or names for all, numbered in sorted order; an empty label or null means
-    no label. In a CSV file, labels are numbers if every one of them is written as a whole number.
+    no label. Texts that are all written as whole numbers are numbers; see `as_targets`.
 
     Raises:
         AnnotateError: the list cannot be read, is empty, or a line is not as above; the error names the line.
@@ -75,7 +74,7 @@ def _read(path: Path) -> list[_Entry]:
     is_csv = path.suffix.lower() == ".csv"
     try:
         with path.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as file:
-            return _numbered(list(_rows(file, path))) if is_csv else list(_objects(file, path))
+            return list(_rows(file, path) if is_csv else _objects(file, path))
     except OSError as error:
         raise AnnotateError(f"cannot read the list {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -101,13 +100,6 @@ def _rows(file: TextIO, path: Path) -> Iterator[_Entry]:
             row[header.index("path")],
             row[header.index("label")].strip() or None if "label" in header else None,
         )
-
-
-def _numbered(entries: list[_Entry]) -> list[_Entry]:
-    """The entries, with labels as numbers if all labels are written as whole numbers."""
-    if not all(entry.label is None or re.fullmatch("-?[0-9]+", entry.label) for entry in entries):
-        return entries
-    return [entry._replace(label=None if entry.label is None else int(entry.label)) for entry in entries]
 
 
 def _objects(file: TextIO, path: Path) -> Iterator[_Entry]:

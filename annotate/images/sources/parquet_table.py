@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 from annotate.errors import AnnotateError
 from annotate.images.per_process import Opened
 from annotate.images.sources.huggingface import HubImages
-from annotate.images.suffixes import is_parquet
+from annotate.images.suffixes import SPLITS, is_parquet
 
 _LARGEST_GROUP = 1 << 31  # bytes; Arrow's own limit for one array of bytes
-_SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval"})
 
 
 def parquet_images(address: str | os.PathLike[str]) -> HubImages:
@@ -141,7 +140,7 @@ def _split(name: str) -> str | None:
     if numbered:
         return numbered[1]
     word = re.split(r"[-_.]", name)[0]
-    return word if word.lower() in _SPLITS else None
+    return word if word.lower() in SPLITS else None
 
 
 def _refuse_large_groups(path: Path, metadata: pq.FileMetaData) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -14,33 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError, PictureError
-from annotate.images.keys import is_sound
 from annotate.images.per_process import Opened
-from annotate.images.suffixes import is_picture, is_tar
+from annotate.images.sources.tar_index import TarIndex, index_of, sample_of
+from annotate.images.suffixes import is_tar
 from annotate.images.targets import as_targets
 from storage import Status
 
-# The first bytes of compressed files, whatever their names.
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_END = 1 << 16  # bytes after the last member that are checked; tar pads its files to 10 KiB
-_CLASS_BYTES = 32  # a larger .cls member holds no number
+_LARGEST_SPARSE = 1 << 30  # bytes; a few bytes of a tar file may claim to be more
 
 
 class Span(NamedTuple):
-    """The position of a picture: the number of its tar file, its first byte there, and its size in bytes."""
+    """The position of a picture: the number of its tar file, its first byte there, and its size in bytes.
+
+    A sparse member, whose holes are not stored, has the first byte of its header there.
+    """
 
     file: int
     offset: int
     size: int
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Spans(Sequence[Span]):
-    """The position of each picture, in three arrays [n]; a slice is a view of them, and is pickled alone."""
+    """The position of each picture, in four arrays [n]; a slice is a view of them, and is pickled alone."""
 
     files: NDArray[np.uint32]
     offsets: NDArray[np.uint64]
     sizes: NDArray[np.uint64]
+    sparse: NDArray[np.bool_]
 
     def __repr__(self) -> str:
         """The number of pictures, without the arrays."""
@@ -57,8 +58,9 @@ class Spans(Sequence[Span]):
 
     def __getitem__(self, index: int | slice) -> Span | Spans:
         if isinstance(index, slice):
-            return Spans(self.files[index], self.offsets[index], self.sizes[index])
-        return Span(int(self.files[index]), int(self.offsets[index]), int(self.sizes[index]))
+            return Spans(self.files[index], self.offsets[index], self.sizes[index], self.sparse[index])
+        file, offset, size = (int(values[index]) for values in (self.files, self.offsets, self.sizes))
+        return Span(file, offset, size, sparse=bool(self.sparse[index]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +83,8 @@ class TarReader:
         """The bytes of the member.
 
         Raises:
-            PictureError: MISSING if the tar file is gone; UNREADABLE if it has changed, or with the system's reason.
+            PictureError: MISSING if the tar file is gone; UNREADABLE if it has changed, or with the system's reason;
+                REFUSED for a sparse member of more than a gigabyte.
         """
         name, size = self.files[handle.file]
         try:
@@ -90,11 +93,16 @@ class TarReader:
                 raise PictureError(
                     Status.UNREADABLE, f"{name} has changed: it has {file.size:,} bytes, and had {size:,} when indexed"
                 )
-            data = os.pread(file.number, handle.size, handle.offset)
+            if handle.sparse:
+                data = _expanded(self.root / name, handle)
+            else:
+                data = os.pread(file.number, handle.size, handle.offset)
         except FileNotFoundError:
             raise PictureError(Status.MISSING, f"{name} is gone") from None
         except OSError as error:
             raise PictureError(Status.UNREADABLE, f"{name}: {error.strerror or type(error).__name__}") from error
+        except (EOFError, ValueError, tarfile.TarError) as error:
+            raise PictureError(Status.UNREADABLE, f"{name}: a sparse member is damaged: {error}") from error
         if len(data) != handle.size:
             raise PictureError(Status.UNREADABLE, f"{name} ends within the picture")
         return data
@@ -103,12 +111,13 @@ class TarReader:
 class TarImages:
     """The pictures in a tar file, or in all tar files of a folder, such as the shards of a WebDataset.
 
-    Keys are the names of members. The order is that of the files' names, and within a file that of its members. If a
-    name occurs twice in one file, the later member counts, as in extraction. If two files have a member of the same
-    name, all keys begin with the name of their file: "shard-000.tar/cat.jpg".
+    Keys are the names of members, and of hard links to them. The order is that of the files' names, and within a file
+    that of its members. If a name occurs twice in one file, the later member counts, as in extraction. If two files
+    have a member of the same name, all keys begin with the name of their file: "shard-000.tar/cat.jpg".
 
     As in WebDataset, members of one sample share their name up to the first dot of its last part, and their extension
-    is what follows that dot. Targets are the numbers in members with the extension cls, if every picture has one.
+    is what follows that dot, in any case. Targets are the numbers in members with the extension cls, if every picture
+    has one.
 
     Raises:
         AnnotateError: a file is compressed, truncated or not a tar file, a member's name is not a valid key, two .cls
@@ -118,20 +127,17 @@ class TarImages:
     def __init__(self, address: str | os.PathLike[str]) -> None:
         path = Path(address).absolute()
         root, names = (path, sorted(filter(is_tar, os.listdir(path)))) if path.is_dir() else (path.parent, [path.name])
-        files = {name: _index(root / name) for name in names}
+        files = {name: index_of(root / name) for name in names}
         members = [(name, member) for name, index in files.items() for member in index.spans]
         self._path = path
         self.left_out = sum(index.left_out for index in files.values())
-        if not members:
-            raise AnnotateError(
-                f"{address} holds no picture: none of the {self.left_out:,} members of {len(files)} tar files has "
-                "the name of one"
-            )
+        if not members or any(index.inner and not index.spans for index in files.values()):
+            raise AnnotateError(f"{address} holds {'other files' if members else 'no picture'}: {_instead(files)}")
         alone = len({member for _, member in members}) == len(members)
         self.keys = [member if alone else f"{name}/{member}" for name, member in members]
         self.handles = _spans(list(files.values()))
         self.reader = TarReader(root, tuple((name, index.size) for name, index in files.items()))
-        classes = [files[name].classes.get(_sample(member)[0]) for name, member in members]
+        classes = [files[name].classes.get(sample_of(member)[0]) for name, member in members]
         self.target_names: tuple[str, ...] | None = None
         self.targets: list[int] | None = None
         if None not in classes:
@@ -140,22 +146,6 @@ class TarImages:
     def __repr__(self) -> str:
         """The kind, the address and the number of pictures."""
         return f"TarImages({str(self._path)!r}, {len(self.keys):,} pictures)"
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """The contents of one tar file.
-
-    spans:    offset and size of each picture by its name, in the order of members
-    classes:  the number in each .cls member by its sample; None if it holds no number
-    left_out: number of members that are not pictures, or cannot be read as such
-    size:     bytes of the file
-    """
-
-    spans: dict[str, tuple[int, int]]
-    classes: dict[str, int | None]
-    left_out: int
-    size: int
 
 
 class _Descriptor:
@@ -173,101 +163,41 @@ class _Descriptor:
             os.close(self.number)
 
 
-def _spans(indexes: Sequence[_Index]) -> Spans:
+def _spans(indexes: Sequence[TarIndex]) -> Spans:
     counts = [len(index.spans) for index in indexes]
-    spans = np.array([span for index in indexes for span in index.spans.values()], np.uint64).reshape(-1, 2)
+    spans = np.array([span for index in indexes for span in index.spans.values()], np.uint64).reshape(-1, 3)
     return Spans(
         np.repeat(np.arange(len(indexes), dtype=np.uint32), counts),
         np.ascontiguousarray(spans[:, 0]),
         np.ascontiguousarray(spans[:, 1]),
+        spans[:, 2].astype(bool),
     )
 
 
-def _index(path: Path) -> _Index:
-    """Index a tar file. Only headers and .cls members are read.
-
-    Raises:
-        AnnotateError: it cannot be read from its first member to its end mark, a picture's name is not a valid key, or
-            two members give one sample different classes.
-    """
-    try:
-        _refuse_compressed(path)
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            return _walk(archive, file.fileno(), path)
-    except OSError as error:
-        raise AnnotateError(f"cannot read the tar file {path}: {error.strerror or error}") from error
-    except (EOFError, ValueError, tarfile.TarError) as error:
-        raise AnnotateError(
-            f"cannot index {path}: {error}. It is truncated, damaged or not a tar file; download or copy it again"
-        ) from error
-
-
-def _walk(archive: tarfile.TarFile, number: int, path: Path) -> _Index:
-    spans: dict[str, tuple[int, int]] = {}
-    classes: dict[str, int | None] = {}
-    left_out = 0
-    while (member := archive.next()) is not None:
-        archive.members.clear()  # type: ignore[attr-defined] # otherwise it would keep all of them in memory
-        if member.size < 0:
-            raise tarfile.ReadError(f"the member {member.name!r} has {member.size} bytes")
-        name = "/".join(part for part in member.name.split("/") if part != ".")  # `tar -c .` writes ./cat.jpg
-        if member.isdir() or any(part.startswith(".") and part != ".." for part in name.split("/")):
-            continue
-        # A sparse member is not stored as plain bytes, and a link has none.
-        whole = member.isreg() and not member.issparse()
-        if whole and is_picture(name):
-            if not is_sound(name):
-                raise AnnotateError(
-                    f"cannot use {path}: the name of its member {member.name!r} is not a valid key. A key is a "
-                    "relative path in UTF-8 without ..; pack the pictures again under such names"
-                )
-            spans.pop(name, None)  # a later member of the same name replaces an earlier one
-            spans[name] = member.offset_data, member.size
-            continue
-        left_out += 1
-        sample, extension = _sample(name)
-        if whole and extension == "cls":
-            found = _class(os.pread(number, min(member.size, _CLASS_BYTES + 1), member.offset_data))
-            if classes.setdefault(sample, found) != found:
-                raise AnnotateError(
-                    f"cannot use {path}: its member {name!r} occurs twice, with the class {_or_none(found)} and "
-                    f"earlier with {_or_none(classes[sample])}. Pack the sample again with one of them"
-                )
-    # tarfile treats a damaged header as the end, and would silently leave out everything after it.
-    end = os.pread(number, _END, archive.offset)
-    if len(end) < tarfile.BLOCKSIZE or any(end[: tarfile.BLOCKSIZE]):
-        raise tarfile.ReadError(f"at byte {archive.offset:,} is neither a member nor the end mark")
-    if any(end):
-        raise AnnotateError(
-            f"cannot use {path}: there is more data after its end mark at byte {archive.offset:,}. If tar files were "
-            "joined by `cat`, put the original files into a folder, or join them by `tar --concatenate`"
-        )
-    return _Index(spans, classes, left_out, os.fstat(number).st_size)
-
-
-def _refuse_compressed(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(8)
-    for mark, kind in _COMPRESSED.items():
-        if start.startswith(mark):
-            raise AnnotateError(
-                f"cannot use {path}: it is compressed ({kind}), so a picture cannot be read without everything before "
-                "it. Decompress it; pictures are compressed already, so it hardly becomes larger"
+def _instead(files: Mapping[str, TarIndex]) -> str:
+    """What tar files hold that have no picture."""
+    for name, index in files.items():
+        if index.inner:
+            return (
+                f"{name} holds tar files, such as {index.inner!r}. Extract it, and each of them into a folder of its "
+                'own, `for f in *.tar; do mkdir "${f%.tar}" && tar -xf "$f" -C "${f%.tar}"; done`, and give the folder '
+                "above these"
             )
+    if links := sum(index.links for index in files.values()):
+        return (
+            f"{links:,} members have the name of one, but are symbolic links, hard links to nothing, or special files"
+        )
+    members = sum(index.left_out for index in files.values())
+    return f"none of the {members:,} members of {len(files)} tar files has the name of one"
 
 
-def _sample(name: str) -> tuple[str, str]:
-    """A member's sample, which is its name up to the first dot after the last slash; and its extension, the rest."""
-    folder, slash, file = name.rpartition("/")
-    stem, _, extension = file.partition(".")
-    return folder + slash + stem, extension
-
-
-def _class(data: bytes) -> int | None:
-    """The whole number that a .cls member holds, or None."""
-    whole = len(data) <= _CLASS_BYTES and re.fullmatch(rb"-?\d+", data.strip())
-    return int(data) if whole else None
-
-
-def _or_none(found: int | None) -> str:
-    return "none" if found is None else str(found)
+def _expanded(path: Path, span: Span) -> bytes:
+    """The bytes of a sparse member, its holes filled with zeros."""
+    if span.size > _LARGEST_SPARSE:
+        raise PictureError(Status.REFUSED, f"{span.size:,} bytes are more than the {_LARGEST_SPARSE:,} allowed")
+    with path.open("rb") as file:
+        file.seek(span.offset)
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            member = archive.next()
+            data = None if member is None else archive.extractfile(member)
+            return b"" if data is None else data.read()

@@ -18,9 +18,10 @@ from annotate.images.waiting_reader import WaitingReader
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.pipeline import Pipeline
 from annotate.jobs.labelling.shard import Shard, commit_shard
+from annotate.jobs.labelling.store_there import open_when_there
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
-from storage import LabelMap, Record, open_store
+from storage import LabelMap, Record
 
 _MOST_DECODERS = 16  # more would only wait for Python's lock: docs/performance.md
 
@@ -51,7 +52,7 @@ class LabelJob:
 
         Several threads may call it: then a shard is decoded and labelled while earlier shards are written.
         """
-        store = open_store(self.address, writable=True)
+        store = open_when_there(self.address)
         # Decided here: the driver's machine may have no GPU while the worker's has one.
         device = "cuda" if torch.cuda.is_available() else "cpu"
         expected = store.schema.provenance.get("networks")
@@ -71,6 +72,7 @@ class LabelJob:
             batch_size=self.execution.batch_size,
             decoders=decoders(device),
             exif=self.recipe.exif,
+            white=self.recipe.white,
         )
         name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
 

@@ -65,15 +65,22 @@ class Pipeline:
     Args:
         device: labels batches.
         reader: reads pictures; called in several threads.
-        exif: see `decode`.
+        exif, white: see `decode`.
         batch_size: pictures in a batch.
         decoders: threads that read, decode and resize.
     """
 
     def __init__(
-        self, device: Device, reader: PictureReader, *, batch_size: int, decoders: int, exif: Exif = "ignore"
+        self,
+        device: Device,
+        reader: PictureReader,
+        *,
+        batch_size: int,
+        decoders: int,
+        exif: Exif = "ignore",
+        white: float | None = None,
     ) -> None:
-        self._device, self._reader, self._exif = device, reader, exif
+        self._device, self._reader, self._exif, self._white = device, reader, exif, white
         self._batch_size = batch_size
         self._ahead = _BATCHES * batch_size + decoders
         self._room = BoundedSemaphore(self._ahead)  # one for each picture that is decoded, or will be
@@ -113,7 +120,7 @@ class Pipeline:
         return Made(labels.label_map(), labels.reasons, self._seconds_since(begun))
 
     def _decode(self, handle: Any) -> Prepared:
-        return self._device.prepare(decode(self._reader.read(handle), exif=self._exif))
+        return self._device.prepare(decode(self._reader.read(handle), exif=self._exif, white=self._white))
 
     def _seconds_since(self, begun: float) -> float:
         with self._timing:

@@ -94,6 +94,11 @@ def test_whatever_keeps_ray_from_starting_is_one_message_with_a_way_out(
         next(RayWorkers(1, address="auto").map(None, [Shard(range(1), ())]))
 
 
+def test_a_cluster_that_is_not_there_is_one_message() -> None:
+    with pytest.raises(AnnotateError, match="cannot reach the Ray cluster at '127.0.0.1:9'"):
+        next(RayWorkers(address="127.0.0.1:9").map(None, [Shard(range(1), ())]))
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next_and_that_of_a_living_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ class Unable:
         raise AnnotateError("there is no such network")
 
 
+@pytest.mark.usefixtures("one_ray")
 def test_what_keeps_a_job_from_starting_is_said_once() -> None:
     with pytest.raises(AnnotateError, match="there is no such network"):
         list(RayWorkers(2).map(Unable(dies=False), [Shard(range(1), ())]))
@@ -81,11 +82,7 @@ def test_what_keeps_a_job_from_starting_is_said_once() -> None:
         list(RayWorkers(1).map(Unable(dies=True), [Shard(range(1), ())]))
 
 
-def test_a_cluster_that_is_not_there_is_one_message() -> None:
-    with pytest.raises(AnnotateError, match="cannot reach the Ray cluster at '127.0.0.1:9'"):
-        list(RayWorkers(address="127.0.0.1:9").map(Unable(dies=False), [Shard(range(1), ())]))
-
-
+@pytest.mark.usefixtures("one_ray")
 def test_a_record_says_who_wrote_it_and_no_path(tmp_path: Path) -> None:
     address = str(tmp_path / "labels.zarr")
     (outcome,) = RayWorkers(1).map(PaintedJob(address), painted_store(address, 1))
@@ -95,38 +92,9 @@ def test_a_record_says_who_wrote_it_and_no_path(tmp_path: Path) -> None:
     assert str(tmp_path) not in outcome.record.to_text()
 
 
+@pytest.mark.usefixtures("one_ray")
 def test_workers_that_can_never_start_here_are_refused_at_once() -> None:
     with pytest.raises(
         AnnotateError, match="cannot start a worker on this machine: each asks for 1 CPUs and 99 GPUs, and the"
     ):
         list(RayWorkers(gpus_per_worker=99).map(Unable(dies=False), [Shard(range(1), ())]))
-
-
-@pytest.mark.filterwarnings("ignore")  # of Ray's own cluster of several nodes on one machine
-def test_workers_that_no_machine_has_room_for_are_waited_for_and_it_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two CPUs on two machines are not two on one; when such a machine comes, the work is done."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setattr("annotate.cluster.ray_workers._PATIENCE", 1.0)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    address, said = str(tmp_path / "labels.zarr"), []
-    try:
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-
-        def say(sentence: str) -> None:
-            said.append(sentence)
-            if len(said) == 1:
-                cluster.add_node(num_cpus=2)
-
-        workers = RayWorkers(cpus_per_worker=2, address=cluster.address)
-        outcomes = list(workers.map(PaintedJob(address), painted_store(address, 2), say=say))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    assert all(outcome.record for outcome in outcomes)
-    assert said[0].startswith("no worker is ready yet: each asks for 2 CPUs and 0 GPUs, and the machines have 1 CPUs")

@@ -21,7 +21,7 @@ WEIGHTS = ["--checkpoint", "{checkpoint}"]
     [
         (["run", "{tmp}/nothing", "{tmp}/s.zarr", "--model", "resnet18"], 1, "there is no folder of pictures at"),
         (["run", "{images}", "{tmp}/s.zarr", "--model", "resnet81"], 1, "did you mean .*resnet18"),
-        (["run", "{images}", "/proc/s.zarr", *MODEL, *WEIGHTS], 1, "cannot make the folder of /proc"),
+        (["run", "{images}", "/proc/s.zarr", *MODEL, *WEIGHTS], 1, "cannot make the folder of /proc.* Give an address"),
         (["run", "{images}", "{tmp}/other.zarr", "--model", "resnet18"], 1, "not a store of label maps"),
         (["run", "{images}", "{store}", *MODEL, *WEIGHTS, "-k", "3"], 1, "k: the store has 5, this run"),
         (["run", "{images}", "{tmp}/s.zarr", "--model", "vit_tiny_patch16_224", *WEIGHTS], 1, "fit"),

@@ -52,6 +52,31 @@ def png(pixels: NDArray[np.unsignedinteger], *, size: tuple[int, int] | None = N
     )
 
 
+def tiff(pixels: NDArray[np.generic], *, white_is_zero: bool = False, planes: bool = False, bits: int = 0) -> bytes:
+    """A TIFF of any type of values, written byte by byte; PIL writes few of them.
+
+    `bits` is the depth of the values where they are packed: `pixels` are the bytes then, [H, bytes of a row].
+    """
+    height, width = pixels.shape[:2]
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    body = (np.moveaxis(pixels, 2, 0) if planes else pixels).astype(pixels.dtype.newbyteorder("<")).tobytes()
+    depth = bits or 8 * pixels.dtype.itemsize
+    width = width * 8 // bits if bits else width
+    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    strips, size = (channels, len(body) // channels) if planes else (1, len(body))
+    tags: dict[int, list[int]] = {256: [width], 257: [height], 258: [depth] * channels, 259: [1]}
+    tags |= {262: [2 if channels == 3 else int(not white_is_zero)], 273: [8 + n * size for n in range(strips)]}
+    tags |= {277: [channels], 278: [height], 279: [size] * strips, 284: [1 + planes], 339: [kind] * channels}
+    start = 8 + len(body)
+    entries, more = b"", b""
+    for number, values in tags.items():
+        data = struct.pack(f"<{len(values)}I", *values)
+        if len(values) > 1:
+            data, more = struct.pack("<I", start + 2 + 12 * len(tags) + 4 + len(more)), more + data
+        entries += struct.pack("<HHI", number, 4, len(values)) + data
+    return b"II*\0" + struct.pack("<I", start) + body + struct.pack("<H", len(tags)) + entries + bytes(4) + more
+
+
 def with_exif(jpeg: bytes, body: bytes, length: int | None = None) -> bytes:
     """The JPEG with an APP1 segment of this body, whose length is the true one or a lie."""
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", length or len(body) + 2) + body + jpeg[2:]
@@ -73,6 +98,13 @@ def patched(data: bytes, old: bytes, new: bytes) -> bytes:
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(pixels[..., None], 3, -1)
+
+
+def _packed(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Values of 12 bits, [H, W], two in three bytes: [H, 3 * W // 2]."""
+    first, second = pixels[:, ::2], pixels[:, 1::2]
+    parts = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1)
+    return parts.astype(np.uint8).reshape(len(pixels), -1)
 
 
 def _animation(kind: str) -> bytes:
@@ -97,6 +129,7 @@ _GREY_SCENE = _grey(GREY)
 _DEEP = (SCENE.astype(np.uint16) << 8) | 0xFF
 _DEEP_GREY = GREY.astype(np.uint16) * 257
 _PALETTE = Image.fromarray(SCENE).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+_FLOATS = (GREY / 255).astype(np.float32)
 _HTML = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
 
 ODD_PICTURES: dict[str, OddPicture] = {
@@ -124,7 +157,18 @@ ODD_PICTURES: dict[str, OddPicture] = {
     "EXIF longer than the file": OddPicture(with_exif(_JPEG, _EXIF, length=60_000), Status.UNDECODABLE),
     "PNG named .JPEG": OddPicture(_PNG, shows=SCENE),
     "grey of 16 bits": OddPicture(png(_DEEP_GREY), shows=_GREY_SCENE),
+    "grey of 16 bits whose zero is white": OddPicture(tiff(65535 - _DEEP_GREY, white_is_zero=True), shows=_GREY_SCENE),
+    "grey of 12 bits in a TIFF of 12": OddPicture(
+        tiff(_packed((GREY * (4095 / 255)).astype(np.uint16)), bits=12), shows=_GREY_SCENE
+    ),
+    "grey of 12 bits in 16": OddPicture(png(GREY.astype(np.uint16) * 16), Status.REFUSED),
+    "grey of floats": OddPicture(tiff(_FLOATS), Status.REFUSED),
+    "grey of 32 bits": OddPicture(tiff(GREY.astype(np.uint32) << 24), Status.REFUSED),
+    "grey with a sign": OddPicture(tiff(GREY.astype(np.int16)), Status.REFUSED),
     "colour of 16 bits": OddPicture(png(_DEEP), shows=SCENE),
+    "colour of 12 bits in 16": OddPicture(png(SCENE.astype(np.uint16) * 16), Status.REFUSED),
+    "colour of 16 bits in planes": OddPicture(tiff(_DEEP, planes=True), Status.REFUSED),
+    "colour of floats": OddPicture(tiff((SCENE / 255).astype(np.float32)), Status.UNDECODABLE),
     "grey with transparency": OddPicture(encoded(Image.fromarray(SCENE).convert("LA"), "PNG"), shows=_GREY_SCENE),
     "colour with transparency": OddPicture(png(np.dstack([SCENE, GREY])), shows=SCENE),
     "palette with transparency": OddPicture(encoded(_PALETTE, "PNG", transparency=bytes([0, 99, 255, 0])), shows=SCENE),

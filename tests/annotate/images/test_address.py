@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from pkgutil import iter_modules
 
+import datasets
 import pytest
 
 from annotate.errors import AnnotateError
@@ -20,6 +22,38 @@ def test_an_archive_beside_pictures_is_only_left_out(tmp_path: Path) -> None:
     (tmp_path / "images" / "metadata.parquet").touch()
     source = open_images(tmp_path / "images")
     assert (source.keys, source.left_out) == (sorted(NAMES), 2)
+
+
+def test_a_preview_beside_shards_is_not_the_collection(tmp_path: Path) -> None:
+    write_tars(tmp_path / "shards")
+    (tmp_path / "shards" / "preview.jpg").write_bytes(b"1")
+    assert open_images(tmp_path / "shards").keys == NAMES
+
+
+@pytest.mark.parametrize("kind", ["tars", "train", "saved"])
+@pytest.mark.parametrize("below", ["data", "snapshots/0123abc/data"])
+def test_a_collection_below_the_address_is_named(tmp_path: Path, kind: str, below: str) -> None:
+    (tmp_path / "hub" / below).parent.mkdir(parents=True)
+    KINDS[kind](tmp_path / "hub" / below)
+    (tmp_path / "hub" / "README.md").touch()
+    with pytest.raises(AnnotateError, match=r"hub holds no picture, but there are .* below it: give (.+)$") as caught:
+        open_images(tmp_path / "hub")
+    address = str(caught.value).rpartition("give ")[2]
+    assert Path(address) == tmp_path / "hub" / below
+    assert len(open_images(address).keys) == len(NAMES)
+
+
+def test_the_cache_of_load_dataset_is_recognised_with_a_program_that_saves_it(tmp_path: Path) -> None:
+    KINDS["train"](tmp_path / "train")
+    files = str(tmp_path / "train" / "*.parquet")
+    datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(
+        AnnotateError, match="holds the cache of `load_dataset`.* give the folder saved: python"
+    ) as caught:
+        open_images(tmp_path / "cache")
+    _, *arguments = shlex.split(str(caught.value).rpartition("saved: ")[2])
+    subprocess.run([sys.executable, *arguments], cwd=tmp_path, check=True, capture_output=True)
+    assert len(open_images(tmp_path / "saved").keys) == len(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +93,8 @@ def test_a_missing_package_is_named_with_its_installation(tmp_path: Path, packag
 
 
 def test_every_kind_of_collection_is_a_file_and_a_line_of_the_table() -> None:
-    """HubImages alone are two kinds, each with a file of its own that opens its tables."""
-    files = {Path(module.name).name for module in iter_modules(sources.__path__)} - {"huggingface"}
+    """HubImages alone are two kinds, each with a file of its own that opens its tables; tar files have an index."""
+    files = {Path(module.name).name for module in iter_modules(sources.__path__)} - {"huggingface", "tar_index"}
     lines = [kind.opener.partition(":")[0] for kind in _KINDS]
     assert sorted(lines) == sorted(files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from annotate.images import FolderReader
 from annotate.inspect import Names, choose_rows, report_page, survey
+from annotate.inspect.palette import colours_of, largest, shares
 from storage import Box, LabelMap, LabelStore, Schema, create_store, open_store
 from tests.annotate.inspect.browser import CHROMIUM, DRIVER, Browser
 from tests.labels import random_labels
@@ -145,6 +147,29 @@ def test_opacity_and_rank_change_the_picture(opened: Browser) -> None:
         opened.run("return new Promise(done => setTimeout(done, 60))")
         seen.append(opened.pixels())
     assert len(set(seen)) == 4
+
+
+def test_a_location_is_as_opaque_as_it_is_probable(opened: Browser, store: LabelStore) -> None:
+    """Read back from a canvas without a picture, whose opacity is that of the paint: 75 % of the probability."""
+    found = opened.run(
+        "const at = document.createElement('canvas'); paint(at, 0, null, 900, 0.75, 0); const g = at.getContext('2d');"
+        "const all = g.getImageData(0, 0, at.width, at.height).data, box = region(0, at.width, at.height);"
+        "return Array.from({ length: 30 }, (_, n) => { const [x, y, w, h] = box(Math.floor(n / 5), n % 5);"
+        "  return all[4 * (Math.round(y + h / 2) * at.width + Math.round(x + w / 2)) + 3] / 255; });"
+    )
+    assert store[0].scores[..., 0].min() < 0.6
+    assert found == pytest.approx((0.75 * store[0].scores[..., 0]).ravel().tolist(), abs=0.006)
+
+
+def test_a_picture_names_its_largest_classes_beside_their_colours(opened: Browser, store: LabelStore) -> None:
+    (colours,), names = colours_of([shares(store[0])]), Names.of(store)
+    tags = [[e.text for e in tag.find_elements("css selector", ".text, .share")] for tag in opened.all(".card .tag")]
+    parts = [*largest(shares(store[0])).items()][:3]
+    assert tags[: len(parts)] == [[names.short(number), f"{100 * part:.0f} %"] for number, part in parts]
+    look_at(opened, 0)
+    swatches = [each.value_of_css_property("background-color") for each in opened.all("#legend .swatch")]
+    assert [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in swatches] == [*colours.values(), (150, 150, 150)]
+    assert opened.all("#legend .tag")[-1].text.startswith("all others")
 
 
 def test_filters_and_orders_choose_pictures(opened: Browser, store: LabelStore) -> None:

@@ -19,9 +19,12 @@ from annotate.inspect import (
     statistics,
     survey,
 )
+from annotate.inspect.statistics import _heads
+from annotate.inspect.survey import entropy_bound
 from storage import LabelMap, LabelStore, Progress, Status, open_store
 from tests.annotate.inspect.stores import COUNT, a_store
 from tests.conftest import dense
+from tests.labels import random_labels
 
 
 def test_a_survey_is_what_the_labels_say_one_by_one(store: LabelStore) -> None:
@@ -39,7 +42,8 @@ def test_a_survey_is_what_the_labels_say_one_by_one(store: LabelStore) -> None:
         assert found.doubt[row] == pytest.approx(1 - full[own].max(), abs=1e-6)
         assert found.confidence[row] == pytest.approx(full.max(0).mean(), abs=1e-6)
         assert found.area[row] == pytest.approx((label.classes[..., 0] == best).mean())
-        parts = np.concatenate([full, 1 - full.sum(0, keepdims=True)]).clip(1e-30)
+        rest = np.maximum(1 - full.sum(0), 0) / (full == 0).sum(0)  # spread over the classes that are not stored
+        parts = np.where(full > 0, full, rest).clip(1e-30)
         assert found.entropy[row] == pytest.approx(-(parts * np.log(parts)).sum(0).mean(), abs=1e-5)
     tops = np.stack([store[row].classes[..., 0] for row in range(10)])
     assert found.locations.tolist() == [(tops == number).sum() for number in range(COUNT)]
@@ -50,6 +54,43 @@ def test_a_survey_is_what_the_labels_say_one_by_one(store: LabelStore) -> None:
     assert areas(store, number) == pytest.approx((tops == number).mean((1, 2)))
 
 
+def location(*scores: float) -> LabelMap:
+    """A label of one location with these probabilities."""
+    label = random_labels(np.random.default_rng(0), 1, grid=(1, 1), k=len(scores))
+    label.scores[0, 0, 0] = scores
+    return label
+
+
+def test_the_entropy_of_a_location_is_the_most_that_its_label_allows() -> None:
+    def bound(*scores: float, count: int = 1000) -> float:
+        return float(entropy_bound(location(*scores), count)[0, 0, 0])
+
+    assert bound(1, 0, 0) == 0
+    assert bound(0, 0, 0) == pytest.approx(np.log(1000))
+    assert bound(0.5, 0.5, 0) == pytest.approx(np.log(2))
+    rest = 0.8 / 998
+    assert bound(0.1, 0.1, 0) == pytest.approx(-0.2 * np.log(0.1) - 0.8 * np.log(rest), rel=1e-5)
+    # As one class, the remainder of 0.8 would make the second more certain than the first.
+    assert bound(0.1, 0.06, 0.04) > bound(0.4, 0.4, 0.2)
+    # It grows with what lies outside the stored classes, from nothing to everything.
+    grows = [bound(0.6 * kept, 0.3 * kept, 0.1 * kept) for kept in np.linspace(1, 0, 50)]
+    assert (np.diff(grows) > 0).all()
+    assert bound(0.5, 0.3, 0.2, count=3) == pytest.approx(-sum(p * np.log(p) for p in (0.5, 0.3, 0.2)), rel=1e-5)
+
+
+def test_the_least_certain_come_first_also_where_most_is_not_stored(tmp_path: Path) -> None:
+    labels = LabelMap.stack(
+        [location(*scores)[0] for scores in ((0.95, 0.03, 0.02), (0.4, 0.4, 0.2), (0.1, 0.06, 0.04))]
+    )
+    names = tuple(map(str, range(1000)))
+    store = a_store(tmp_path / "labels.zarr", labels, class_count=1000, class_names=names, target_names=names)
+    assert choose_rows(store, 3, order="entropy") == [2, 1, 0]
+    assert choose_rows(store, 3, order="confidence") == [0, 1, 2]
+    figures = statistics(store, survey(store), Names.of(store))
+    assert figures.to_json()["entropy"] == pytest.approx(float(survey(store).entropy.mean()))
+    assert "all classes alike would be 6.91" in describe(store, figures)
+
+
 def test_a_survey_does_not_depend_on_how_much_it_reads_at_once(
     store: LabelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +99,20 @@ def test_a_survey_does_not_depend_on_how_much_it_reads_at_once(
     pieces = survey(store)
     for name in ("confidence", "best", "peak", "locations", "class_entropy", "entropies"):
         assert np.allclose(getattr(whole, name), getattr(pieces, name), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (None, "not recorded"),
+        ("exact", "exact"),
+        ("approximate (7 %)", "approximate (7 %)"),
+        ("exact, exact, exact", "exact for 3 networks"),
+        ("exact, approximate (7 %), exact", "exact for 2 networks, approximate (7 %) for 1 network"),
+    ],
+)
+def test_the_dense_heads_of_an_ensemble_are_counted(stored: str | None, words: str) -> None:
+    assert _heads(stored) == words
 
 
 def test_what_is_found_prints_as_a_line_and_not_as_its_arrays(store: LabelStore) -> None:
@@ -117,6 +172,15 @@ def test_own_classes_meet_the_annotators_by_name(labels: LabelMap, tmp_path: Pat
     about = {"class_count": 1000, "class_names": tuple(f"name {n}" for n in range(1000))}
     store = a_store(tmp_path / "in.zarr", labels, target_names=("n01443537", "n01440764"), targets=[0, 1] * 5, **about)
     assert survey(store).targets.tolist() == [1, 0] * 5
+
+
+def test_own_classes_meet_names_that_are_given(labels: LabelMap, tmp_path: Path) -> None:
+    store = a_store(tmp_path / "labels.zarr", labels, class_names=None, target_names=("dog", "cat"), targets=[0, 1] * 5)
+    assert survey(store).targets.tolist() == [-1] * 10
+    given = Names(COUNT, ("cat", *(f"other {n}" for n in range(COUNT - 2)), "dog"))
+    found = survey(store, names=given)
+    assert found.targets.tolist() == [COUNT - 1, 0] * 5
+    assert audit(store, found, given).pictures == 10
 
 
 def test_what_another_tool_says_of_itself_is_text_and_never_an_error(labels: LabelMap, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from annotate.errors import AnnotateError
 from annotate.images import ImageSource, open_images
 from annotate.jobs.labelling.label_job import LabelJob
 from annotate.jobs.labelling.shard import Shard
+from annotate.jobs.resume import rows_of_shards
 from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.recipe import Recipe
@@ -108,11 +109,16 @@ def _no_network(*args: object, **kwargs: object) -> None:
     pytest.fail("a network was loaded")
 
 
+@pytest.mark.parametrize(("pictures", "rows"), [(1, 8), (20, 8), (128, 8), (1600, 100), (1_281_167, 1024)])
+def test_a_shard_has_a_sixteenth_of_the_pictures_but_neither_one_nor_too_many(pictures: int, rows: int) -> None:
+    assert rows_of_shards(pictures) == rows
+
+
 def test_few_pictures_make_small_shards_and_a_resumed_store_keeps_its_own(
     scene_folder: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
 ) -> None:
     label(scene_folder / "images/train", tmp_path / "labels.zarr", recipe, rows_per_shard=None)
-    assert open_store(tmp_path / "labels.zarr").schema.rows_per_shard == 120 // 16
+    assert open_store(tmp_path / "labels.zarr").schema.rows_per_shard == 8
     assert label(scene_folder / "images/val", finished, recipe, rows_per_shard=None).labelled_now == 0
 
 

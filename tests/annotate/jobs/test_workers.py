@@ -1,10 +1,8 @@
-"""What becomes of a shard that fails, of a worker that dies, and of a store that refuses?"""
+"""What becomes of a shard that fails, and of a store that refuses? Of workers that die, tests/faults asks."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,20 +20,17 @@ from tests.conftest import contents
 
 @dataclass(frozen=True)
 class Faulty:
-    """A real job that fails, or dies, at one shard in its first attempts."""
+    """A real job that fails at one shard in its first attempts."""
 
     job: Job
     at: int
     attempts: int
-    die: bool
 
     def start(self):
         do = self.job.start()
 
         def faulty(shard: Shard):
             if shard.rows.start == self.at and shard.attempt <= self.attempts:
-                if self.die:
-                    os.kill(os.getpid(), signal.SIGKILL)
                 raise RuntimeError("out of luck")
             return do(shard)
 
@@ -46,15 +41,14 @@ class Faulty:
 class FaultyWorkers:
     """Workers that do a faulty job."""
 
-    workers: LocalWorkers | RayWorkers
+    workers: LocalWorkers
     at: int
     attempts: int
-    die: bool = False
     count = 1
     about = "workers with faults"
 
     def map(self, job: Job, shards: Sequence[Shard], **named: object):
-        yield from self.workers.map(Faulty(job, self.at, self.attempts, self.die), shards)
+        yield from self.workers.map(Faulty(job, self.at, self.attempts), shards)
 
 
 def test_a_shard_that_fails_is_tried_again(val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path):
@@ -89,13 +83,3 @@ def test_a_store_that_can_no_longer_be_written_ends_the_run(
         (store / "scores/c" / shard / "0/0/0").mkdir()  # where the object should go
     with pytest.raises(StoreError, match=r"cannot write rows (8|16) to .* the same command continues here"):
         label(val, store, recipe, workers=workers)
-
-
-def test_a_worker_that_is_killed_is_replaced(
-    val: Path, recipe: Recipe, checkpoint: Path, finished: Path, tmp_path: Path
-) -> None:
-    """That a shard which always kills its worker is given up, tests/faults/test_workers.py asserts."""
-    once = tmp_path / "once.zarr"
-    summary = label(val, once, recipe, workers=FaultyWorkers(RayWorkers(2), at=8, attempts=1, die=True))
-    assert summary.complete
-    assert contents(once) == contents(finished)

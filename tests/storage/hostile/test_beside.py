@@ -41,3 +41,11 @@ def test_an_own_file_that_the_manifest_does_not_name_is_still_a_problem(full: La
     assert verify(open_store(address)).shared == (
         f"{lost} is not listed in MANIFEST.sha256; `annotate finalize` writes the manifest again",
     )
+
+
+def test_unfinished_files_of_killed_writers_are_neither_damage_nor_published(full: LabelStore, address: Path) -> None:
+    shard_file(address, 1).with_name("0.0123456789abcdef.partial").write_bytes(b"half of it")
+    assert not [name for name in full.backend.object_names() if name.endswith(".partial")]
+    finalize(open_store(address, writable=True), PUBLICATION)
+    assert ".partial" not in (address / "MANIFEST.sha256").read_text()
+    assert verify(open_store(address), deep=True).state == "ok"

@@ -92,6 +92,16 @@ def test_a_header_of_other_types_or_sizes_is_damage_and_names_the_store(
         create_store(address, SCHEMA, KEYS)
 
 
+def test_a_header_that_was_changed_without_its_seal_is_damage(tmp_path: Path) -> None:
+    address = tmp_path / "changed.zarr"
+    create_store(address, SCHEMA, KEYS)
+    text = (address / "zarr.json").read_text()
+    assert text.count('"class_count": 40') == 1
+    (address / "zarr.json").write_text(text.replace('"class_count": 40', '"class_count": 41'))
+    with pytest.raises(DamageError, match="is not the one that was written: its SHA-256 does not match"):
+        open_store(address)
+
+
 def test_whole_numbers_that_a_tool_wrote_with_a_fraction_are_whole(full: LabelStore, address: Path) -> None:
     forge_header(address, {"rows": 10.0, "schema.grid": [6.0, 5.0], "schema.k": 3.0, "schema.rows_per_shard": 4.0})
     assert open_store(address).schema == SCHEMA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -76,6 +77,24 @@ def test_a_file_that_is_a_link_out_of_the_store_is_not_read_and_the_remedy_is_na
         assert verify(open_store(address)).state == "unreadable"
     with pytest.raises(StoreError):
         copy(open_store(address), str(tmp_path / "copy.zarr"))
+
+
+def test_a_folder_of_shards_that_is_a_link_is_not_listed(full: LabelStore, address: Path, tmp_path: Path) -> None:
+    """What lies there would count as labelled."""
+    folder = address / ("shards/record/c" if address.suffix == ".zarr" else "shards")
+    shutil.move(folder, tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnreadableError, match="behind a link, which is not followed"):
+        open_store(address).pending()
+
+
+@pytest.mark.parametrize("where", [shard_file, shared_file])
+def test_a_pipe_is_unreadable_and_not_waited_for(full: LabelStore, address: Path, where: object) -> None:
+    path = where(address, 1) if where is shard_file else where(address)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UnreadableError, match="not a regular file"):
+        _read_all(address)
 
 
 def test_a_link_within_the_store_is_read_and_replaced_but_not_written_through(

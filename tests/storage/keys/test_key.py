@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import StoreError
-from storage.keys.key import KEYS_AT_ONCE, blocks, check_keys, hash_keys, hash_sound_keys, is_key, refuse_repeats
+from storage.keys.key import (
+    KEYS_AT_ONCE,
+    blocks,
+    check_keys,
+    hash_keys,
+    hash_sound_keys,
+    is_key,
+    key_differences,
+    refuse_repeats,
+    why_unknown,
+)
 from tests.storage.contract.made_keys import MadeKeys
 
 texts = st.lists(st.text(st.sampled_from("a./é\0\udc80"), max_size=4), max_size=6)
@@ -60,6 +71,28 @@ def test_keys_that_differ_may_share_a_digest() -> None:
     refuse_repeats(["a", "b", "c", "d"], digests)
     with pytest.raises(StoreError, match="row 3 has the key 'b' again"):
         refuse_repeats(["a", "b", "c", "b"], digests)
+
+
+@pytest.mark.parametrize(("stored", "run", "tool"), [("NFC", "NFD", "--nfc"), ("NFD", "NFC", "--nfd")])
+def test_names_in_two_forms_of_unicode_are_shown_so_that_they_differ(stored: str, run: str, tool: str) -> None:
+    names = ["a.jpg", "café.jpg", "cafz.jpg"]
+    mine, theirs = (sorted(normalize(form, name) for name in names) for form in (stored, run))
+    (sentence,) = key_differences(mine, theirs)
+    for form in (stored, run):
+        assert ascii(normalize(form, "café.jpg")) in sentence
+    assert "two forms of Unicode" in sentence
+    assert tool in sentence
+
+
+def test_names_that_differ_more_are_shown_as_before() -> None:
+    assert key_differences(["é"], ["e"]) == ["keys: in row 0 the store has 'é', this run has 'e'"]
+
+
+def test_an_unknown_key_that_is_known_in_another_form_says_so() -> None:
+    assert why_unknown("caf\xe9", {"cafe\u0301"}.__contains__) == (
+        r"'caf\xe9', but one for 'cafe\u0301': one name in two forms of Unicode, which look the same"
+    )
+    assert why_unknown("caf\xe9", {"cafe"}.__contains__).startswith("'café'; keys are paths relative to")
 
 
 def test_blocks_are_the_keys_in_order() -> None:

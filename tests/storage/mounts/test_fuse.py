@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from storage import MismatchError, StoreError, create_store, open_store, verify
+from storage.files.memory_map import MemoryMap
 from tests import fuse
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
@@ -65,6 +66,12 @@ def test_without_hard_links_a_store_is_made_written_and_read(no_links: Path, suf
 @SUFFIXES
 def test_without_shared_mappings_a_store_is_made_written_and_read(no_shared_mappings: Path, suffix: str) -> None:
     _is_kept(no_shared_mappings / f"labels.{suffix}")
+
+
+def test_without_shared_mappings_files_are_mapped_privately_and_not_read_whole(no_shared_mappings: Path) -> None:
+    (no_shared_mappings / "file").write_bytes(b"data")
+    mapping = MemoryMap(no_shared_mappings / "file")
+    assert (bytes(mapping.data), mapping.copied) == (b"data", 0)
 
 
 CREATING = """

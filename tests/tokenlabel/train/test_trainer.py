@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from timm.data import create_transform
 from torch.nn.functional import cross_entropy
 from torchvision.datasets import ImageFolder
 
+from tokenlabel import LabelError
 from tokenlabel.losses.class_label import smooth_label
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.models import LVViT
@@ -161,7 +163,7 @@ def test_any_network_with_tokens_is_trained_resumed_and_judged(
     trained = state(tmp_path / "run")
     assert trained["state_dict"]["aux_head.weight"].any()  # it began at zero
     assert trained["settings"]["token_share"] == 0.25
-    settings = TrainSettings(model=model, img_size=32, initial=str(tmp_path / "run/last.pt"), token_share=0.25)
+    settings = TrainSettings(model=model, img_size="32", initial=str(tmp_path / "run/last.pt"), token_share=0.25)
     assert student(settings, 10).token_share == 0.25
 
 
@@ -189,10 +191,50 @@ def test_what_a_user_can_repair_is_said_in_a_line(arguments: list[str], changes:
         main(changed(arguments, **changes))
 
 
-def test_weights_of_other_classes_and_a_val_of_other_classes_are_refused(arguments: list[str], tmp_path: Path) -> None:
-    torch.save(LVViT(3, img_size=32, embed_dim=240, depth=12, num_heads=4).state_dict(), tmp_path / "three.pt")
-    with pytest.raises(SystemExit, match=r"(?s)three.pt are not those of this model and its classes: .*head.weight"):
-        main(changed(arguments, initial=tmp_path / "three.pt"))
+def test_weights_of_other_classes_keep_all_but_the_heads(
+    arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = LVViT(3, img_size=32, embed_dim=240, depth=12, num_heads=4)
+    torch.save(other.state_dict(), tmp_path / "three.pt")
+    settings = TrainSettings(model="lvvit_t", img_size="32", initial=str(tmp_path / "three.pt"))
+    model, fresh = student(settings, 10, new_heads=True), student(replace(settings, initial=""), 10)
+    assert (
+        "three.pt has weights of 3 classes: head.weight, head.bias, aux_head.weight, aux_head.bias begin anew for 10"
+        in caplog.text
+    )
+    assert torch.equal(model.blocks[3].mlp.fc1.weight, other.blocks[3].mlp.fc1.weight)
+    assert all(
+        torch.equal(model.get_parameter(f"{head}.weight"), fresh.get_parameter(f"{head}.weight"))
+        for head in ("head", "aux_head")
+    )
+    with pytest.raises(LabelError, match=r"(?s)three.pt are not those of this model and its classes: .*head.weight"):
+        student(settings, 10)  # to evaluate with heads that were never trained would say nothing
+
+
+def test_a_training_on_wide_pictures_is_resumed_and_judged(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    val = arguments[arguments.index("--val") + 1]
+    labels = Path(val).parent.parent / "labels-val.zarr"
+    wide = changed(
+        arguments, img_size="32x48", data=val, labels=labels, batch_size=15, warmup_epochs=0, cooldown_epochs=0
+    )
+    main(changed(wide, epochs=1))
+    main(changed(wide, epochs=1))
+    trained = state(tmp_path / "run")
+    assert trained["state_dict"]["pos_embed"].shape[1] == 1 + 2 * 3
+    capsys.readouterr()
+    main(["--evaluate", "--val", val, "--output", str(tmp_path / "run"), "--amp", "float32", "--workers", "0"])
+    assert re.match(r"top-1 [\d.]+ %, top-5", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("size", ["0", "224x", "x224", "224x224x3", "-32", "2e3"])
+def test_a_size_that_is_none_is_refused(size: str) -> None:
+    with pytest.raises(ValueError, match="img_size must be pixels, such as 224, or 224x320 for height and width, not"):
+        TrainSettings(img_size=size)
+
+
+def test_a_val_of_other_classes_is_refused(arguments: list[str], tmp_path: Path) -> None:
     pictures = Path(arguments[arguments.index("--val") + 1])
     (tmp_path / "val").mkdir()
     (tmp_path / "val/0").symlink_to(pictures / "0")
@@ -230,8 +272,8 @@ def test_other_settings_do_not_resume(arguments: list[str], tmp_path: Path) -> N
 )
 def test_the_papers_settings_are_shipped(name: str, drop_path: float, lr: float, augment: str, crop_pct: float) -> None:
     settings, _ = TrainSettings.from_arguments(["--config", f"{name}.toml"])
-    found = settings.model, settings.drop_path, settings.lr, settings.lr_batch, settings.crop_pct, settings.img_size
-    assert found == (name, drop_path, lr, 1024, crop_pct, 224)
+    found = settings.model, settings.drop_path, settings.lr, settings.lr_batch, settings.crop_pct, settings.size
+    assert found == (name, drop_path, lr, 1024, crop_pct, (224, 224))
     assert settings.auto_augment.startswith(augment)
     assert (settings.epochs, settings.cooldown_epochs, settings.warmup_epochs) == (300, 10, 5)
     assert (settings.min_lr, settings.warmup_lr, settings.weight_decay, settings.ema_decay) == (
@@ -242,7 +284,7 @@ def test_the_papers_settings_are_shipped(name: str, drop_path: float, lr: float,
     )
     assert (settings.reprob, settings.smoothing, settings.scale_min, settings.mixtoken) == (0.25, 0.1, 0.08, True)
     tuned, _ = TrainSettings.from_arguments(["--config", f"{name}_384.toml"])
-    assert (tuned.img_size, tuned.lr, tuned.min_lr, tuned.weight_decay) == (384, 5e-6, 5e-6, 1e-8)
+    assert (tuned.size[0], tuned.lr, tuned.min_lr, tuned.weight_decay) == (384, 5e-6, 5e-6, 1e-8)
     assert (tuned.warmup_epochs, tuned.cooldown_epochs, tuned.lr_batch) == (0, 0, 512)
     assert (tuned.model, tuned.drop_path, tuned.crop_pct, tuned.batch_size) == (name, drop_path, crop_pct, 64)
 

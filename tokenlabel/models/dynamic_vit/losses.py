@@ -1,10 +1,13 @@
 """What is a student taught that drops tokens? To keep a fraction of them, to answer as before, and its token labels.
 
-The paper's loss (arXiv 2106.02034, equation 16) is a classification loss and the first two of these:
+    pruning_loss         all of these and the picture's label, weighted: what the trainer uses
 
-    ratio_loss           2 · the mean over sites of (fraction kept − ratio)²
-    distillation_loss    0.5 · KL to the un-pruned teacher's class logits, and 0.5 · KL to its token logits, where kept
+    ratio_loss           the mean over sites of (fraction kept − ratio)²
+    distillation_loss    KL to the un-pruned teacher's class logits, and to its token logits, where kept
     kept_token_loss      ours: token labels from the store in place of the teacher's tokens, where kept
+
+The paper's (arXiv 2106.02034, equation 16) is the picture's label, 2 times the first, 0.5 times each of the second, and
+no third: a token_weight of 0.
 """
 
 from __future__ import annotations
@@ -14,9 +17,46 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import kl_div
 
+from tokenlabel.losses.class_label import SoftLabel
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
-from tokenlabel.models.dynamic_vit.network import Pruned
+from tokenlabel.losses.token_label_loss import token_label_loss
+from tokenlabel.models.dynamic_vit.pruned import Pruned
 from tokenlabel.targets.token_targets import TokenTargets
+
+
+def pruning_loss(
+    student: Pruned,
+    ratios: Sequence[float],
+    targets: TokenTargets,
+    *,
+    label: torch.Tensor | SoftLabel | None = None,
+    teacher: tuple[torch.Tensor, torch.Tensor] | None = None,
+    token_weight: float = 0.5,
+    keep_weight: float = 2.0,
+    teacher_weight: float = 0.5,
+    teacher_token_weight: float = 0.5,
+) -> torch.Tensor:
+    """What a student that drops tokens is taught by a batch, a scalar in nats.
+
+    Args:
+        student: its answer.
+        ratios: the fraction of all tokens to keep, for each site.
+        targets: of the same pictures and tokens.
+        label: of the pictures, in place of the annotator's; see `token_label_loss`.
+        teacher: `logits` of the un-pruned student; None for no distillation.
+        token_weight: of the store's token labels; 0 for the paper's loss.
+        keep_weight: of the fraction that is kept.
+        teacher_weight, teacher_token_weight: of the teacher's answers for pictures and for tokens.
+
+    Raises:
+        LabelError: as `token_label_loss`.
+    """
+    loss = token_label_loss(student.picture, student.tokens, targets, label=label, token_weight=0.0)
+    loss = loss + token_weight * kept_token_loss(student, targets) + keep_weight * ratio_loss(student.keep, ratios)
+    if teacher is not None:
+        of_pictures, of_tokens = distillation_loss(student, teacher)
+        loss = loss + teacher_weight * of_pictures + teacher_token_weight * of_tokens
+    return loss
 
 
 def ratio_loss(keep: Sequence[torch.Tensor], ratios: Sequence[float]) -> torch.Tensor:

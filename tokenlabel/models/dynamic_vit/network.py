@@ -9,8 +9,9 @@ Both give the same answer where the choice is the same. Its published sizes are 
 
 from __future__ import annotations
 
+import copy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from timm.models._features import feature_take_indices
@@ -18,32 +19,23 @@ from torch import nn
 from torch.nn.functional import gumbel_softmax
 from torch.utils.checkpoint import checkpoint
 
+from tokenlabel.losses.class_label import SoftLabel
 from tokenlabel.mixing.mix import Mix
 from tokenlabel.models.conv_stem import ConvStem
+from tokenlabel.models.dynamic_vit.losses import pruning_loss
 from tokenlabel.models.dynamic_vit.masked_attention import MaskedAttention
 from tokenlabel.models.dynamic_vit.predictor import ScorePredictor
+from tokenlabel.models.dynamic_vit.pruned import Pruned
 from tokenlabel.models.lvvit import Block
 from tokenlabel.models.token_vit import TokenViT, initialise, zero_missing_head
-
-
-class Pruned(NamedTuple):
-    """What a DynamicViT answers in training.
-
-    picture   logits [b, C]
-    tokens    logits [b, t, C] of all tokens, row by row; where a token was dropped they mean nothing
-    keep      for each place where tokens are dropped, which are left after it: float [b, t], 1 or 0, with a gradient
-    """
-
-    picture: torch.Tensor
-    tokens: torch.Tensor
-    keep: tuple[torch.Tensor, ...]
+from tokenlabel.targets.token_targets import TokenTargets
 
 
 class DynamicViT(TokenViT):
     """A `Student` that drops tokens; see `TokenViT` for what it answers, of the tokens that are left.
 
-    Its weights are those of the student without dropping, and `score_predictor`: load those of an un-pruned student
-    with strict=False. Where a file has no head for tokens, as DeiT's, that head becomes zero.
+    Its weights are those of the student without dropping, and `score_predictor`. Those of an un-pruned student load
+    too: predictors then keep their first weights. Where a file has no head for tokens, as DeiT's, it becomes zero.
 
     Args:
         num_classes: C; 0 for features.
@@ -61,6 +53,8 @@ class DynamicViT(TokenViT):
         ValueError: a keep_ratio outside (0, 1], or one that keeps no token; sites that are not blocks in ascending
             order; a size that is not a multiple of the patch; another pooling.
     """
+
+    added_parts = ("score_predictor",)
 
     def __init__(
         self,
@@ -123,6 +117,7 @@ class DynamicViT(TokenViT):
         self.score_predictor.apply(initialise)
         self.kept_counts()
         self.register_load_state_dict_pre_hook(zero_missing_head)
+        self.register_load_state_dict_pre_hook(_keep_missing_predictors)
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -157,6 +152,38 @@ class DynamicViT(TokenViT):
             tokens = mix.restored(tokens)
             keep = [mix.restored(left[..., None])[..., 0] for left in keep]
         return Pruned(self.head(x[:, 0]), tokens, tuple(keep))
+
+    def teacher(self) -> DynamicViT:
+        """The same network that drops no tokens, for the weights of its base: in evaluation mode, without gradients."""
+        twin = copy.deepcopy(self)
+        twin.sites, twin.score_predictor = (), nn.ModuleList()
+        return twin.eval().requires_grad_(False)
+
+    def own_loss(
+        self,
+        pixels: torch.Tensor,
+        mix: Mix | None,
+        targets: TokenTargets,
+        *,
+        label: torch.Tensor | SoftLabel | None = None,
+        teacher: Any = None,
+        **weights: float,
+    ) -> torch.Tensor:
+        """The loss of a batch, a scalar in nats: see `pruning_loss`.
+
+        Args:
+            pixels: [b, 3, H, W].
+            mix: of the batch; the teacher sees the same mixed pictures.
+            targets: of pictures and tokens, mixed.
+            label: of pictures, mixed, in place of the annotator's.
+            teacher: an un-pruned student, or None.
+            weights: of the parts, as `pruning_loss` takes them.
+        """
+        answers = None
+        if teacher is not None:
+            with torch.no_grad():
+                answers = teacher.logits(pixels, mix)
+        return pruning_loss(self.pruned(pixels, mix), self.ratios, targets, label=label, teacher=answers, **weights)
 
     def forward_features(self, pixels: torch.Tensor, mix: Mix | None = None) -> torch.Tensor:
         """The class token and the tokens that are left after the last norm, best first: [b, 1 + k, D]."""
@@ -230,7 +257,7 @@ class DynamicViT(TokenViT):
                 left = self._choice(self.score_predictor[site](x[:, 1:], keep[:, 1:]), keep[:, 1:], counts[site])
                 kept.append(left)
                 keep = torch.cat([keep[:, :1], left], 1)
-            x = self._run(block, x, keep)
+            x = self._run(block, x, keep if self.sites else None)
             if index in taken:
                 maps.append(x)
         return x, kept, maps
@@ -248,3 +275,10 @@ class DynamicViT(TokenViT):
             return recomputed
         ran: torch.Tensor = block(x, keep)
         return ran
+
+
+def _keep_missing_predictors(model: DynamicViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Let weights of an un-pruned student, which has no predictors, leave those of the model: a hook before loading."""
+    own = {f"{prefix}score_predictor.{name}": value for name, value in model.score_predictor.state_dict().items()}
+    if f"{prefix}cls_token" in state and not own.keys() & state.keys():
+        state.update(own)

@@ -50,6 +50,8 @@ class T2TViT(TokenViT):
         ValueError: a size that is not a multiple of 16; another patch, pooling or token layer.
     """
 
+    added_parts = ("aux_head",)
+
     def __init__(
         self,
         num_classes: int = 1000,

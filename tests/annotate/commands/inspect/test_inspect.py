@@ -33,6 +33,7 @@ def test_a_sheet_is_a_png_by_any_name_and_needs_a_place_and_pictures(
     for words, message in (
         (["--images", images, "-o", tmp_path / "no/sheet.png"], "cannot write"),
         (["--images", images, "-o", tmp_path], "cannot write"),
+        (["--images", scene_folder, "-o", tmp_path / "s.png"], "--images has none of the 12 pictures to show, such as"),
         (["--images", tmp_path / "no", "-o", tmp_path / "s.png"], "there is no folder of pictures at"),
     ):
         result = command("inspect", store, *words)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from annotate.jobs.plan import Plan
+import annotate.jobs.plan
+from annotate.errors import AnnotateError
+from annotate.images import open_images
+from annotate.jobs.plan import Plan, plan
+from annotate.model.recipe import Recipe
 from storage import open_store
 from tests.annotate.commands.conftest import MODEL
 
@@ -72,3 +80,26 @@ def test_a_plans_bytes_are_those_of_the_store(command, scene_folder: Path, check
     assert command("run", words[0], store, *words[1:], "--rows-per-shard", 120).exit_code == 0
     written = sum((store / name).stat().st_size for name in open_store(store).record(0).objects)
     assert planned == pytest.approx(written, rel=0.15)
+
+
+def test_pictures_that_cannot_be_read_are_left_out_of_the_speed(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(8):
+        Image.new("RGB", (9, 7), (n, n, n)).save(tmp_path / f"{n}.png")
+        if n % 2:
+            (tmp_path / f"{n}.png").write_bytes(b"")
+    seconds = count()  # so that each shard takes one
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), thread_time=lambda: 0.0)
+    monkeypatch.setattr(annotate.jobs.plan, "time", clock)
+    found = plan(open_images(tmp_path), recipe, compiled=False)
+    draws = np.random.default_rng(0).integers(8, size=(7, 16))
+    assert found.unreadable == (draws % 2).sum()
+    readable = sorted((draws[1:] % 2 == 0).sum(1).tolist())
+    assert (found.speeds[0], found.speeds[2]) == (readable[0], readable[-1])
+
+
+def test_a_plan_of_pictures_that_cannot_be_read_says_why(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"")
+    with pytest.raises(AnnotateError, match="cannot plan: 0 of the 112 pictures .* Reasons: the file is empty"):
+        plan(open_images(tmp_path), recipe, compiled=False)

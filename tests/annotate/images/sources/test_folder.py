@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import features
 
 from annotate.errors import AnnotateError, PictureError
 from annotate.images import FolderImages, FolderReader
@@ -55,6 +56,59 @@ def test_linked_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
     assert FolderImages(tmp_path / "root").keys == ["linked/1.jpg", "own/2.jpg"]
 
 
+def test_a_folder_with_two_links_is_in_the_collection_twice(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/1.jpg", "root/own/2.jpg")
+    for name in ("cat", "felis"):
+        os.symlink(tmp_path / "elsewhere", tmp_path / "root" / name)
+    os.symlink(tmp_path / "root" / "own", tmp_path / "root" / "own again")
+    source = FolderImages(tmp_path / "root")
+    assert source.keys == ["cat/1.jpg", "felis/1.jpg", "own again/2.jpg", "own/2.jpg"]
+    assert source.target_names == ("cat", "felis", "own", "own again")
+
+
+def test_only_a_link_to_a_folder_above_it_is_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "root/a/1.jpg", "root/b/deep/2.jpg")
+    os.symlink(tmp_path / "root" / "a", tmp_path / "root" / "b" / "to a")
+    os.symlink(tmp_path / "root" / "b", tmp_path / "root" / "b" / "deep" / "up")
+    os.symlink(tmp_path / "root", tmp_path / "root" / "a" / "top")
+    assert FolderImages(tmp_path / "root").keys == ["a/1.jpg", "b/deep/2.jpg", "b/to a/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train/n01/1.jpg", "train/n02/2.jpg", "val/n01/3.jpg"], ["train", "val"]),
+        (["train/n01/1.jpg", "val/ILSVRC2012_val_00000001.JPEG"], ["train", "val"]),
+        (["Data/CLS/test/1.jpg", "Data/CLS/train/n01/1.jpg"], ["Data/CLS/test", "Data/CLS/train"]),
+        (["ILSVRC/Data/train/n01/1.jpg", "ILSVRC/Data/train/n02/2.jpg"], ["ILSVRC/Data/train"]),
+        (["train/n01/1.jpg", "train/n01/2.jpg"], ["train"]),
+        (["Train/a/1.jpg", "Test/a/1.jpg"], ["Test", "Train"]),
+    ],
+)  # fmt: skip
+def test_splits_are_not_taken_for_classes_and_their_folders_are_named(
+    tmp_path: Path, names: list[str], splits: list[str]
+) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(AnnotateError) as caught:
+        FolderImages(tmp_path)
+    addresses = " or ".join(str(tmp_path / split) for split in splits)
+    assert str(caught.value).endswith(f"Give the folder of one split: {addresses}")
+    assert all(FolderImages(tmp_path / split).keys for split in splits)
+
+
+@pytest.mark.parametrize(
+    "names", [["train/1.jpg"], ["train/1.jpg", "cat/2.jpg"], ["1.jpg", "train/a/2.jpg"], ["cat/train/1.jpg"]]
+)
+def test_a_class_may_be_called_like_a_split(tmp_path: Path, names: list[str]) -> None:
+    touch(tmp_path, *names)
+    assert len(FolderImages(tmp_path).keys) == len(names)
+
+
+def test_jfif_is_a_picture_and_avif_is_where_pillow_reads_it(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jfif", "2.AVIF", "3.heic")
+    assert FolderImages(tmp_path).keys == ["1.jfif", *["2.AVIF"] * features.check("avif")]
+
+
 def test_a_folder_without_pictures_says_what_it_found(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
     with pytest.raises(AnnotateError, match="holds no picture: 1 files were found"):
@@ -70,6 +124,14 @@ def test_a_file_that_vanished_is_missing_and_a_folder_is_unreadable(tmp_path: Pa
         with pytest.raises(PictureError) as caught:
             reader.read(key)
         assert caught.value.status == status
+
+
+def test_a_file_with_another_form_of_its_name_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "cafe\u0301.jpg")
+    with pytest.raises(
+        PictureError, match=r"the file is gone, but 'cafe\\u0301.jpg' is there: one name in another form"
+    ):
+        FolderReader(tmp_path).read("caf\xe9.jpg")
 
 
 @pytest.mark.parametrize("key", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", "", "a\0.jpg"])

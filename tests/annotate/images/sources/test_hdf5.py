@@ -167,6 +167,15 @@ def test_more_pictures_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
         open_images(tmp_path / "a.h5")
 
 
+def test_one_picture_is_not_taken_for_a_row_of_grey_ones(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = np.zeros((8, 9, 3), np.uint8)
+    with pytest.raises(
+        AnnotateError, match=r"uint8 \[8, 9, 3\]: one picture in colour.* One picture is \[1, 8, 9, 3\]"
+    ):
+        open_images(tmp_path / "a.h5")
+
+
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         images = file.create_dataset("images", (1, 2**20, 2**20), np.uint8, chunks=(1, 8, 8))

@@ -77,27 +77,69 @@ def test_names_in_two_files_get_the_name_of_their_file_in_front(tmp_path: Path) 
     assert read(source) == {"a.tar/2.jpg": b"a2", "a.tar/1.jpg": b"a1", "b.tar/1.jpg": b"b1"}
 
 
+def add_link(path: Path, name: str, target: str, kind: bytes = tarfile.LNKTYPE) -> None:
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        archive.addfile(member)
+
+
 def test_hidden_members_are_ignored_and_those_without_bytes_of_their_own_are_left_out(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1", "._1.jpg": b"", ".git/2.jpg": b"2", "LICENSE": b"3"})
-    with tarfile.open(path, "a") as archive:
-        for kind, name in ((tarfile.SYMTYPE, "link.jpg"), (tarfile.LNKTYPE, "hard.jpg"), (tarfile.DIRTYPE, "dir.jpg")):
-            member = tarfile.TarInfo(name)
-            member.type, member.linkname = kind, "1.jpg"
-            archive.addfile(member)
+    add_link(path, "link.jpg", "1.jpg", tarfile.SYMTYPE)
+    add_link(path, "dir.jpg", "", tarfile.DIRTYPE)
+    add_link(path, "nothing.jpg", "gone.jpg")
     source = open_images(path)
     assert (source.keys, source.left_out) == (["1.jpg"], 3)
 
 
-def test_a_sparse_member_is_left_out(tmp_path: Path) -> None:
+def test_a_hard_link_is_the_picture_that_it_links_to(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"./a/1.jpg": b"1", "a/1.cls": b"7", "blob": b"2", ".cache/3": b"3"})
+    for name, target in (
+        ("b/1.jpg", "a/1.jpg"),
+        ("b/1.cls", "a/1.cls"),
+        ("c/1.jpg", "b/1.jpg"),
+        ("c/1.cls", "a/1.cls"),
+    ):
+        add_link(path, name, target)
+    source = open_images(path)
+    assert (source.targets, source.left_out) == ([7, 7, 7], 4)
+    for name, target in (("d/2.jpg", "blob"), ("d/3.jpg", ".cache/3")):
+        add_link(path, name, target)
+    expected = {"a/1.jpg": b"1", "b/1.jpg": b"1", "c/1.jpg": b"1", "d/2.jpg": b"2", "d/3.jpg": b"3"}
+    assert read(open_images(path)) == expected
+
+
+def test_files_with_two_names_are_packed_by_tar_as_hard_links(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"1")
+    (tmp_path / "2.jpg").hardlink_to(tmp_path / "1.jpg")
+    subprocess.run(["tar", "-cf", "a.tar", "1.jpg", "2.jpg"], cwd=tmp_path, check=True)
+    assert read(open_images(tmp_path / "a.tar")) == {"1.jpg": b"1", "2.jpg": b"1"}
+
+
+@pytest.mark.parametrize("layout", ["gnu", "posix"])
+def test_a_sparse_member_is_read_with_its_holes(tmp_path: Path, layout: str) -> None:
     with (tmp_path / "holes.jpg").open("wb") as file:
         file.truncate(1 << 20)
         file.write(b"start")
-        file.seek(3 << 19)
+        file.seek(3 << 18)
         file.write(b"middle")
     (tmp_path / "1.jpg").write_bytes(b"1")
-    subprocess.run(["tar", "--sparse", "-cf", "a.tar", "holes.jpg", "1.jpg"], cwd=tmp_path, check=True)
+    (tmp_path / "2.jpg").hardlink_to(tmp_path / "holes.jpg")
+    names = ["holes.jpg", "1.jpg", "2.jpg"]
+    subprocess.run(["tar", "--sparse", f"--format={layout}", "-cf", "a.tar", *names], cwd=tmp_path, check=True)
+    assert (tmp_path / "a.tar").stat().st_size < 1 << 20
     source = open_images(tmp_path / "a.tar")
-    assert (read(source), source.left_out) == ({"1.jpg": b"1"}, 1)
+    assert (read(source), source.left_out) == ({name: (tmp_path / name).read_bytes() for name in names}, 0)
+
+
+def test_a_sparse_member_that_claims_to_be_huge_is_refused_as_a_row(tmp_path: Path) -> None:
+    with (tmp_path / "holes.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    subprocess.run(["tar", "--sparse", "-cf", "a.tar", "holes.jpg"], cwd=tmp_path, check=True)
+    with pytest.raises(PictureError, match="1,099,511,627,776 bytes are more than the") as caught:
+        read(open_images(tmp_path / "a.tar"))
+    assert caught.value.status == Status.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -110,7 +152,7 @@ def test_a_sparse_member_is_left_out(tmp_path: Path) -> None:
         ({"a.b/1.cls": b"7", "b/2.cls": b"1"}, None),
         ({"a.b/1.pred.cls": b"5", "a.b/1.cls": b"7", "a.b/1.v2.cls": b"6", "2.cls": b"1"}, [7, 7, 1]),
         ({"a.b/1.pred.cls": b"7", "2.cls": b"1"}, None),
-        ({"a.b/1.cls": b"7", "2.CLS": b"1"}, None),
+        ({"a.b/1.cls": b"7", "2.CLS": b"1"}, [7, 7, 1]),
         ({}, None),
     ],
 )
@@ -226,6 +268,13 @@ def test_a_tar_that_changed_is_not_read_by_its_old_index(tmp_path: Path) -> None
 def test_a_tar_without_pictures_or_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(AnnotateError, match="holds no picture: none of the 2 members of 1 tar files has the name"):
         open_images(write_tar(tmp_path / "a.tar", {"1.txt": b"1", "2.cls": b"2"}))
+    add_link(tmp_path / "a.tar", "1.jpg", "a.jpg", tarfile.SYMTYPE)
+    with pytest.raises(AnnotateError, match="holds no picture: 1 members have the name of one, but are symbolic links"):
+        open_images(tmp_path / "a.tar")
+    inner = write_tar(tmp_path / "n01440764.tar", {"1.jpg": b"1"}).read_bytes()
+    train = write_tar(tmp_path / "train" / "train.tar", {"n01440764.tar": inner, "n01443537.tar": inner})
+    with pytest.raises(AnnotateError, match="train.tar holds tar files, such as 'n01440764.tar'. Extract it, and each"):
+        open_images(train)
     (tmp_path / "folder.tar").mkdir()
     with pytest.raises(AnnotateError, match="cannot read the tar file .*folder.tar: Is a directory"):
         open_images(tmp_path)

@@ -207,12 +207,14 @@ class Together:
         return do
 
 
+@pytest.mark.usefixtures("one_ray")
 @pytest.mark.parametrize("workers", [LocalWorkers(), RayWorkers(1)], ids=["local", "ray"])
 def test_a_worker_begins_a_shard_before_the_last_has_ended(workers: LocalWorkers | RayWorkers, tmp_path: Path) -> None:
     outcomes = [*workers.map(Together(tmp_path), [shard(n, 1) for n in range(3)])]
     assert all(outcome.record for outcome in outcomes), outcomes
 
 
+@pytest.mark.usefixtures("one_ray")
 def test_a_shard_that_was_in_a_worker_beside_a_deadly_one_is_not_blamed(tmp_path: Path) -> None:
     """Both are tried again alone, and the death that they shared is nobody's attempt."""
     shards = [shard(n, 1) for n in range(4)]

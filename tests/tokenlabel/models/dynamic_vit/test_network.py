@@ -16,7 +16,7 @@ from tokenlabel import Mix
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.mixing.mix import Part
 from tokenlabel.models import DynamicViT, LVViT, combined_logits
-from tokenlabel.models.dynamic_vit import Pruned, distillation_loss, kept_token_loss, ratio_loss
+from tokenlabel.models.dynamic_vit import Pruned, distillation_loss, kept_token_loss, pruning_loss, ratio_loss
 from tokenlabel.models.dynamic_vit.masked_attention import MaskedAttention
 from tokenlabel.models.dynamic_vit.predictor import ScorePredictor
 from tokenlabel.targets.token_targets import TokenTargets
@@ -145,12 +145,16 @@ def test_weights_have_the_published_names_and_those_of_the_student_without_dropp
     options: dict[str, Any] = {"img_size": 32, "embed_dim": 24, "depth": 4, "num_heads": 2, "stem_dim": 8}
     base = LVViT(CLASSES, **options).eval()
     model = tiny(32, keep_ratio=1.0).eval()
-    found = model.load_state_dict(base.state_dict(), strict=False)
     layers = [f"in_conv.{n}" for n in (0, 1)] + [f"out_conv.{n}" for n in (0, 2, 4)]
-    assert set(found.missing_keys) == {
+    assert model.state_dict().keys() - base.state_dict().keys() == {
         f"score_predictor.{site}.{layer}.{part}" for site in (0, 1) for layer in layers for part in ("weight", "bias")
     }
-    assert not found.unexpected_keys
+    predictors = {name: value.clone() for name, value in model.score_predictor.state_dict().items()}
+    model.load_state_dict(base.state_dict())
+    assert all(torch.equal(value, predictors[name]) for name, value in model.score_predictor.state_dict().items())
+    some = {name: value for name, value in model.state_dict().items() if not name.endswith("out_conv.4.bias")}
+    with pytest.raises(RuntimeError, match="score_predictor.0.out_conv.4.bias"):  # those of another network
+        model.load_state_dict(some)
     pixels = torch.randn(2, 3, 32, 32)
     assert torch.allclose(model(pixels), base(pixels), atol=1e-5)  # it keeps all tokens
 
@@ -161,9 +165,7 @@ def test_a_deit_keeps_its_answer() -> None:
     deit = timm.create_model("deit_small_patch16_224", **options).eval()
     assert isinstance(deit, VisionTransformer)
     model = timm.create_model("dynamicvit_deit_s_07", sites=(1,), keep_ratio=1.0, **options).eval()
-    assert set(model.load_state_dict(deit.state_dict(), strict=False).missing_keys) == {
-        name for name in model.state_dict() if name.startswith("score_predictor.")
-    }
+    model.load_state_dict(deit.state_dict())
     pixels = torch.randn(2, 3, 32, 32)
     assert torch.allclose(model(pixels), deit(pixels), atol=1e-5)
 
@@ -211,6 +213,37 @@ def test_losses_are_their_sums() -> None:
     assert float(kept_token_loss(found, targets)) == pytest.approx(float(each[0, 0] + each[1, 3]) / 2)
     nothing = found._replace(keep=(torch.zeros(2, 4),))
     assert float(kept_token_loss(nothing, targets)) == float(distillation_loss(nothing, teacher)[1]) == 0
+
+
+@torch.no_grad()
+def test_the_whole_loss_is_the_papers_and_ours() -> None:
+    torch.manual_seed(0)
+    keep = (torch.ones(2, 4), torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 1]]))
+    found, teacher = Pruned(torch.randn(2, 3), torch.randn(2, 4, 3), keep), (torch.randn(2, 3), torch.randn(2, 4, 3))
+    targets = TokenTargets(torch.randint(3, (2, 5, 1)), torch.full((2, 5, 1), 0.9), torch.zeros(2, 5, dtype=torch.bool))
+    label = torch.tensor([2, 0])
+    of_class, of_keep = float(nn.functional.cross_entropy(found.picture, label)), float(ratio_loss(keep, (0.7, 0.49)))
+    of_pictures, of_tokens = map(float, distillation_loss(found, teacher))
+    paper = pruning_loss(found, (0.7, 0.49), targets, label=label, teacher=teacher, token_weight=0)
+    assert float(paper) == pytest.approx(of_class + 2 * of_keep + 0.5 * of_pictures + 0.5 * of_tokens)
+    ours = pruning_loss(found, (0.7, 0.49), targets, label=label, token_weight=0.25, keep_weight=5)
+    assert float(ours) == pytest.approx(of_class + 5 * of_keep + 0.25 * float(kept_token_loss(found, targets)))
+
+
+@torch.inference_mode()
+def test_the_teacher_is_the_base_and_sees_the_mixed_pictures() -> None:
+    torch.manual_seed(0)
+    base = LVViT(CLASSES, img_size=32, embed_dim=24, depth=4, num_heads=2, stem_dim=8).eval()
+    student = tiny(32).train()
+    teacher = student.teacher()
+    teacher.load_state_dict(base.state_dict())
+    assert not any(module.training for module in teacher.modules())
+    assert not any(weight.requires_grad for weight in teacher.parameters())
+    assert len(student.score_predictor) == 2
+    pixels, swap = torch.randn(2, 3, 32, 32), Mix((1, 0), (Part(Box(0, 0, 0.5, 1), 1.0),) * 2, (2, 2), "tokens")
+    for mix in (None, swap):
+        for ours, theirs in zip(teacher.logits(pixels, mix), base.logits(pixels, mix), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_ratios_and_sites_that_cannot_be_are_refused() -> None:

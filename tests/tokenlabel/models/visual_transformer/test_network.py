@@ -1,0 +1,164 @@
+"""Are VT-ResNet and VT-FPN students, of the sizes that the equations give; and what do they say without places?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torchvision.datasets import ImageFolder
+
+from storage import LabelMap
+from tests.tokenlabel.models.contract import CLASSES, StudentContract
+from tokenlabel import Crops, LabeledImages, LabelError, View, collate, token_label_loss, token_targets
+from tokenlabel.models import VTFPN, VTResNet
+from tokenlabel.train.settings import TrainSettings
+from tokenlabel.train.student import student as made_by_trainer
+
+SMALL: dict[str, Any] = {"layers": (1, 1, 1), "channels": (8, 16, 24), "token_count": 5}
+SMALL_FPN: dict[str, Any] = {"layers": (1, 1, 1, 1), "channels": (4, 8, 8, 8), "width": 16, "branch_width": 8}
+SMALL_FPN |= {"token_count": 3, "token_width": 24}
+
+
+class TestVTResNet(StudentContract):
+    def make(self, size: tuple[int, int]) -> Any:
+        return VTResNet(CLASSES, img_size=size, modules=3, **SMALL)
+
+
+class TestWithValuesAndHeads(StudentContract):
+    def make(self, size: tuple[int, int]) -> Any:
+        return VTResNet(CLASSES, img_size=size, token_width=32, heads=4, value=True, **SMALL)
+
+
+class TestVTFPN(StudentContract):
+    def make(self, size: tuple[int, int]) -> Any:
+        return VTFPN(CLASSES, img_size=size, **SMALL_FPN)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "grid"),
+    [
+        ("vt_resnet18", 3_895_848, (14, 14)),
+        ("vt_resnet34", 9_742_120, (14, 14)),
+        ("vt_resnet50", 30_556_200, (14, 14)),
+        ("vt_resnet101", 49_548_328, (14, 14)),
+        ("vt_fpn_resnet18", 21_682_472, (56, 56)),
+        ("vt_fpn_resnet50", 34_751_272, (56, 56)),
+        ("vt_fpn_resnet101", 53_743_400, (56, 56)),
+    ],
+)
+def test_without_the_head_for_tokens_a_size_has_this_number_of_weights(
+    name: str, count: int, grid: tuple[int, int]
+) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    counted = {part: weight.numel() for part, weight in model.named_parameters()}
+    assert sum(size for part, size in counted.items() if not part.startswith("aux_head.")) == count
+    assert model.token_grid == grid
+    assert name in timm.list_models("vt_*")
+
+
+def test_the_stages_are_those_of_timms_resnet() -> None:
+    with torch.device("meta"):
+        published, ours = timm.create_model("resnet50").state_dict(), timm.create_model("vt_resnet50").state_dict()
+    kept = {name: value.shape for name, value in published.items() if not name.startswith(("layer4.", "fc."))}
+    assert len(kept) > 200
+    assert {name: ours[name].shape for name in kept} == kept
+
+
+def test_without_a_last_projector_it_is_the_papers_classifier() -> None:
+    model = VTResNet(5, img_size=32, project_last=False, **SMALL)
+    model.train()(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert {name for name, weight in model.named_parameters() if weight.grad is None} == set()
+    full = VTResNet(5, img_size=32, **SMALL).eval()
+    full.load_state_dict(model.state_dict(), strict=False)
+    full.token_share = 0.0
+    pixels = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(full(pixels), model.eval()(pixels), atol=1e-6)
+
+
+def test_without_a_last_projector_token_labels_are_refused() -> None:
+    model = VTResNet(5, img_size=32, project_last=False, **SMALL)
+    with pytest.raises(LabelError, match="its visual tokens have no place in the picture.*with project_last=True"):
+        _ = model.token_grid
+    with pytest.raises(LabelError, match="made with project_last=False"):
+        model.logits(torch.zeros(1, 3, 32, 32))
+
+
+def test_sizes_that_form_no_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match="40x64 pixels cannot be divided into patches of 16; give a size whose"):
+        VTResNet(5, img_size=(40, 64), **SMALL)
+    with pytest.raises(ValueError, match="48x64 pixels cannot be divided into patches of 32"):
+        VTFPN(5, img_size=32, **SMALL_FPN)(torch.zeros(1, 3, 48, 64))
+    with pytest.raises(ValueError, match="pooled by their mean, 'avg', not by 'max'"):
+        VTResNet(5, img_size=32, **SMALL).reset_classifier(5, "max")
+    with pytest.raises(ValueError, match="maps are given as NCHW alone, not as 'NLC'"):
+        VTResNet(5, img_size=32, **SMALL).forward_intermediates(torch.zeros(1, 3, 32, 32), output_fmt="NLC")
+    with pytest.raises(ValueError, match="at least one visual transformer is needed, not 0"):
+        VTResNet(5, img_size=32, modules=0, **SMALL)
+
+
+def test_the_trainer_makes_both() -> None:
+    for name, grid in (("vt_resnet18", (4, 4)), ("vt_fpn_resnet18", (16, 16))):
+        model = made_by_trainer(TrainSettings(model=name, img_size=64, token_share=0.25), 5)
+        assert (model.token_grid, model.token_share) == (grid, 0.25)
+
+
+def test_maps_of_all_stages_are_there_for_timms_users() -> None:
+    model = timm.create_model("vt_resnet18", features_only=True, out_indices=(1, 3, 4), img_size=64)
+    shapes = [tuple(found.shape) for found in model(torch.zeros(1, 3, 64, 64))]
+    assert shapes == [(1, 64, 16, 16), (1, 256, 4, 4), (1, 256, 4, 4)]
+
+
+def test_vt_fpn_learns_per_pixel_targets_of_a_store(finished: Path, scene_folder: Path) -> None:
+    """Batches of the store's maps at a quarter of the pixels fit it, and their loss falls."""
+    torch.manual_seed(0)
+    student = VTFPN(10, img_size=64, **SMALL_FPN)
+    data = LabeledImages(
+        ImageFolder(scene_folder / "images/val"),
+        str(finished),
+        augment=Crops((64, 64)),
+        tokens=student.token_grid,
+        class_count=10,
+        missing="class",
+    )
+    batch = collate([data[index] for index in range(8)])
+    assert batch.targets.outside.shape == (8, 1 + 16 * 16)
+    optimizer, losses = torch.optim.AdamW(student.parameters(), 3e-3), []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = token_label_loss(*student.train()(batch.pixels), batch.targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    exact = batch.targets.dense(10).clamp(min=1e-9).log()
+    least = token_label_loss(exact[:, 0], exact[:, 1:], batch.targets).item()
+    assert least < losses[-1] < least + (losses[0] - least) / 2
+
+
+def test_vt_fpn_tells_the_pixels_of_four_quadrants_apart() -> None:
+    """Each quadrant has a colour and a class: after a short training the pixels of each are found, at its place."""
+    torch.manual_seed(0)
+    colours = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 0, 2], [2, 2, 0]])
+    quadrants = torch.arange(4).view(2, 2).repeat_interleave(32, 0).repeat_interleave(48, 1)  # 64 x 96 pixels
+    pixels = colours[quadrants].permute(2, 0, 1)[None]
+    labels = LabelMap(
+        np.arange(4, dtype=np.uint16).reshape(1, 2, 2, 1),
+        np.ones((1, 2, 2, 1), np.float32),
+        np.float32([[0, 0, 1, 1]]),
+        np.uint32([[64, 96]]),
+        np.uint8([0]),
+    )
+    student = VTFPN(4, img_size=(64, 96), **SMALL_FPN).train()
+    targets = token_targets(labels, [View.whole()], student.token_grid)
+    optimizer = torch.optim.AdamW(student.parameters(), 3e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        token_label_loss(*student(pixels.expand(2, -1, -1, -1)), targets[[0, 0]]).backward()
+        optimizer.step()
+    answer = student.segment(pixels)
+    assert answer.shape == (1, 4, 64, 96)
+    assert (answer.argmax(1)[0] == quadrants).float().mean() > 0.9

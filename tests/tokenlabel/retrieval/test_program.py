@@ -1,0 +1,169 @@
+"""Does `python -m tokenlabel.retrieval` train and evaluate by class and by labels, and say what is wrong?"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import ImageFolder
+
+from storage import Schema, create_store
+from tests.labels import random_labels
+from tokenlabel import LabelError, folder_keys
+from tokenlabel.retrieval.__main__ import main
+from tokenlabel.retrieval.pictures import Pictures, pipeline
+from tokenlabel.retrieval.sampler import ClassBatches
+from tokenlabel.retrieval.settings import RetrievalSettings
+from tokenlabel.retrieval.trainer import RetrievalTrainer
+
+
+@pytest.fixture
+def settings(small_demo: Path, tmp_path: Path) -> dict[str, Any]:
+    out = small_demo / "demo/out"
+    return {
+        "data": str(out / "images/train"), "val": str(out / "images/val"), "labels": str(out / "labels-train.zarr"),
+        "output": str(tmp_path / "run"), "model": "test_vit", "img_size": 32, "resize": 32, "steps": 6,
+        "classes": 3, "each": 3, "evaluate_every": 3, "lr": 1e-3, "amp": "float32", "workers": 0, "device": "cpu",
+    }  # fmt: skip
+
+
+def words(settings: dict[str, Any], **changed: Any) -> list[str]:
+    both = {**settings, **changed}
+    return [word for name, value in both.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def lines(settings: dict[str, Any]) -> list[dict[str, str]]:
+    with (Path(settings["output"]) / "log.csv").open() as file:
+        return [*csv.DictReader(file)]
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_it_trains_from_a_file_of_settings_and_evaluates_the_same(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "irt.toml"
+    config.write_text("momentum = 0.9\nkoleo = 1\npca = 8\n")
+    main(["--config", str(config), *words(settings)])
+    log = lines(settings)
+    assert [line["step"] for line in log] == ["3", "6"]
+    assert all(0 < float(line["recall_at_1"]) <= 1 and float(line["pca_map"]) > 0 for line in log)
+    state = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    assert (state["settings"]["momentum"], state["settings"]["koleo"]) == (0.9, 1.0)
+    capsys.readouterr()
+    main(["--evaluate", "--config", str(config), *words(settings)])
+    shown = capsys.readouterr().out
+    assert f"descriptors: Recall@1 {float(log[-1]['recall_at_1']):.4f}" in shown
+    assert f"mean log distance to the nearest: {float(log[-1]['log_distance']):.4f}" in shown
+    with pytest.raises(SystemExit, match="holds a training already; give another --output, or --evaluate it"):
+        main(words(settings))
+
+
+@pytest.mark.usefixtures("single_threaded")
+@pytest.mark.parametrize("positives", ["argmax", "overlap"])
+def test_labels_say_who_belongs_together_where_there_is_no_class(
+    settings: dict[str, Any], positives: str, tmp_path: Path
+) -> None:
+    """All pictures lie in one folder, so that only their labels tell them apart."""
+    only = tmp_path / "pictures"
+    shutil.copytree(settings["data"], only / "all")
+    keys = folder_keys(ImageFolder(only))
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=len(keys), recipe={"model": "resnet50"})
+    store = create_store(str(tmp_path / "labels.zarr"), schema, keys)
+    store.write(range(len(keys)), random_labels(np.random.default_rng(0), len(keys)))
+    unclassed = {**settings, "data": str(only), "val": "", "labels": str(tmp_path / "labels.zarr")}
+    with pytest.raises(SystemExit, match="1 of 1 classes have two pictures or more, but a batch takes 2"):
+        main(words(unclassed, classes=2, output=tmp_path / "by-class"))
+    main(words(unclassed, positives=positives, classes=2, each=2, threshold=0.999))
+    assert float(lines(settings)[-1]["contrastive"]) > 0
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_labels_weigh_the_pooled_tokens(settings: dict[str, Any], finished: Path) -> None:
+    by_labels = {**settings, "pooling": "mean", "label_pooling": True, "val_labels": str(finished)}
+    trainer = RetrievalTrainer(RetrievalSettings(**by_labels))
+    found, _ = trainer.describe(by_labels["val"], by_labels["val_labels"])
+    plain = RetrievalTrainer(RetrievalSettings(**{**by_labels, "label_pooling": False}))
+    plain.descriptor.load_state_dict(trainer.descriptor.state_dict())
+    assert not torch.allclose(found, plain.describe(by_labels["val"], "")[0])
+    trainer.train()
+    assert float(lines(settings)[-1]["recall_at_1"]) > 0
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_weights_are_taken_from_a_file(settings: dict[str, Any], tmp_path: Path) -> None:
+    first = RetrievalTrainer(RetrievalSettings(**settings))
+    torch.save(first.descriptor.network.state_dict(), tmp_path / "weights.pt")
+    second = RetrievalTrainer(RetrievalSettings(**settings, initial=str(tmp_path / "weights.pt")))
+    pixels = torch.randn(1, 3, 32, 32)
+    assert torch.equal(second.descriptor.eval()(pixels), first.descriptor.eval()(pixels))
+    with pytest.raises(LabelError, match="test_vit2"):
+        RetrievalTrainer(
+            RetrievalSettings(**{**settings, "model": "test_vit2", "initial": str(tmp_path / "weights.pt")})
+        )
+
+
+def test_a_picture_is_a_function_of_seed_and_step(settings: dict[str, Any]) -> None:
+    images = ImageFolder(settings["data"])
+    shown = pipeline(24, 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), hflip=0.5)
+    first, second = ClassBatches(images.targets, classes=2, each=2, steps=2)
+    index = first[0]
+    again = type(index)(int(index), epoch=second[0].epoch, repeat=0)
+    pictures = Pictures(images, shown, seed=1)
+    assert torch.equal(pictures[index][0], pictures[index][0])
+    assert not torch.equal(pictures[index][0], pictures[again][0])
+    assert not torch.equal(pictures[index][0], Pictures(images, shown, seed=2)[index][0])
+    assert np.isfinite(pictures[index][0].numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data": ""}, "error: --data is needed"),
+        ({"classes": 11}, "classes have two pictures or more, but a batch takes 11"),
+        ({"labels": "", "positives": "argmax"}, "error: --positives argmax needs the label store of .*: --labels"),
+        ({"pooling": "mean", "label_pooling": ""}, "--label-pooling needs the label store of .*--val-labels"),
+        ({"model": "no_such_model"}, "error: timm cannot make no_such_model"),
+        ({"model": "test_resnet"}, "error: ResNet has no class token"),
+        ({"device": "mps"}, "error: --device mps cannot be used"),
+        ({"initial": "nowhere.pt"}, "error: nowhere.pt has no weights of test_vit"),
+    ],
+)
+@pytest.mark.usefixtures("single_threaded")
+def test_what_is_wrong_ends_it_with_a_line(settings: dict[str, Any], changed: dict[str, Any], message: str) -> None:
+    given = words({**settings, **changed})
+    if "label_pooling" in changed:
+        at = given.index("--label-pooling")
+        given = [*given[: at + 1], *given[at + 2 :], "--labels", ""]
+    with pytest.raises(SystemExit, match=message):
+        main(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--classes", "1"], "classes must be from 2"),
+        (["--each", "1"], "each must be from 2"),
+        (["--pooling", "avg"], "pooling must be one of token, mean, max, gem, not 'avg'"),
+        (["--img-size", "300"], "resize must be at least img_size, 300, not 256"),
+        (["--label-pooling"], "label_pooling weighs tokens of pooling mean or gem, not token"),
+        (["--config", "nowhere.toml"], "nowhere.toml"),
+    ],
+)
+def test_settings_out_of_range_are_named(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        RetrievalSettings.from_arguments(given)
+    assert message in capsys.readouterr().err
+
+
+def test_files_of_settings_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "settings.toml"
+    for text, message in (("koleos = 1\n", "'koleos', which is not a setting"), ("steps = 1.5\n", "of the type int")):
+        file.write_text(text)
+        with pytest.raises(SystemExit):
+            RetrievalSettings.from_arguments(["--config", str(file)])
+        assert message in capsys.readouterr().err
