@@ -48,6 +48,12 @@ class Names(Sequence[str]):
         name = self[number]
         return name.partition(",")[0].strip() or name
 
+    def matching(self, name: str) -> list[int]:
+        """The numbers of the classes with this full name, or where there is none, with this part between commas."""
+        same = [n for n, known in enumerate(self) if known == name]
+        # timm names ImageNet's classes by lists of synonyms: "tabby, tabby cat".
+        return same or [n for n, known in enumerate(self) if name.casefold() in _parts(known)]
+
     def number(self, name: str) -> int:
         """The number of the class with this name: its full name, a part of it between commas, or the number as text.
 
@@ -56,9 +62,7 @@ class Names(Sequence[str]):
         """
         if name.isdecimal() and int(name) < self._count and name not in (self._known or ()):
             return int(name)
-        same = [n for n, known in enumerate(self) if known == name]
-        # timm names ImageNet's classes by lists of synonyms: "tabby, tabby cat".
-        same = same or [n for n, known in enumerate(self) if name.casefold() in _parts(known)]
+        same = self.matching(name)
         if len(same) == 1:
             return same[0]
         if same:

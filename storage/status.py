@@ -12,7 +12,7 @@ class Status(IntEnum):
     MISSING = 1  # the collection lists the picture, but its file does not exist
     UNREADABLE = 2  # its bytes could not be read: permissions, input/output errors
     UNDECODABLE = 3  # its bytes are not a whole picture: empty, truncated, of another type
-    REFUSED = 4  # a picture that is too dangerous to decode: a decompression bomb
+    REFUSED = 4  # a picture that cannot be used: a decompression bomb, or one for which a network answers NaN
     PENDING = 255
 
     @property

@@ -8,17 +8,18 @@ T is the temperature under which the pictures' own classes are most likely [Guo 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from annotate.class_names import Names
 from annotate.errors import AnnotateError, PictureError
 from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.model.annotator import Annotator
+from annotate.model.model_name import imagenet_synsets
 
 _BINS = 15
 
@@ -79,7 +80,9 @@ def calibrate(
     """Fit the temperature on pictures whose classes are known, so that confidence matches accuracy.
 
     Args:
-        source: pictures with targets; their class names are those of the networks.
+        source: pictures with targets. Where these have names, each is the name of one of the networks' classes, a part
+            of it between commas, its ImageNet synset, or for networks without names its number; pictures of other
+            classes are not used. Where they have none, they are the numbers of the networks' classes.
         annotator: the networks, in the precision in which they will label: the temperature belongs to both.
         class_names: names of the networks' classes.
         count: number of pictures to use, chosen at random, the same ones each time.
@@ -87,7 +90,8 @@ def calibrate(
         on_pictures: called with the number of pictures after each batch.
 
     Raises:
-        AnnotateError: the pictures have no classes, or none of the networks' classes, or none can be read.
+        AnnotateError: the pictures have no classes, or none of the networks' classes, or one that several of these are
+            called; or no picture can be read and has a finite answer.
 
     With pictures in images/ of the classes a and b, a folder for each, and a checkpoint for 10 classes:
 
@@ -105,20 +109,24 @@ def calibrate(
     rows = sorted(random.Random(0).sample(rows, min(count, len(rows))))
     logits, classes = [], []
     for start in range(0, len(rows), batch_size):
-        pictures = []
+        pictures, expected = [], []
         for row in rows[start : start + batch_size]:
             try:
                 picture = source.reader.read(source.handles[row])
                 pictures.append(decode(picture, exif=annotator.recipe.exif, white=annotator.recipe.white))
             except PictureError:
                 continue
-            classes.append(numbers[row])
+            expected.append(numbers[row])
         if pictures:
-            logits.append(annotator.picture_logits(pictures))
+            found = annotator.picture_logits(pictures)
+            finite = found.isfinite().all(-1).all(0)  # a run gives the others no label either
+            logits.append(found[:, finite])
+            classes += [number for number, usable in zip(expected, finite.tolist(), strict=True) if usable]
         on_pictures(min(batch_size, len(rows) - start))
     if not classes:
         raise AnnotateError(
-            "cannot calibrate: none of the chosen pictures can be read; check the collection, or give more with --count"
+            "cannot calibrate: none of the chosen pictures can be read and has a finite answer; check the collection, "
+            "or give more with --count"
         )
     return fit(torch.cat(logits, 1), torch.tensor(classes))
 
@@ -167,21 +175,52 @@ def _nll(logits: torch.Tensor, classes: torch.Tensor, temperature: torch.Tensor)
 
 def _numbers(source: ImageSource, class_names: Sequence[str] | None, class_count: int) -> list[int]:
     """The number of each picture's class among the networks' classes, or -1."""
-    if source.targets is None or source.target_names is None:
+    if source.targets is None:
         raise AnnotateError(
             "cannot calibrate: the pictures have no classes; give a folder with one folder for each class"
         )
-    known = {name: number for number, name in enumerate(class_names or ())}
-    numbers = [known.get(name, -1) for name in source.target_names]
-    if max(numbers) < 0 and len(numbers) == class_count == 1000 and all(map(_is_wnid, source.target_names)):
-        numbers = list(range(class_count))  # ImageNet's folders, in whose order its classes are numbered
+    targets = [int(target) for target in source.targets]
+    if source.target_names is None:
+        if (largest := max(targets)) >= class_count:
+            raise AnnotateError(_beyond(largest, class_count))
+        return targets
+    numbers = _numbers_of(source.target_names, class_names, class_count)
     if max(numbers) < 0:
         raise AnnotateError(
             f"cannot calibrate: none of the pictures' classes ({', '.join(source.target_names[:3])}, …) is "
-            f"named like one of the network's ({', '.join(list(known)[:3]) or 'which has no names'}, …)"
+            f"named like one of the network's ({', '.join(list(class_names or ())[:3]) or 'which has no names'}, …)"
+            "; --names FILE names the network's classes"
         )
-    return [numbers[target] if target >= 0 else -1 for target in source.targets]
+    return [numbers[target] if target >= 0 else -1 for target in targets]
 
 
-def _is_wnid(name: str) -> bool:
-    return re.fullmatch(r"n\d{8}", name) is not None
+def _beyond(number: int, class_count: int) -> str:
+    return (
+        f"cannot calibrate: the pictures' classes are numbers up to {number} or more, but the networks have "
+        f"{class_count} classes, 0 to {class_count - 1}; number the pictures' classes as the networks do"
+    )
+
+
+def _numbers_of(target_names: Sequence[str], class_names: Sequence[str] | None, class_count: int) -> list[int]:
+    """The number of the networks' class that each name means, or -1.
+
+    Raises:
+        AnnotateError: a name means several classes.
+    """
+    names = Names(class_count, class_names)
+    synsets = {name: number for number, name in enumerate(imagenet_synsets(class_count))}
+    numbers = []
+    for name in target_names:
+        known = names.matching(name) if class_names is not None else []
+        if len(known) > 1:
+            raise AnnotateError(
+                f"cannot calibrate: the pictures' class {name!r} may be any of the network's classes "
+                f"{', '.join(f'{number} ({names[number]})' for number in known)}; call it by its full name, its number "
+                "or its ImageNet synset, or leave its pictures out"
+            )
+        # "007" may begin at 1, as folders of other datasets do: only the number as it is written is one.
+        is_number = class_names is None and name.isdecimal() and str(int(name)) == name
+        if is_number and int(name) >= class_count:
+            raise AnnotateError(_beyond(int(name), class_count))
+        numbers.append(known[0] if known else int(name) if is_number else synsets.get(name, -1))
+    return numbers

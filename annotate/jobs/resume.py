@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -13,10 +14,10 @@ from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import one_thread
-from annotate.model.annotator import Annotator
+from annotate.model.annotator import NOT_FINITE, Annotator
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
-from storage import LabelStore, MismatchError, Record, Schema, create_store, find_store
+from storage import Failure, LabelStore, MismatchError, Record, Schema, Status, create_store, find_store
 from storage.header import hash_targets, stored_targets
 from storage.keys.key import check_keys
 
@@ -82,28 +83,44 @@ def numbers_of(part: range | None, shards: int, rows_per_shard: int) -> range:
 def readable_again(
     source: ImageSource, store: LabelStore, numbers: Iterable[int], *, recipe: Recipe, say: Callable[[str], None]
 ) -> dict[int, Record]:
-    """The commit record of each of these shards that has a picture which failed and can be read now, by its number.
+    """The commit record of each of these shards that has a picture which failed and can be labelled now, by its number.
 
     Only these shards are labelled again, each as a whole: a shard is written by one writer. The others do not change.
+    A picture without a finite answer could always be read: it counts once the networks answer, which are asked here.
 
     Args:
         source: the pictures as they are now.
         store: has the commit records.
         numbers: shards to check.
-        recipe: says how pictures are decoded.
+        recipe: that of the store.
         say: called with a sentence that the user should read.
     """
+
+    @cache
+    def annotator() -> Annotator:
+        return Annotator(recipe, k=store.schema.k, measured=store.schema.provenance.get("networks"))
+
+    def can_be_labelled(failure: Failure) -> bool:
+        try:
+            data = source.reader.read(source.handles[failure.row])
+            picture = decode(data, exif=recipe.exif, white=recipe.white)
+        except PictureError:
+            return False
+        if failure.reason != NOT_FINITE:
+            return True
+        with one_thread():  # as in the workers
+            return bool(annotator()([picture]).status[0] == Status.LABELLED)
+
     found: dict[int, Record] = {}
-    failed = readable = 0
+    failed = labelled = 0
     for number, record in _with_failures(store, numbers):
-        rows = [failure.row for failure in record.failures]
-        now = sum(_can_be_read(source, row, recipe) for row in rows)
-        failed, readable = failed + len(rows), readable + now
+        now = sum(map(can_be_labelled, record.failures))
+        failed, labelled = failed + len(record.failures), labelled + now
         if now:
             found[number] = record
     say(
-        f"--retry-failed: of {failed:,} pictures that failed before, {readable:,} can be read now; the {len(found):,} "
-        "shards that hold them are labelled again"
+        f"--retry-failed: of {failed:,} pictures that failed before, {labelled:,} can be labelled now; the "
+        f"{len(found):,} shards that hold them are labelled again"
     )
     return found
 
@@ -201,11 +218,3 @@ def _with_failures(store: LabelStore, numbers: Iterable[int]) -> Iterator[tuple[
     for number, record in store.records_of(numbers):
         if isinstance(record, Record) and record.failures:
             yield number, record
-
-
-def _can_be_read(source: ImageSource, row: int, recipe: Recipe) -> bool:
-    try:
-        decode(source.reader.read(source.handles[row]), exif=recipe.exif, white=recipe.white)
-    except PictureError:
-        return False
-    return True

@@ -55,7 +55,7 @@ def run(
             where that saves time.
         part: the numbers of the shards to label; default: all.
         names: names of the networks' classes, kept in the store; default: those that come with the weights.
-        retry_failed: also label shards again that have a picture which failed earlier and can be read now.
+        retry_failed: also label shards again that have a picture which failed earlier and can be labelled now.
         on_progress: called when the run begins and after each shard.
         say: called with sentences that the user should read.
 
@@ -88,6 +88,8 @@ def run(
         compiled=compiled,
         names=None if names is None else tuple(names),
     )
+    for note in recipe.notes:
+        say(note)
     store, is_new = open_or_create(source, address, request, part=part, say=say)
     job = LabelJob(
         reader=source.reader,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annotate.jobs.workers import ShardOutcome
+from annotate.model.annotator import NOT_FINITE
 from annotate.text import duration, hide_home, printable
 from storage import DamageError, KeyedFailure, LabelStore, Progress, Record, UnreadableError
 
@@ -78,8 +79,16 @@ class Summary:
             lines += [f"  {printable(key)}: {word}, {printable(why)}" for key, word, why in self.failures[:shown]]
         if len(self.failures) > shown:
             lines.append(f"  … and {len(self.failures) - shown:,} more")
-        if self.failures:
-            lines.append("repair or replace these files, then run the same command with --retry-failed to label them")
+        if not_finite := sum(failure.reason == NOT_FINITE for failure in self.failures):
+            lines.append(
+                f"{not_finite:,} of them need no repair: they can be read, but the networks give no finite answer. "
+                "Other weights or another --precision may give one, in a store of their own"
+            )
+        if len(self.failures) > not_finite:
+            these = "the other" if not_finite else "these"
+            lines.append(
+                f"repair or replace {these} files, then run the same command with --retry-failed to label them"
+            )
         for rows, why in self.given_up:
             lines.append(
                 f"rows {rows.start} to {rows.stop} were given up: {printable(why)}; run the command again to retry them"

@@ -20,7 +20,9 @@ from annotate.model.network import Network
 from annotate.model.preprocess import preprocess
 from annotate.model.recipe import Recipe
 from storage import Box, LabelMap, Status
-from storage.labelmap import class_dtype
+from storage.labelmap import class_dtype, no_class
+
+NOT_FINITE = "the networks give no finite answer for this picture (NaN or infinity)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,10 @@ class Annotator:
         return Prepared((picture.shape[0], picture.shape[1]), tuple(fitted))
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> LabelMap:
-        """The label maps [n, h, w, k] of n pictures uint8 [H, W, 3] of any sizes."""
+        """The label maps [n, h, w, k] of n pictures uint8 [H, W, 3] of any sizes.
+
+        A picture for which a network gives NaN or infinity has the status REFUSED, and no label.
+        """
         return self.start([self.prepare(picture) for picture in pictures])()
 
     def seconds(self) -> float:
@@ -152,13 +157,26 @@ class Annotator:
         def wait() -> LabelMap:
             if done is not None:
                 done.synchronize()
-            return LabelMap(
-                classes=results[1].numpy().astype(class_dtype(self.class_count)),
-                scores=results[0].numpy(),
-                boxes=np.array([box.edges for box in boxes], np.float32),
-                sizes=np.array([picture.size for picture in prepared], np.uint32),
-                status=np.full(len(prepared), Status.LABELLED, np.uint8),
-            )
+            classes = results[1].numpy().astype(class_dtype(self.class_count))
+            labels: dict[str, Any] = {
+                "classes": classes,
+                "scores": results[0].numpy(),
+                "boxes": np.array([box.edges for box in boxes], np.float32),
+                "sizes": np.array([picture.size for picture in prepared], np.uint32),
+                "status": np.full(len(prepared), Status.LABELLED, np.uint8),
+            }
+            # A logit that is NaN or plus infinity makes all probabilities of its location NaN.
+            bad = ~np.isfinite(labels["scores"]).all((1, 2, 3))
+            if bad.any():
+                of_no_label: dict[str, Any] = {
+                    "classes": no_class(classes.dtype),
+                    "scores": 0,
+                    "boxes": np.nan,
+                    "status": Status.REFUSED,
+                }
+                for name, value in of_no_label.items():
+                    labels[name][bad] = value
+            return LabelMap(**labels)
 
         return wait
 

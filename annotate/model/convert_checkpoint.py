@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from annotate.errors import AnnotateError
-from annotate.model.network import check_model_name
+from annotate.model.model_name import check_model_name
 
 _COUNTER = "num_batches_tracked"  # batch normalisation's count of training steps; older checkpoints leave it out
 _ORDERLESS = (".safetensors",)  # files that sort their tensors by name

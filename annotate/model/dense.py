@@ -84,6 +84,11 @@ class DenseClassifier(nn.Module):
             self._refuse("it answers through a head for tokens, which has nothing to freeze. Use the local head")
         if not self._token_head and (why := _other_pooling(model)):
             self._refuse(f"{why}. Use a network with average pooling")
+        if self._token_head and not self.model.aux_head.weight.any():
+            self._refuse(
+                "its head for tokens is all zero, which is what a network of ours gets from a file without that head. "
+                "Use weights that were trained with token labels"
+            )
         self._layout = Locations.of(model)
         self._frozen_head = FrozenHead(model)
 
@@ -114,6 +119,7 @@ class DenseClassifier(nn.Module):
         except Exception as error:  # networks raise exceptions of many types on an input that does not fit
             raise AnnotateError(
                 f"the model {self.name} does not answer on a {input_size[0]}x{input_size[1]} input: {error}"
+                f"{_size_hint(self.model, input_size)}"
             ) from error
 
     def grid_box(self, input_size: tuple[int, int], grid: tuple[int, int]) -> Box:
@@ -203,11 +209,24 @@ class DenseClassifier(nn.Module):
 
     def _features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """The features of the locations, as the network's head takes them; and the grid that they form."""
-        features: Any = self.model.forward_features(pixels)
+        forward = self._all_tokens if _drops_tokens(self.model) else self.model.forward_features
+        features: Any = forward(pixels)
         try:
             return features, self._layout.grid(features, (pixels.shape[2], pixels.shape[3]))
         except ValueError as error:
             return self._refuse(str(error))
+
+    def _all_tokens(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The class token and all others, row by row, of a network of ours that drops and sorts tokens on its way."""
+        features, positions = self.model.kept_features(pixels)
+        rows, columns = self.model.token_grid
+        if positions.shape[1] < rows * columns:
+            self._refuse(
+                f"it answers at {positions.shape[1]} of its {rows * columns} tokens only, and drops the others. Keep "
+                "all with --model-kwarg keep_ratio=1.0"
+            )
+        order = positions.argsort(1)[..., None].expand(-1, -1, features.shape[2])
+        return torch.cat([features[:, :1], features[:, 1:].gather(1, order)], 1)
 
     def _answer(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         return (self._frozen if self.head == "frozen" else self._local)(features, grid)
@@ -234,6 +253,26 @@ class DenseClassifier(nn.Module):
     def _refuse(self, why: str) -> Any:
         answer = "frozen" if self.head == "frozen" else "dense"
         raise AnnotateError(f"the model {self.name} has no faithful {answer} answer: {why}.")
+
+
+def _drops_tokens(model: Any) -> bool:
+    """Whether it is a DynamicViT, whose features are those of the tokens that are left, best first."""
+    return hasattr(model, "kept_features")
+
+
+def _size_hint(model: Any, given: tuple[int, int]) -> str:
+    """What to give for another input size, as far as timm says it; with a leading space."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    if config.get("fixed_input_size") and config.get("input_size"):
+        height, width = config["input_size"][1:]
+        size = str(given[0]) if given[0] == given[1] else f"{given}".replace(" ", "")
+        return (
+            f". Its input has a fixed size, {height}x{width} unless said otherwise: leave --input-size and --scales "
+            f"out, or make the network for this size with --model-kwarg img_size={size}"
+        )
+    if smallest := config.get("min_input_size"):
+        return f". Its input must be at least {smallest[1]}x{smallest[2]}"
+    return ". Try a multiple of 32, or leave --input-size out"
 
 
 def _other_pooling(model: Any) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -10,12 +9,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from PIL import Image
+
 from annotate.errors import AnnotateError
+from annotate.model.checkpoint import Checkpoint, file_hash, read_checkpoint
+from annotate.model.model_name import NamedModel, from_the_hub, kept_names, named_model, size_of
 
 if TYPE_CHECKING:
     import torch
 
+_NO_CLASSIFIER = "if its number of classes differs, give it with --model-kwarg num_classes=N"
 _LONGEST = 300  # characters of an error of timm's that are shown
+_FILTERS = tuple(one.name.lower() for one in Image.Resampling)
+# Arguments of `timm.create_model` that would change weights or input beside the recipe: what to give instead.
+_ELSEWHERE = {
+    "pretrained": "--pretrained or --checkpoint FILE",
+    "checkpoint_path": "--checkpoint FILE",
+    "pretrained_cfg": "--model NAME.TAG, --mean, --std, --interpolation and --input-size",
+    "pretrained_cfg_overlay": "--mean, --std, --interpolation and --input-size",
+    "features_only": "nothing: labels need the classifier",
+    "cache_dir": "the environment variable HF_HUB_CACHE",
+}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -29,9 +43,10 @@ class Network:
     interpolation:  the filter that pictures are resized with
     model_kwargs:   further arguments of `timm.create_model`
     checkpoint:     the file of the weights on this machine, or None; ignored by == and left out of the JSON
+    notes:          sentences for the user on what was taken from the checkpoint; ignored and left out as well
 
     Raises:
-        AnnotateError: a field is out of range.
+        AnnotateError: a field is out of range, or an argument belongs elsewhere.
 
     >>> from annotate import Network
     >>> Network.of("resnet50.a1_in1k")
@@ -46,11 +61,24 @@ class Network:
     interpolation: str = "bicubic"
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         """Check that each field is in its range."""
         if min(self.input_size) < 1:
             raise AnnotateError(f"the input size must be at least 1x1 pixels, not {self.input_size}")
+        for name, values, low in (("mean", self.mean, -1e-9), ("std", self.std, 0)):
+            if len(values) != 3 or not all(low < value <= 1 for value in values):
+                raise AnnotateError(
+                    f"the {name} must be three numbers for pixels in [0, 1], such as 0.485, 0.456, 0.406, not "
+                    f"{', '.join(map(str, values))}; divide numbers for pixels from 0 to 255 by 255"
+                )
+        if self.interpolation not in _FILTERS:
+            raise AnnotateError(f"interpolation must be one of {', '.join(_FILTERS)}, not {self.interpolation!r}")
+        for name in _ELSEWHERE.keys() & self.model_kwargs.keys():
+            raise AnnotateError(
+                f"the argument {name} of timm has no place in a recipe; give {_ELSEWHERE[name]} instead"
+            )
 
     def __repr__(self) -> str:
         """The model, its input size and the first digits of its weights' hash."""
@@ -64,36 +92,68 @@ class Network:
         *,
         checkpoint: Path | None = None,
         input_size: tuple[int, int] | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        interpolation: str | None = None,
         model_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """The timm network of this name, by default with the input size that timm tests it at. Loads no weights.
+        """The network of this name, with the weights of the checkpoint or those that timm downloads. Loads no weights.
+
+        What is not given comes from the checkpoint where that says it, and otherwise from timm: mean, std,
+        interpolation, and the number of classes. The input size is that of the argument `img_size`, or the one that
+        timm tests the network at.
+
+        Args:
+            model: a name of timm's, "hf-hub:OWNER/NAME", or "local-dir:FOLDER".
+            checkpoint: a file of weights.
+            input_size: height and width of the input, pixels.
+            mean, std: of the input's normalisation, for pixels in [0, 1].
+            interpolation: the filter that pictures are resized with.
+            model_kwargs: further arguments of `timm.create_model`.
 
         Raises:
-            AnnotateError: timm has no such model, or the checkpoint cannot be read.
+            AnnotateError: there is no such model, or the checkpoint cannot be read.
         """
-        import timm
-
-        check_model_name(model)
-        config = timm.get_pretrained_cfg(model)
-        if config is None:
+        for name, value in (model_kwargs or {}).items():
+            if value is None or ("drop" in name and name.endswith("rate")):  # timm leaves None out; the other trains
+                raise AnnotateError(f"the argument {name}={value} has no effect on labels; leave it out")
+        known = named_model(model)
+        if not known.config:
             raise AnnotateError(f"timm knows the model {model}, but not its input size; use another model")
-        known = config.to_dict()
-        default_size = known.get("test_input_size") or known["input_size"]
+        file = checkpoint or known.checkpoint
+        about = None if file is None else read_checkpoint(file)
+        arguments, notes = {**known.arguments, **(model_kwargs or {})}, list[str]()
+        built = known if known.checkpoint is None else named_model(known.name)  # without the folder's own config.json
+        if about is not None and (note := _take_classes(arguments, built, about)):
+            notes.append(note)
+        if known.config["fixed_input_size"] and known.input_size != built.input_size:
+            arguments.setdefault("img_size", list(known.input_size))
+        if about is not None and about.averaged:
+            notes.append(
+                f"{about.path.name} has averaged weights ({about.averaged}, EMA): these are used, not the others"
+            )
+        own = {} if about is None else about.normalisation
+        chosen: dict[str, Any] = {}
+        for name, given in (("mean", mean), ("std", std), ("interpolation", interpolation)):
+            chosen[name] = next(each for each in (given, own.get(name), known.config[name]) if each is not None)
+            if about is not None and given is None and name in own and _plain(own[name]) != _plain(known.config[name]):
+                notes.append(f"{about.path.name}: {name} is {_plain(own[name])}, as its {about.origin} says")
         return cls(
-            model=model,
-            model_kwargs=dict(model_kwargs or {}),
-            weights="pretrained" if checkpoint is None else _file_hash(checkpoint),
-            input_size=input_size or (int(default_size[1]), int(default_size[2])),
-            interpolation=known["interpolation"],
-            mean=tuple(known["mean"]),
-            std=tuple(known["std"]),
-            checkpoint=None if checkpoint is None else checkpoint.absolute(),
+            model=known.name,
+            model_kwargs=arguments,
+            weights="pretrained" if file is None else file_hash(file),
+            input_size=input_size or size_of(arguments.get("img_size")) or known.input_size,
+            interpolation=chosen["interpolation"],
+            mean=tuple(chosen["mean"]),
+            std=tuple(chosen["std"]),
+            checkpoint=None if file is None else file.absolute(),
+            notes=tuple(notes),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, without the path of the checkpoint; `from_json` gives an equal network back."""
         values = asdict(self)
-        del values["checkpoint"]
+        del values["checkpoint"], values["notes"]
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
 
@@ -111,36 +171,46 @@ class Network:
         """
         import timm
 
-        config, checkpoint = timm.get_pretrained_cfg(self.model), self.checkpoint
-        classes = self.model_kwargs.get("num_classes")
-        if checkpoint is None and config and classes not in (None, config.num_classes):
+        known, checkpoint = named_model(self.model), self.checkpoint
+        classes, own = self.model_kwargs.get("num_classes"), known.config.get("num_classes")
+        if checkpoint is None and own is not None and classes not in (None, own):
             raise AnnotateError(
-                f"the pretrained weights of {self.model} are for {config.num_classes} classes; with "
-                f"num_classes={classes} its classifier would be random. Give your own with --checkpoint FILE"
+                f"the pretrained weights of {self.model} are for {own} classes; with num_classes={classes} its "
+                "classifier would be random. Give your own with --checkpoint FILE"
+            )
+        # What timm knows of the input, and what provenance therefore says of it, is what the recipe says.
+        ours = {"mean": self.mean, "std": self.std, "interpolation": self.interpolation}
+        overlay = {name: mine for name, mine in ours.items() if _plain(mine) != _plain(known.config.get(name, mine))}
+        if checkpoint is not None and file_hash(checkpoint) != self.weights:
+            raise AnnotateError(
+                f"the checkpoint {checkpoint} has changed since the job began: its SHA-256 is no longer "
+                f"{self.weights}. Restore that file, or start a new job with the changed one"
             )
         try:
             model: torch.nn.Module = timm.create_model(
-                self.model, pretrained=checkpoint is None, **self.model_kwargs
+                known.name, pretrained=checkpoint is None, pretrained_cfg_overlay=overlay or None, **self.model_kwargs
             ).eval()
         except Exception as error:  # the internet, the Hub and timm raise exceptions of many types
             raise AnnotateError(self._cannot_build(error)) from error
-        if checkpoint is not None:
-            if _file_hash(checkpoint) != self.weights:
-                raise AnnotateError(
-                    f"the checkpoint {checkpoint} has changed since the job began: its SHA-256 is no longer "
-                    f"{self.weights}. Restore that file, or start a new job with the changed one"
-                )
-            try:
-                # Refuses pickles that hold more than tensors.
-                timm.models.load_checkpoint(model, str(checkpoint), weights_only=True)
-            except Exception as error:  # a wrong file fails in many ways
-                why = str(error)
-                raise AnnotateError(
-                    f"the checkpoint {checkpoint} does not fit the model {self.model} with "
-                    f"{dict(self.model_kwargs) or 'no further arguments'}: "
-                    + (f"{why[:_LONGEST]} …" if len(why) > _LONGEST else why)  # it may name every weight
-                ) from error
-        return model
+        return model if checkpoint is None else self._filled(model, known, checkpoint, overlay)
+
+    def _filled(self, model: Any, known: NamedModel, checkpoint: Path, overlay: Mapping[str, Any]) -> torch.nn.Module:
+        """The network with the weights of the checkpoint, which must be all that it has."""
+        from annotate.model.conversion import converted
+
+        about = read_checkpoint(checkpoint)
+        try:
+            return converted(model, about, known.name, self.model_kwargs, overlay)
+        except AnnotateError:
+            raise
+        except Exception as error:  # a wrong file fails in many ways
+            why, found = str(error), about.classifier(known.config.get("classifier"))
+            hint = f"its classifier {found[0]} has {found[1]} classes" if found else _NO_CLASSIFIER
+            raise AnnotateError(
+                f"the checkpoint {checkpoint} does not fit the model {self.model} with "
+                f"{dict(self.model_kwargs) or 'no further arguments'} ({hint}): "
+                + (f"{why[:_LONGEST]} …" if len(why) > _LONGEST else why)  # it may name every weight
+            ) from error
 
     def class_names(self) -> tuple[str, ...] | None:
         """The names of the network's classes, from the checkpoint or from timm; None if neither has them.
@@ -153,14 +223,17 @@ class Network:
         """
         import timm
 
-        config = timm.get_pretrained_cfg(self.model)
+        known = named_model(self.model)
+        classes = self.model_kwargs.get("num_classes")
         if self.checkpoint is not None:
-            if (names := _names_in(self.checkpoint)) is not None:
+            if (names := read_checkpoint(self.checkpoint).class_names or kept_names(self.checkpoint)) is not None:
                 return names
-            classes = self.model_kwargs.get("num_classes")
-            if "." not in self.model or config is None or classes not in (None, config.num_classes):
+            has_tag = "." in self.model or ":" in self.model
+            if not has_tag or classes not in (None, known.config.get("num_classes")):
                 return None
-        subset = timm.data.infer_imagenet_subset(config.to_dict()) if config else None
+        if known.class_names is not None:
+            return known.class_names
+        subset = timm.data.infer_imagenet_subset(dict(known.config)) if known.is_timms else None
         if subset is None:
             return None
         info = timm.data.ImageNetInfo(subset)
@@ -184,7 +257,7 @@ class Network:
         }
         if self.checkpoint is not None:
             return {"checkpoint": self.checkpoint.name, **found}
-        return {**found, **_from_the_hub(config)}
+        return {**found, **from_the_hub(config)}
 
     def _cannot_build(self, error: Exception) -> str:
         what = f"cannot make the model {self.model} with {dict(self.model_kwargs) or 'no further arguments'}"
@@ -198,82 +271,30 @@ class Network:
 
 def state_hash(model: torch.nn.Module) -> str:
     """ "sha256:" and the hash of all weights and statistics: names, types, shapes and bytes, in the order of names."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(_bytes()).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{digest.hexdigest()}"
 
 
-def _bytes() -> Any:
-    import torch
-
-    return torch.uint8
-
-
-def _from_the_hub(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The commit and the hash of the file of these weights in the Hub's cache on this machine, if it is there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if not (repository := config.get("hf_hub_id")):
-        return {}
-    for name in filter(None, (config.get("hf_hub_filename"), "model.safetensors", "pytorch_model.bin")):
-        cached = try_to_load_from_cache(repository, name)
-        if isinstance(cached, str):
-            path = Path(cached)  # …/snapshots/<commit>/<file>
-            return {
-                "hub": {"repository": repository, "commit": path.parent.name, "file": name, "hash": _file_hash(path)}
-            }
-    return {}
-
-
-def _names_in(checkpoint: Path) -> tuple[str, ...] | None:
-    """The class names in the header of a .safetensors file, or None.
-
-    Raises:
-        AnnotateError: they are not a JSON list of strings.
-    """
-    from safetensors import safe_open
-
-    if checkpoint.suffix != ".safetensors":
+def _take_classes(arguments: dict[str, Any], known: NamedModel, about: Checkpoint) -> str | None:
+    """Set num_classes to that of the checkpoint's classifier, unless it is given or timm's; returns a note on it."""
+    default = known.config["num_classes"]
+    found = about.classifier(known.config.get("classifier"))
+    if found is None and about.class_names is not None:
+        found = "class_names", len(about.class_names)
+    if "num_classes" in arguments or found is None or found[1] == default:
         return None
-    with safe_open(checkpoint, "pt") as file:
-        listed = (file.metadata() or {}).get("class_names")
-    if listed is None:
-        return None
-    try:
-        names = json.loads(listed)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise AnnotateError(
-            f"the class_names in the header of {checkpoint} are not a JSON list of strings, but {listed[:80]!r}; write "
-            'them as ["tench", "goldfish", …], or leave them out'
-        )
-    return tuple(names)
+    arguments["num_classes"] = found[1]
+    return (
+        f"{about.path.name}: {found[0]} has {found[1]} classes, so the network gets num_classes={found[1]}, not the "
+        f"{default} of {known.name}"
+    )
 
 
-def check_model_name(name: str) -> None:
-    """Refuse a name that timm does not know.
-
-    Raises:
-        AnnotateError: there is no such model, or no such weights of it; the message has names that are near.
-    """
-    import timm
-
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; `timm.list_models()` lists them"
-        raise AnnotateError(f"timm has no model {name!r}{hint}")
-    tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{architecture}.*")]
-    if tag and tag not in tags:
-        raise AnnotateError(f"timm has no weights {tag!r} for {architecture}; it has {', '.join(tags) or 'none'}")
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise AnnotateError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: a tuple is a list, and 1 is 1.0."""
+    return [float(each) for each in value] if isinstance(value, list | tuple) else value

@@ -101,6 +101,11 @@ class Recipe:
         """How many times each picture passes through a network: networks × scales × mirrored or not."""
         return len(self.networks) * len(self.scales) * (2 if self.flip else 1)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user on what the networks take from their checkpoints."""
+        return tuple(note for network in self.networks for note in network.notes)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` gives an equal recipe back. A `white` of None is left out, as it was."""
         values = asdict(self) | {"networks": [network.to_json() for network in self.networks]}

@@ -19,11 +19,13 @@ from annotate.commands.progress import counting
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the temperature to a file for `run --config`."
 )
+@click.option("--names", type=click.Path(path_type=Path), help="File of the networks' class names, one a line.")
 @click.option("--count", type=click.IntRange(min=2), default=2000, help="Number of pictures to use, chosen at random.")
 @json_option
 def calibrate(
     images: str,
     output: Path | None,
+    names: Path | None,
     count: int,
     batch_size: int | None,
     as_json: bool,
@@ -32,10 +34,12 @@ def calibrate(
 ) -> None:
     """Fit the temperature, so that confidence matches accuracy on IMAGES.
 
-    IMAGES is a collection whose classes are known and named like the networks' classes, for example a folder with one
-    folder for each class. Use pictures that the networks were not trained on. A temperature belongs to one precision;
-    without --precision it is what a new store would have on this machine.
+    IMAGES is a collection whose classes are known: a folder with one folder for each class, called by the class's name,
+    number or ImageNet synset (n01440764), or a list with a number or name for each picture. Use pictures that the
+    networks were not trained on. A temperature belongs to one precision; without --precision it is what a new store
+    would have on this machine.
     """
+    from annotate.class_names import read_names
     from annotate.images import open_images
     from annotate.jobs.calibrate import calibrate as fit
     from annotate.jobs.execution import resolve_precision
@@ -43,9 +47,12 @@ def calibrate(
 
     source = open_images(images)
     recipe = recipe_of(**settings, precision=resolve_precision(precision))
+    for note in recipe.notes:
+        click.echo(note, err=True)
     annotator = Annotator(recipe, k=1)
+    known = recipe.class_names() if names is None else read_names(names, annotator.class_count)
     with counting("classifying", min(count, len(source.keys)), "pictures") as more:
-        found = fit(source, annotator, recipe.class_names(), count=count, batch_size=batch_size or 32, on_pictures=more)
+        found = fit(source, annotator, known, count=count, batch_size=batch_size or 32, on_pictures=more)
     if output is not None:
         with writing(output):
             output.write_text(found.to_toml())

@@ -46,6 +46,8 @@ def plan(
     source = open_images(images)
     gpus = torch.cuda.device_count()
     recipe = recipe_of(**settings, precision=resolve_precision(precision))
+    for note in recipe.notes:
+        click.echo(note, err=True)
     with counting("probing", PROBED, "pictures") as count:
         found = estimate(
             source,

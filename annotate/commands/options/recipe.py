@@ -19,8 +19,8 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
---batch-size, --rows-per-shard, --precision auto|float32|bfloat16,
---compile / --no-compile, --exif ignore|apply, --white N, --names FILE."""
+--mean, --std R,G,B, --interpolation FILTER, --exif ignore|apply, --white N,
+--batch-size, --rows-per-shard, --precision, --[no-]compile, --names FILE."""
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -37,6 +37,21 @@ def _scales(value: Any) -> tuple[float, ...]:
         return tuple(map(float, value if isinstance(value, list | tuple) else str(value).split(",")))
     except (TypeError, ValueError):
         raise _malformed("scales", value) from None
+
+
+def _colours(name: str) -> Callable[[Any], tuple[float, ...]]:
+    """What reads the three numbers of "0.5,0.5,0.5", or of a list."""
+
+    def read(value: Any) -> tuple[float, ...]:
+        try:
+            found = tuple(map(float, value if isinstance(value, list | tuple) else str(value).split(",")))
+        except (TypeError, ValueError):
+            raise _malformed(name, value) from None
+        if len(found) != 3:
+            raise _malformed(name, value)
+        return found
+
+    return read
 
 
 def _model_kwarg(text: str) -> tuple[str, Any]:
@@ -120,6 +135,9 @@ _OPTIONS = [
         help="Read options from a TOML file. May be repeated.",
     ),
     click.option("--model-kwarg", "model_kwargs", multiple=True, type=_model_kwarg, metavar="KEY=VALUE", hidden=True),
+    click.option("--mean", "means", multiple=True, type=_colours("means"), metavar="R,G,B", hidden=True),
+    click.option("--std", "stds", multiple=True, type=_colours("stds"), metavar="R,G,B", hidden=True),
+    click.option("--interpolation", "interpolations", multiple=True, metavar="FILTER", hidden=True),
     click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True),
     click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
     click.option("--white", type=click.FloatRange(min=0, min_open=True), hidden=True),
@@ -141,6 +159,9 @@ def recipe_of(
     pretrained: bool,
     input_sizes: tuple[tuple[int, int], ...],
     model_kwargs: tuple[tuple[str, Any], ...],
+    means: tuple[tuple[float, ...], ...],
+    stds: tuple[tuple[float, ...], ...],
+    interpolations: tuple[str, ...],
     **others: Any,
 ) -> Recipe:
     """The recipe of the options.
@@ -150,17 +171,23 @@ def recipe_of(
     """
     from annotate.model.recipe import Recipe
 
-    return Recipe(networks=_networks(models, checkpoints, pretrained, input_sizes, model_kwargs), **others)
+    of_each = {
+        "input_size": (input_sizes, "--input-size"),
+        "mean": (means, "--mean"),
+        "std": (stds, "--std"),
+        "interpolation": (interpolations, "--interpolation"),
+    }
+    return Recipe(networks=_networks(models, checkpoints, pretrained, of_each, model_kwargs), **others)
 
 
 def _networks(
     models: tuple[str, ...],
     checkpoints: tuple[Path, ...],
     pretrained: bool,
-    input_sizes: tuple[tuple[int, int], ...],
+    of_each: dict[str, tuple[tuple[Any, ...], str]],
     model_kwargs: tuple[tuple[str, Any], ...],
 ) -> tuple[Network, ...]:
-    """One network for each --model."""
+    """One network for each --model; `of_each` has the arguments that one value or several give, and their options."""
     from annotate.model.network import Network
 
     if not models:
@@ -170,10 +197,17 @@ def _networks(
             "--pretrained asks for timm's weights, and --checkpoint for other weights: give only one of the two"
         )
     files = _for_each(models, checkpoints or (None,), "--checkpoint", shared=not checkpoints)
-    sizes = _for_each(models, input_sizes or (None,), "--input-size", shared=True)
+    values = {
+        name: _for_each(models, given or (None,), option, shared=True) for name, (given, option) in of_each.items()
+    }
     return tuple(
-        Network.of(model, checkpoint=file, input_size=size, model_kwargs=dict(model_kwargs))
-        for model, file, size in zip(models, files, sizes, strict=True)
+        Network.of(
+            model,
+            checkpoint=file,
+            model_kwargs=dict(model_kwargs),
+            **{name: given[number] for name, given in values.items()},
+        )
+        for number, (model, file) in enumerate(zip(models, files, strict=True))
     )
 
 

@@ -15,6 +15,8 @@ _OF_ONE_CALL = {"config", "as_json", "part", "failures", "names", "assume"}
 WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
     "input_sizes": ((int, str), "a number of pixels, for example 224, or height and width, for example 192x256"),
     "scales": ((int, float, str, list), "numbers with commas between them, for example 0.8,1.0,1.2"),
+    "means": ((str, list), "three numbers, for example 0.485,0.456,0.406"),
+    "stds": ((str, list), "three numbers, for example 0.229,0.224,0.225"),
     "model_kwargs": ((str,), "KEY=VALUE, for example output_stride=8"),
 }
 
@@ -42,7 +44,7 @@ def read_settings(path: Path, commands: Iterable[click.Command]) -> dict[str, An
     found = {}
     for name, value in values.items():
         option = known[name.replace("_", "-")]
-        several = value if option.multiple and isinstance(value, list) else [value]
+        several = _several(option, value)
         if not all(_is_valid(option, one) for one in several):
             raise click.UsageError(
                 f"cannot use the settings in {path}: {name} = {json.dumps(value, default=str, ensure_ascii=False)} is "
@@ -60,6 +62,14 @@ def _settings(command: click.Command) -> dict[str, click.Option]:
         for name in option.opts
         if isinstance(option, click.Option) and name.startswith("--") and option.name not in _OF_ONE_CALL
     }
+
+
+def _several(option: click.Option, value: Any) -> list[Any]:
+    """The values of an option that may be repeated. A list of numbers is one value where a value is such a list."""
+    is_one = option.name in ("means", "stds") and not (
+        isinstance(value, list) and all(isinstance(each, str | list) for each in value)
+    )
+    return value if option.multiple and isinstance(value, list) and not is_one else [value]
 
 
 def _is_valid(option: click.Option, value: Any) -> bool:

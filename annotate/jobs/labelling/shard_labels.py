@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from annotate.errors import PictureError
+from annotate.model.annotator import NOT_FINITE
 from storage import LabelMap, Status
 from storage.labelmap import class_dtype, no_class
 
@@ -42,10 +43,12 @@ class ShardLabels:
         self.reasons: dict[int, str] = {}
 
     def write(self, rows: Sequence[int], labels: LabelMap) -> None:
-        """Write the labels [len(rows), h, w, k] of a batch into these rows."""
+        """Write the labels [len(rows), h, w, k] of a batch into these rows; a row without a label gets a reason."""
         at = np.asarray(rows) - self._first
         self._classes[at], self._scores[at] = labels.classes, labels.scores
         self._boxes[at], self._sizes[at], self._status[at] = labels.boxes, labels.sizes, labels.status
+        for index in np.flatnonzero(labels.status != Status.LABELLED).tolist():
+            self.reasons[rows[index]] = NOT_FINITE
 
     def leave_out(self, row: int, error: PictureError) -> None:
         """Leave a row without a label, for this reason."""

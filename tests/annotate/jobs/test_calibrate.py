@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from annotate.errors import AnnotateError
-from annotate.images import FolderImages
+from annotate.images import FolderImages, open_images
 from annotate.jobs.calibrate import calibrate, calibration_error, fit
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from cli import main
+from tests.annotate.commands.conftest import MODEL
 from tests.conftest import MODEL_KWARGS
 
 
@@ -49,6 +53,71 @@ def test_pictures_without_the_networks_classes_are_refused(recipe: Recipe, scene
     flat = FolderImages(next((scene_folder / "images/val").iterdir()))
     with pytest.raises(AnnotateError, match="the pictures have no classes"):
         calibrate(flat, annotator, tuple("0123456789"))
+
+
+def collection(scene_folder: Path, root: Path, names: dict[str, str]) -> FolderImages:
+    """The val scenes in folders of other names."""
+    for old, new in names.items():
+        shutil.copytree(scene_folder / "images/val" / old, root / new)
+    return FolderImages(root)
+
+
+def test_classes_may_be_called_by_a_synonym_or_number_but_not_by_a_name_of_two(
+    recipe: Recipe, scene_folder: Path, tmp_path: Path
+) -> None:
+    annotator = Annotator(recipe, k=1)
+    names = ("crane", "crane", "tabby, tabby cat", *"defghij")
+    source = collection(scene_folder, tmp_path / "a", {"2": "Tabby Cat", "3": "d", "4": "unknown"})
+    found = calibrate(source, annotator, names)
+    assert found == calibrate(collection(scene_folder, tmp_path / "b", {"2": "2", "3": "3"}), annotator, None)
+    source = collection(scene_folder, tmp_path / "c", {"2": "crane", "3": "d"})
+    with pytest.raises(AnnotateError, match=r"'crane' may be any of .* 0 \(crane\), 1 \(crane\); call it by"):
+        calibrate(source, annotator, names)
+
+
+def test_integer_targets_are_the_networks_own_numbers(recipe: Recipe, scene_folder: Path, tmp_path: Path) -> None:
+    annotator, folder = Annotator(recipe, k=1), Path(shutil.copytree(scene_folder / "images/val", tmp_path / "val"))
+    keys = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
+    for name, more in (("in", 0), ("beyond", 5)):
+        lines = [f"val/{key},{int(key.partition('/')[0]) + more}" for key in keys]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label", *lines]))
+    expected = calibrate(FolderImages(folder), annotator, tuple("0123456789"))
+    found = calibrate(open_images(tmp_path / "in.csv"), annotator, None)
+    assert (found.pictures, found.temperature) == (expected.pictures, pytest.approx(expected.temperature, rel=1e-3))
+    with pytest.raises(AnnotateError, match="are numbers up to 14 or more, but the networks have 10 classes, 0 to 9"):
+        calibrate(open_images(tmp_path / "beyond.csv"), annotator, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("10", "numbers up to 10 or more, but .* 0 to 9"), ("007", "none of the pictures' classes .007")],
+)
+def test_folders_that_may_be_numbered_from_one_are_refused(
+    recipe: Recipe, scene_folder: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    with pytest.raises(AnnotateError, match=words):
+        calibrate(collection(scene_folder, tmp_path / "a", {"1": name}), Annotator(recipe, k=1), None)
+
+
+def test_a_few_folders_named_by_synsets_are_imagenets_classes(scene_folder: Path, tmp_path: Path) -> None:
+    model = timm.create_model("test_resnet")
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, tmp_path / "w.safetensors")
+    recipe = Recipe.for_model("test_resnet.r160_in1k", checkpoint=tmp_path / "w.safetensors", input_size=(64, 64))
+    annotator, names = Annotator(recipe, k=1), recipe.class_names()
+    folders = {"0": "n01440764", "1": "n03126707"}  # tench, and the crane that is a machine: 0 and 517
+    found = calibrate(collection(scene_folder, tmp_path / "a", folders), annotator, names)
+    expected = calibrate(collection(scene_folder, tmp_path / "b", {"0": "0", "1": "517"}), annotator, None)
+    assert found == expected
+
+
+def test_names_in_a_file_name_the_networks_classes(scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("".join(f"digit {n}\n" for n in range(10)))
+    source = collection(scene_folder, tmp_path / "a", {str(n): f"digit {n}" for n in range(3)})
+    words = ["calibrate", str(tmp_path / "a"), *MODEL, "--checkpoint", str(checkpoint), "--json"]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, "--names FILE names the network's classes" in result.stderr) == (1, True), result.output
+    result = CliRunner().invoke(main, [*words, "--names", str(tmp_path / "names.txt")])
+    assert json.loads(result.stdout)["pictures"] == len(source.keys)
 
 
 def test_the_command_writes_settings_that_run_takes(scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:

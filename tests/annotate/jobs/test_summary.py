@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from annotate.jobs.summary import Summary
+from annotate.model.annotator import NOT_FINITE
+from storage import KeyedFailure
 
 SUMMARY = Summary(
     pictures=9,
@@ -24,6 +26,17 @@ def test_the_summary_says_what_was_given_up() -> None:
     text = SUMMARY.describe()
     assert text.startswith("nothing could be labelled\n")
     assert "rows 0 to 9 were given up: the worker died" in text
+
+
+def test_files_are_to_be_repaired_unless_it_is_the_networks_that_have_no_answer() -> None:
+    broken = KeyedFailure("a.jpg", "undecodable", "the file is empty")
+    unanswered = KeyedFailure("b.jpg", "refused", NOT_FINITE)
+    cases = {(broken,): ["these"], (unanswered,): [], (broken, unanswered): ["the other"]}
+    for failures, named in cases.items():
+        text = replace(SUMMARY, failures=failures).describe()
+        for which in ("these", "the other"):
+            assert (f"repair or replace {which} files, then" in text) == (which in named)
+        assert ("1 of them need no repair" in text) == (unanswered in failures)
 
 
 @pytest.mark.parametrize("head", ["exact", "exact, exact", "exact, exact, exact"])

@@ -130,7 +130,7 @@ def test_pictures_that_were_repaired_are_labelled_with_retry_failed(
     assert "there was nothing left to label" in command(*words).stdout
     again = command(*words, "--retry-failed")
     assert again.exit_code == 3, again.output
-    assert "of 2 pictures that failed before, 1 can be read now; the 1 shards that hold them" in again.stderr
+    assert "of 2 pictures that failed before, 1 can be labelled now; the 1 shards that hold them" in again.stderr
     assert "29 of 30 pictures are labelled" in again.stdout
     found = {n: (tmp_path / f"s.zarr/shards/record/c/{n}").read_bytes() for n in range(4)}
     assert [n for n in range(4) if found[n] != kept[n]] == [0]

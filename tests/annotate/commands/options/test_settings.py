@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
 from storage import Schema, open_store
 from tests.annotate.commands.conftest import MODEL
@@ -38,6 +40,8 @@ from tests.conftest import MODEL_KWARGS
             "scales = [[1.0]]",
             r"scales = \[\[1.0\]\] is not valid; expected: numbers with commas between them, for example 0.8,1.0,1.2",
         ),
+        ("mean = [0.5, 0.5]", r"mean = \[0.5, 0.5\] is not valid; expected: three numbers, for example 0.485,0.456"),
+        ("std = 'white'", 'std = "white" is not valid; expected: three numbers, for example 0.229,0.224,0.225, or a'),
         (
             "json = 1",
             "unknown setting json. Settings are named like the options of `annotate run`: batch-size, checkpoint, ",
@@ -99,3 +103,30 @@ def test_calibrate_takes_a_file_of_run_and_run_refuses_what_only_calibrate_knows
         result.exit_code,
         "a.toml: unknown setting count. Settings are named like the options of" in result.stderr,
     ) == (2, True), result.output
+
+
+def test_the_normalisation_is_a_setting_and_an_option(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "a.toml"
+    settings.write_text("mean = [0.1, 0.2, 0.3]\nstd = '0.5,0.5,0.5'\ninterpolation = 'lanczos'\n")
+    words = [*MODEL, "--checkpoint", checkpoint, "--config", settings]
+    result = command("run", scene_folder / "images/val", tmp_path / "s.zarr", *words, "--std", "0.2,0.4,0.6")
+    assert result.exit_code == 0, result.output
+    schema = open_store(tmp_path / "s.zarr").schema
+    expected = {"mean": [0.1, 0.2, 0.3], "std": [0.2, 0.4, 0.6], "interpolation": "lanczos"}
+    for found in (schema.recipe["networks"][0], schema.provenance["networks"][0]["pretrained_cfg"]):
+        assert {name: found[name] for name in expected} == expected
+    settings.write_text("mean = [[0.1, 0.2, 0.3], '0.4,0.5,0.6']\n")
+    result = command("run", scene_folder / "images/val", tmp_path / "t.zarr", *words)
+    assert (result.exit_code, "got 2 --mean for 1 --model" in result.stderr) == (2, True), result.output
+
+
+def test_what_is_taken_from_a_checkpoint_is_said(command, scene_folder: Path, tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet", num_classes=10).state_dict()
+    torch.save({"state_dict": state, "state_dict_ema": state}, tmp_path / "w.pth")
+    for name, more in (("run", [tmp_path / "s.zarr"]), ("plan", []), ("calibrate", ["--count", "8"])):
+        words = ["--model", "test_resnet", "--input-size", "64", "--checkpoint", tmp_path / "w.pth"]
+        result = command(name, scene_folder / "images/val", *more, *words)
+        assert "averaged weights (state_dict_ema, EMA)" in result.stderr, result.output
+        assert "so the network gets num_classes=10, not the 1000 of test_resnet" in result.stderr
