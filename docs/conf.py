@@ -19,6 +19,8 @@ nb_execution_mode = "off"
 myst_heading_anchors = 4  # links to headings, as GitHub names them, are checked
 myst_enable_extensions = ["deflist"]
 
+smartquotes = False  # they would make one dash of the two of an option
+
 html_theme = "furo"
 html_title = "tokenlabel"
 html_static_path: list[str] = []
@@ -31,10 +33,17 @@ html_show_search_summary = False  # it fetches pages, which browsers refuse in f
 
 
 def setup(app: object) -> None:
-    """Import all commands, which cli.py does only when one is called: sphinx-click reads the group's table."""
+    """Import all commands, which cli.py does only when one is called: sphinx-click reads the group's table.
+
+    It also asks each option whether its default is shown, where `annotate` says so once for all.
+    """
     import click
 
     from cli import main
 
     context = click.Context(main, info_name="annotate")
     main.commands = {name: command for name in main.commands if (command := main.get_command(context, name))}
+    for command in main.commands.values():
+        for option in command.params:
+            if isinstance(option, click.Option) and isinstance(option.default, int | float | str):
+                option.show_default = not isinstance(option.default, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import subprocess
@@ -61,7 +62,9 @@ def test_the_reference_has_every_command_with_its_options(site: Path) -> None:
 
     text = (site / "commands.html").read_text()
     assert not [name for name in EXAMPLES if f'id="annotate-{name}"' not in text]
-    assert "--min-area" in text
+    words = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+    assert not [example for example in EXAMPLES.values() if example not in words]  # two dashes stay two
+    assert "Fraction of the pictures to list. Default : 0.04" in words
 
 
 class Loaded(HTMLParser):
