@@ -97,6 +97,13 @@ def browser() -> Iterator[Browser]:
     opened.driver.quit()
 
 
+# Pictures are decoded and two frames drawn: a page that has been loaded may not have been painted yet.
+PAINTED = """
+const done = arguments[0], decoded = [...document.images].map(image => image.decode().catch(() => null));
+Promise.all(decoded).then(() => requestAnimationFrame(() => requestAnimationFrame(() => done())));
+"""
+
+
 def picture(browser: Browser) -> Image.Image:
     """What the window shows. Chromium refuses a picture while it still moves the page to another process: ask again."""
     from selenium.common.exceptions import TimeoutException
@@ -132,6 +139,7 @@ def test_a_page_is_seen_light_dark_and_narrow(
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.open(site / f"{page}.html")
+    browser.driver.execute_async_script(PAINTED)
     shot = picture(browser)
     shot.save(tmp_path / f"{page}-{scheme}-{width}.png")  # for people: pytest keeps the last three folders
     values = shot.histogram()
