@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test oldest faults families trainers bench gpu api check format clean
+.PHONY: help demo study test oldest faults families trainers bench gpu api docs dist check format clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ trainers: $(INSTALLED)  ## install other people's trainers and augmentations, an
 api: $(INSTALLED)  ## write docs/api.md from the docstrings of all public names
 	$(BIN)/python -m docs.api
 
+docs: $(INSTALLED)  ## write the documentation site to build/site, and fail on any warning or broken link
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs build/site
+
+dist: $(INSTALLED)  ## write the sdist and the wheel to dist/
+	$(BIN)/python -m build --no-isolation --outdir dist
+
 bench: $(INSTALLED)  ## measure size and speed beside the alternatives: about 10 minutes on 2 cores
 	$(BIN)/python -m benchmarks
 
@@ -57,11 +63,11 @@ format: $(INSTALLED)  ## correct formatting, and what the linter can correct
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean:  ## remove the environment and everything that the demo made
-	rm -rf .venv .venv-* demo/out demo/out-study
+clean:  ## remove the environment and everything that the demo, the docs and dist made
+	rm -rf .venv .venv-* demo/out demo/out-study build dist
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,demo]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,docs,demo]'
 	@touch $(INSTALLED)

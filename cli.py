@@ -34,6 +34,24 @@ SECTIONS = {
     },
 }
 
+# What each command's help ends with.
+EXAMPLES = {
+    "plan": "annotate plan photos --model dm_nfnet_f6.dm_in1k",
+    "calibrate": "annotate calibrate val --model dm_nfnet_f6.dm_in1k -o t.toml",
+    "run": "annotate run photos labels.zarr --model dm_nfnet_f6.dm_in1k",
+    "status": "annotate status labels.zarr --watch",
+    "verify": "annotate verify labels.zarr --repair --dry-run",
+    "inspect": "annotate inspect labels.zarr --images photos -o sheet.png",
+    "compare": "annotate compare one.zarr other.zarr --images photos -o sheet.png",
+    "query": "annotate query labels.zarr --class tabby --min-area 0.1",
+    "audit": "annotate audit labels.zarr --part 0.01",
+    "convert": "annotate convert labels.zarr labels.h5/",
+    "names": "annotate names labels.zarr imagenet-1k",
+    "export": "annotate export labels.zarr masks --to png",
+    "finalize": "annotate finalize labels.zarr --source NAME --licence CC-BY-4.0",
+    "card": "annotate card labels.zarr --source NAME --licence CC-BY-4.0 -o card.md",
+}
+
 ERROR, INTERRUPTED = 1, 130  # 2 is click's own; 0, 3 and 4 are in annotate/commands/answers.py
 
 
@@ -55,6 +73,9 @@ class CommandGroup(click.Group):
                 module = importlib.import_module(f"annotate.commands.{section}.{cmd_name}")
                 command: click.Command = getattr(module, cmd_name)
                 command.short_help = commands[cmd_name]  # shells show it beside the name
+                if (example := EXAMPLES.get(cmd_name)) and example not in (command.epilog or ""):
+                    # Two lines, which \b keeps apart.
+                    command.epilog = "\n\n".join([*filter(None, [command.epilog]), f"\b\nExample:\n  {example}"])
                 return command
         return None
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import tokenlabel_entry  # noqa: F401, it checks whose packages Python finds
+
+__distribution__ = "tokenlabel"
+
 if TYPE_CHECKING:
     from annotate.cluster.ray_workers import RayWorkers
     from annotate.errors import AnnotateError, PictureError

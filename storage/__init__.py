@@ -29,6 +29,8 @@ from storage.schema import Schema
 from storage.status import Status
 from storage.store import LabelStore
 
+__distribution__ = "tokenlabel"
+
 __all__ = [
     "Backend",
     "Box",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import SECTIONS, CommandGroup, main
+from cli import EXAMPLES, SECTIONS, CommandGroup, main
 
 ROOT = Path(__file__).parent.parent
 NAMES = [name for commands in SECTIONS.values() for name in commands]
@@ -75,6 +76,18 @@ def test_each_command_says_in_a_whole_sentence_what_it_does(name: str) -> None:
     for option in command.params:
         if isinstance(option, click.Option) and not option.hidden:
             assert (option.help or "").rstrip(" 0123456789:.") not in ("", "None"), option.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_help_of_each_command_ends_with_an_example_that_it_takes(name: str) -> None:
+    *_, heading, example = shown(name, "--help").rstrip().splitlines()
+    assert (heading.strip(), example.strip()) == ("Example:", EXAMPLES[name])
+    program, command, *words = shlex.split(example)
+    assert (program, command) == ("annotate", name)
+    parsed = main.get_command(click.Context(main), name)
+    assert parsed is not None
+    with parsed.make_context(name, words):  # refuses options and values that the command does not have
+        pass
 
 
 def test_an_unknown_command_is_refused_with_one_that_exists() -> None:

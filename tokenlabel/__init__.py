@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import tokenlabel_entry  # noqa: F401, it checks whose packages Python finds, before one is imported
 from storage import open_store
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View, random_view
@@ -15,6 +16,8 @@ from tokenlabel.geometry.warp import Warp
 from tokenlabel.targets.align import TokenScores, align
 from tokenlabel.targets.reading import from_boxes, sparse_targets
 from tokenlabel.targets.sparse import SparseTargets
+
+__distribution__ = "tokenlabel"
 
 if TYPE_CHECKING:
     from tokenlabel.dataset import (

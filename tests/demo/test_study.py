@@ -207,10 +207,13 @@ def test_the_page_has_the_tables_of_the_runs(tmp_path: Path) -> None:
         study_report.write(DOCS / "format.md", "")
 
 
-def test_readme_quotes_what_the_study_shows() -> None:
-    """Every figure in README's table of the study is one of docs/study.md's."""
-    page, readme = ((DOCS.parent / name).read_text() for name in ("docs/study.md", "README.md"))
-    table = readme.partition("| | accuracy, LV-ViT |")[2].partition("\n\n")[0]
+def test_readme_and_the_demos_page_quote_what_the_study_shows() -> None:
+    """Every figure in their tables of the study is one of docs/study.md's."""
+    page, demo, readme = ((DOCS.parent / name).read_text() for name in ("docs/study.md", "docs/demo.md", "README.md"))
+    table = demo.partition("| | accuracy, LV-ViT |")[2].partition("\n\n")[0]
+    short = re.findall(r"\d+\.\d ± \d+\.\d", readme)
+    assert len(short) == 4
+    assert not [figure for figure in short if figure not in table]
     quoted = re.findall(r"[+−]?\d+\.\d ± \d+\.\d", table)
     assert len(quoted) == 36
     assert not [figure for figure in quoted if f" {figure} |" not in page and f"**{figure}**" not in page]

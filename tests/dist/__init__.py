@@ -1,0 +1,1 @@
+"""Can tokenlabel be taken along? Wheel, sdist and container recipes."""

@@ -1,0 +1,101 @@
+"""Would the container recipes build? Neither Docker nor Apptainer is needed: each line's part that can run is run."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.dist.test_wheel import clean
+
+ROOT = Path(__file__).parents[2]
+DOCKER = (ROOT / "containers" / "Dockerfile").read_text()
+APPTAINER = (ROOT / "containers" / "tokenlabel.def").read_text()
+TAKEN = {"FROM", "ARG", "WORKDIR", "COPY", "RUN", "ENTRYPOINT"}
+
+
+def section(name: str) -> list[str]:
+    """The lines of a section of the Apptainer recipe."""
+    text = re.search(rf"^%{name}\n(.*?)(?=^%|\Z)", APPTAINER, re.M | re.S)
+    assert text is not None
+    return [line.strip() for line in text[1].splitlines() if line.strip()]
+
+
+def lines(word: str) -> list[str]:
+    """The arguments of each such instruction of the Dockerfile."""
+    return [line.partition(" ")[2] for line in DOCKER.splitlines() if line.startswith(f"{word} ")]
+
+
+def copied_by_docker() -> set[str]:
+    return {name for line in lines("COPY") for name in line.split()[:-1]}
+
+
+def copied_by_apptainer() -> set[str]:
+    return {line.split()[0] for line in section("files")}
+
+
+def installing() -> list[str]:
+    """The commands of both that install our package."""
+    found = [line for line in [*lines("RUN"), *section("post")] if "'." in line]
+    assert len(found) == 2
+    return found
+
+
+def test_each_instruction_is_one_that_these_tests_know() -> None:
+    words = {line.split()[0] for line in DOCKER.splitlines() if line and not line.startswith("#")}
+    assert words == TAKEN
+    assert re.findall(r"^%(\w+)", APPTAINER, re.M) == ["files", "post", "test", "runscript"]
+
+
+def test_both_recipes_have_one_python_and_one_set_of_files() -> None:
+    assert lines("FROM") == re.findall(r"^From: (.*)$", APPTAINER, re.M) == ["python:3.11-slim"]
+    assert copied_by_docker() == copied_by_apptainer()
+
+
+def test_the_extras_that_they_install_exist() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    for command in installing():
+        (extras,) = re.findall(r"'\.\[(.*?)\]'", command)
+        assert {*extras.split(",")} <= {*settings["options.extras_require"]}
+        (pins,) = re.findall(r"--constraint (\S+)", command)
+        assert pins in ("pins.txt", "constraints.txt")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_pins_of_a_device_are_chosen(device: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    command = lines("RUN")[0]
+    subprocess.run(["sh", "-euc", command], cwd=tmp_path, env={"DEVICE": device, "PATH": "/usr/bin:/bin"}, check=True)
+    pins = (tmp_path / "pins.txt").read_text()
+    assert ("nvidia-cublas==" in pins) == ("triton==" in pins) == (device == "cuda")
+    assert "torch==" in pins
+
+
+def test_without_an_index_of_wheels_the_processors_image_says_what_to_give() -> None:
+    command = lines("RUN")[1]
+    found = subprocess.run(
+        ["sh", "-euc", command],
+        env={"DEVICE": "cpu", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode != 0, "TORCH_INDEX=URL of wheels without CUDA" in found.stderr) == (True, True)
+
+
+def test_what_they_copy_is_enough_to_build_the_package(tmp_path: Path) -> None:
+    """pip prepares the metadata and the wheel of exactly these files."""
+    for name in copied_by_docker():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, symlinks=True)
+        else:
+            shutil.copy(ROOT / name, tmp_path)
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet", "."]
+    subprocess.run(pip, cwd=tmp_path, env=clean(), check=True)
+    assert [path.name for path in tmp_path.glob("*.whl")] == ["tokenlabel-0.1.0-py3-none-any.whl"]

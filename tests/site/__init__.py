@@ -1,0 +1,1 @@
+"""Can the documentation be read? The site that `make docs` writes."""
