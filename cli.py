@@ -27,6 +27,8 @@ SECTIONS = {
     },
     "share": {
         "convert": "Copy labels to another backend, or from and to .pt files.",
+        "merge": "Make one store of parts that were labelled apart.",
+        "select": "Make a store of some pictures of a store.",
         "export": "Write masks for other tools: PNG, COCO, FiftyOne.",
         "finalize": "Prepare a finished store for publication.",
         "card": "Print a dataset card of a store, in Markdown.",

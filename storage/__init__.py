@@ -19,10 +19,14 @@ from storage.geometry import Box
 from storage.header import Header
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
+from storage.operations.gathering import Gathered
 from storage.operations.integrity import ShardReport, Verification, verify
+from storage.operations.lightening import Lightened, Lightness, lighten
+from storage.operations.merging import merge
 from storage.operations.progress import OnProgress, Progress
 from storage.operations.publication import Publication, finalize
 from storage.operations.repair import repair, repair_steps
+from storage.operations.selecting import select
 from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
 from storage.status import Status
@@ -35,11 +39,14 @@ __all__ = [
     "DamageError",
     "Failure",
     "FormatError",
+    "Gathered",
     "Header",
     "KeyNotFoundError",
     "KeyedFailure",
     "LabelMap",
     "LabelStore",
+    "Lightened",
+    "Lightness",
     "MismatchError",
     "NotAStoreError",
     "NotLabelledError",
@@ -57,9 +64,12 @@ __all__ = [
     "create_store",
     "finalize",
     "find_store",
+    "lighten",
+    "merge",
     "no_class",
     "open_store",
     "repair",
     "repair_steps",
+    "select",
     "verify",
 ]
