@@ -28,10 +28,13 @@ SECTIONS = {
     "share": {
         "convert": "Copy labels to another backend, or from and to .pt files.",
         "merge": "Make one store of parts that were labelled apart.",
+        "append": "Label the new pictures of a collection; keep the other labels.",
         "select": "Make a store of some pictures of a store.",
         "export": "Write masks for other tools: PNG, COCO, FiftyOne.",
         "finalize": "Prepare a finished store for publication.",
         "card": "Print a dataset card of a store, in Markdown.",
+        "push": "Publish a finalized store on the Hub.",
+        "pull": "Copy a published store to a folder.",
     },
 }
 

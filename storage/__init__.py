@@ -25,6 +25,8 @@ from storage.operations.lightening import Lightened, Lightness, lighten
 from storage.operations.merging import merge
 from storage.operations.progress import OnProgress, Progress
 from storage.operations.publication import Publication, finalize
+from storage.operations.pulling import Pulled, pull
+from storage.operations.pushing import Pushed, push
 from storage.operations.repair import repair, repair_steps
 from storage.operations.selecting import select
 from storage.record import Failure, KeyedFailure, Record
@@ -53,6 +55,8 @@ __all__ = [
     "OnProgress",
     "Progress",
     "Publication",
+    "Pulled",
+    "Pushed",
     "Record",
     "Schema",
     "ShardReport",
@@ -68,6 +72,8 @@ __all__ = [
     "merge",
     "no_class",
     "open_store",
+    "pull",
+    "push",
     "repair",
     "repair_steps",
     "select",

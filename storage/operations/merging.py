@@ -20,7 +20,9 @@ from storage.status import Status
 from storage.store import LabelStore
 
 
-def merge(sources: Sequence[LabelStore], address: str, *, on_progress: OnProgress = silent) -> Gathered:
+def merge(
+    sources: Sequence[LabelStore], address: str, *, by_key: bool = True, on_progress: OnProgress = silent
+) -> Gathered:
     """Make one store of parts of a collection that were labelled apart; continue where an earlier call ended.
 
     Where the keys of every part are sorted, as those of folders are, so are those of the new store: it equals the store
@@ -30,6 +32,8 @@ def merge(sources: Sequence[LabelStore], address: str, *, on_progress: OnProgres
     Args:
         sources: the parts, two or more.
         address: where the new store is to be made, or an unfinished one exists.
+        by_key: whether sorted parts become a sorted store. Otherwise the parts always follow each other, so that the
+            rows of the first keep their numbers.
         on_progress: called at the beginning and after each shard.
 
     Raises:
@@ -54,7 +58,7 @@ def merge(sources: Sequence[LabelStore], address: str, *, on_progress: OnProgres
     first = sources[0]
     for other in sources[1:]:
         _refuse_other(first, other)
-    keys, origins = _order(sources)
+    keys, origins = _order(sources, by_key)
     targets = _targets(sources, keys, origins)
     target = create_store(address, _schema(sources), keys, targets.tolist())
     if target.header.targets_sha256 != hash_targets(targets):
@@ -106,7 +110,7 @@ def _cannot_merge(first: LabelStore, other: LabelStore, differences: list[str]) 
     )
 
 
-def _order(sources: Sequence[LabelStore]) -> tuple[list[str], Origins]:
+def _order(sources: Sequence[LabelStore], by_key: bool) -> tuple[list[str], Origins]:
     """The keys of the new store, and where each row comes from.
 
     Raises:
@@ -126,7 +130,7 @@ def _order(sources: Sequence[LabelStore]) -> tuple[list[str], Origins]:
         elif _worth(status[number][row]) > _worth(status[best[0]][best[1]]):
             found[key] = number, row
     keys = [*found]
-    if all(_is_sorted(source.keys) for source in sources):
+    if by_key and all(_is_sorted(source.keys) for source in sources):
         keys.sort()
     places = np.array([found[key] for key in keys], np.int64).reshape(-1, 2)
     return keys, Origins(source=places[:, 0], row=places[:, 1])
