@@ -59,6 +59,12 @@ def pull(address: str, folder: str | os.PathLike[str], *, on_progress: OnProgres
         NotAStoreError: no finalized store is at the address.
         DamageError: an object there is not what the manifest says; what was fetched stays.
         UnreadableError: the server does not answer, or a file cannot be written; what was fetched stays.
+
+    Examples:
+        >>> pull("labels.zarr", "copy.zarr")
+        Traceback (most recent call last):
+        ...
+        storage.errors.StoreError: cannot pull labels.zarr: give hf://datasets/OWNER/NAME or https://host/folder; ...
     """
     if not address.startswith(SCHEMES):
         raise StoreError(

@@ -65,6 +65,16 @@ def push(store: LabelStore, address: str, *, private: bool = False, on_progress:
     Raises:
         StoreError: the store is not finished, not finalized, damaged or not in a local folder; the address is not one
             of the Hub; huggingface_hub is not installed; or the Hub refuses.
+
+    Examples:
+        >>> import tempfile
+        >>> from storage import Schema, create_store
+        >>> schema = Schema(grid=(7, 7), k=5, class_count=1000, rows_per_shard=1024)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     push(create_store(f"{folder}/labels.zarr", schema, ["cat/1.jpg"]), "hf://datasets/ann/labels")
+        Traceback (most recent call last):
+        ...
+        storage.errors.StoreError: cannot push ...: 1 of 1 shards are pending; `annotate run` labels them
     """
     where = HubAddress.of(address)
     manifest, listed = _sound(store)
