@@ -125,7 +125,7 @@ def push(store: LabelStore, address: str, *, private: bool = False, on_progress:
         # What the library's own client raises has another module from version to version.
         if not isinstance(error, HfHubHTTPError | OSError | ValueError) and "httpx" not in type(error).__module__:
             raise
-        why = str(error).strip().partition("\n")[0]
+        why = str(error).strip().partition("\n")[0].rstrip(".")
         raise StoreError(
             f"cannot push {store.address} to {address}: {why or repr(error)}. Nothing is lost: the same command "
             "continues here; HF_TOKEN or `hf auth login` says who you are"

@@ -19,7 +19,7 @@ from storage import (
     pull,
     verify,
 )
-from tests.web import MISSING, WRONG, serving
+from tests.servers.web import MISSING, WRONG, serving
 
 
 def name_of(full: LabelStore) -> str:

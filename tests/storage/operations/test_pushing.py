@@ -21,9 +21,9 @@ from storage import (
     verify,
 )
 from storage.operations import pushing
-from tests import hub
-from tests.hub import Hub
 from tests.labels import random_labels
+from tests.servers import hub
+from tests.servers.hub import Hub
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 from tests.storage.operations.conftest import damage
 

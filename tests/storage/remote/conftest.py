@@ -10,8 +10,8 @@ import pytest
 
 from storage import LabelStore, Publication, create_store, finalize
 from tests.labels import random_labels
+from tests.servers.web import Web, serving
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
-from tests.web import Web, serving
 
 
 @pytest.fixture

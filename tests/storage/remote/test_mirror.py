@@ -20,8 +20,8 @@ from storage import (
     open_store,
     verify,
 )
+from tests.servers.web import CUT, MISSING, WRONG, Web
 from tests.storage.contract.samples import KEYS, SCHEMA
-from tests.web import CUT, MISSING, WRONG, Web
 
 CLASSES = "labels.zarr/classes/c/1/0/0/0"
 
@@ -95,7 +95,7 @@ def test_a_server_that_refuses_or_loses_an_object_is_told_apart_from_damage(web:
     web.faults[CLASSES] = [403] * 9
     with pytest.raises(UnreadableError, match="cannot read classes/c/1/0/0/0 of http"):
         store.read([4])
-    web.faults[CLASSES] = [MISSING]
+    web.faults[CLASSES] = [MISSING] * 9
     with pytest.raises(DamageError, match="cannot be read"):
         store.read([4])
 

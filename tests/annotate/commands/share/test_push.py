@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import hub
+from tests.servers import hub
 
 
 def test_a_store_is_pushed_and_pulled(command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from tests import web
-from tests.web import Web
+from tests.servers import web
+from tests.servers.web import Web
 
 
 class Hub(Web):
@@ -77,10 +77,10 @@ def handler(hub: Web) -> type[BaseHTTPRequestHandler]:
                     for file in json.loads(body)["files"]
                 ]
                 return self.answer_json({"files": files})
-            return self.commit(hub.files(f"{owner}/{name}"), [json.loads(line) for line in body.splitlines()])
+            return self.commit(f"{owner}/{name}", [json.loads(line) for line in body.splitlines()])
 
-        def commit(self, root: Path, lines: list[dict[str, Any]]) -> None:
-            number = len(hub.commits)
+        def commit(self, repository: str, lines: list[dict[str, Any]]) -> None:
+            number, root = len(hub.commits), hub.files(repository)
             if number in hub.fails:
                 hub.fails.remove(number)
                 return self.answer(500, b'{"error": "Internal error"}')
@@ -98,9 +98,8 @@ def handler(hub: Web) -> type[BaseHTTPRequestHandler]:
             hub.commits.append((lines[0]["value"]["summary"], added))
             hub.deleted.append(deleted)
             oid = f"{number:040x}"
-            return self.answer_json(
-                {"success": True, "commitUrl": f"{hub.address}/commit/{oid}", "commitOid": oid, "hookOutput": ""}
-            )
+            url = f"{hub.address}/datasets/{repository}/commit/{oid}"
+            return self.answer_json({"success": True, "commitUrl": url, "commitOid": oid, "hookOutput": ""})
 
         def body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":
