@@ -64,10 +64,11 @@ def handler(hub: Web) -> type[BaseHTTPRequestHandler]:
             if path == "/api/repos/create":
                 about = json.loads(body)
                 name = f"{about['organization']}/{about['name']}"
+                made = {"url": f"{hub.address}/datasets/{name}", "name": name}
                 if hub.files(name).is_dir():
-                    return self.answer(409, b'{"error": "You already created this dataset repo"}')
+                    return self.answer(409, json.dumps({"error": "You already created this", **made}).encode())
                 hub.files(name).mkdir(parents=True)
-                return self.answer_json({"url": f"{hub.address}/datasets/{name}", "name": name})
+                return self.answer_json(made)
             if path == "/api/validate-yaml":
                 return self.answer_json({"warnings": [], "errors": []})
             _, _, _, owner, name, what, *_ = path.split("/")
