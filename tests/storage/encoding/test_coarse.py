@@ -25,6 +25,7 @@ def test_rounded_codes_are_multiples_in_order_that_sum_to_at_most_1(seed: int, k
     coarse = coarse_codes(codes, multiple)
     assert (coarse % scores.FLAG % multiple == 0).all()
     assert (coarse[:, 1:] < scores.FLAG).all()
+    assert (coarse % scores.FLAG).max() <= 90  # no number that is written exceeds 1/2
     assert ((coarse[:, 0] >= scores.FLAG) == (codes[:, 0] >= scores.FLAG)).all()
     assert scores.mass(coarse).max() <= 1
     decoded = scores.decode(coarse)
@@ -40,6 +41,12 @@ def test_rounding_costs_little(multiple: int, most: float) -> None:
     p, q = (np.concatenate([each, np.clip(1 - each.sum(-1, keepdims=True), 1e-12, 1)], -1) for each in (exact, decoded))
     hellinger = ((np.sqrt(p) - np.sqrt(q)) ** 2).sum(-1)
     assert hellinger.mean() < most
+
+
+def test_a_number_of_one_half_is_not_rounded_beyond_it() -> None:
+    codes = scores.encode(np.array([[0.5, 0.499]]))
+    assert codes[0, 1] == 90
+    assert coarse_codes(codes, 23)[0, 1] == 69
 
 
 def test_a_multiple_of_1_changes_nothing_and_others_are_refused() -> None:
