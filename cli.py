@@ -27,10 +27,15 @@ SECTIONS = {
     },
     "share": {
         "convert": "Copy labels to another backend, or from and to .pt files.",
+        "merge": "Make one store of parts that were labelled apart.",
+        "append": "Label the new pictures of a collection; keep the other labels.",
+        "select": "Make a store of some pictures of a store.",
         "export": "Write masks for other tools: PNG, COCO, FiftyOne.",
         "names": "Give the classes of a store other names, or list them.",
         "finalize": "Prepare a finished store for publication.",
         "card": "Print a dataset card of a store, in Markdown.",
+        "push": "Publish a finalized store on the Hub.",
+        "pull": "Copy a published store to a folder.",
     },
 }
 
@@ -46,6 +51,11 @@ EXAMPLES = {
     "query": "annotate query labels.zarr --class tabby --min-area 0.1",
     "audit": "annotate audit labels.zarr --part 0.01",
     "convert": "annotate convert labels.zarr labels.h5/",
+    "merge": "annotate merge one.zarr other.zarr all.zarr",
+    "append": "annotate append labels.zarr photos more.zarr --model dm_nfnet_f6.dm_in1k",
+    "select": "annotate select labels.zarr some.zarr --keys keys.txt",
+    "push": "annotate push labels.zarr hf://datasets/OWNER/NAME",
+    "pull": "annotate pull hf://datasets/OWNER/NAME labels.zarr",
     "names": "annotate names labels.zarr imagenet-1k",
     "export": "annotate export labels.zarr masks --to png",
     "finalize": "annotate finalize labels.zarr --source NAME --licence CC-BY-4.0",

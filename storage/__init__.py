@@ -19,11 +19,17 @@ from storage.geometry import Box
 from storage.header import Header
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
+from storage.operations.gathering import Gathered
 from storage.operations.integrity import ShardReport, Verification, verify
+from storage.operations.lightening import Lightened, Lightness, lighten
+from storage.operations.merging import merge
 from storage.operations.naming import name_classes
 from storage.operations.progress import OnProgress, Progress
 from storage.operations.publication import Publication, finalize
+from storage.operations.pulling import Pulled, pull
+from storage.operations.pushing import Pushed, push
 from storage.operations.repair import repair, repair_steps
+from storage.operations.selecting import select
 from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
 from storage.status import Status
@@ -38,17 +44,22 @@ __all__ = [
     "DamageError",
     "Failure",
     "FormatError",
+    "Gathered",
     "Header",
     "KeyNotFoundError",
     "KeyedFailure",
     "LabelMap",
     "LabelStore",
+    "Lightened",
+    "Lightness",
     "MismatchError",
     "NotAStoreError",
     "NotLabelledError",
     "OnProgress",
     "Progress",
     "Publication",
+    "Pulled",
+    "Pushed",
     "Record",
     "Schema",
     "ShardReport",
@@ -60,10 +71,15 @@ __all__ = [
     "create_store",
     "finalize",
     "find_store",
+    "lighten",
+    "merge",
     "name_classes",
     "no_class",
     "open_store",
+    "pull",
+    "push",
     "repair",
     "repair_steps",
+    "select",
     "verify",
 ]

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from storage.errors import StoreError
+from storage.remote.address import SCHEMES
 from storage.schema import Schema
 from storage.store import LabelStore
 
@@ -39,7 +40,7 @@ class _Entry:
 # The first entry that fits an address is used. CONTRIBUTING.md says what else a new backend needs.
 _BACKENDS = (
     _Entry(name="HDF5", suffixes=(".h5", ".hdf5"), package="storage.hdf5_backend", library="h5py", extra="hdf5"),
-    _Entry(name="Zarr", suffixes=("",), package="storage.zarr_backend", schemes=("s3://",)),
+    _Entry(name="Zarr", suffixes=("",), package="storage.zarr_backend", schemes=("s3://", *SCHEMES)),
 )
 
 
@@ -75,7 +76,8 @@ def open_store(address: str | os.PathLike[str], *, writable: bool = False) -> La
     """Open the store at this address.
 
     Args:
-        address: address of the store, see `create_store`.
+        address: address of the store, see `create_store`; or of a published one, https://host/folder or
+            hf://datasets/OWNER/NAME, whose shards are fetched when they are first read: docs/sharing.md.
         writable: whether it may be changed.
 
     Raises:

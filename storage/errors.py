@@ -39,13 +39,19 @@ class KeyNotFoundError(StoreError):
 class MismatchError(StoreError):
     """A run and the store at its address disagree. `differences` has one sentence for each field."""
 
-    def __init__(self, address: str, differences: Sequence[str]) -> None:
+    def __init__(
+        self,
+        address: str,
+        differences: Sequence[str],
+        *,
+        opening: str | None = None,
+        advice: str = "Use the same settings and pictures to resume it, or give a new address to make another store.",
+    ) -> None:
+        """Args: address of the store, the differences, what could not be done, and what to do."""
         self.differences = tuple(differences)
         lines = "".join(f"\n  - {difference}" for difference in self.differences)
-        super().__init__(
-            f"cannot continue the store {address}: it was made with other settings or pictures.{lines}\n"
-            "Use the same settings and pictures to resume it, or give a new address to make another store."
-        )
+        opening = opening or f"cannot continue the store {address}: it was made with other settings or pictures."
+        super().__init__(f"{opening}{lines}\n{advice}")
 
 
 # Errors that several backends raise.

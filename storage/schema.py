@@ -148,13 +148,13 @@ class Schema:
         except (TypeError, ValueError) as error:
             raise FormatError(f"cannot read this store: its schema is not valid ({error})") from error
 
-    def differences(self, other: Schema) -> list[str]:
-        """One sentence for each field in which `other`, the schema of a run, differs from this one, of a store."""
-        mine, theirs = dict(_leaves(self.to_json())), dict(_leaves(other.to_json()))
+    def differences(self, other: Schema, *, mine: str = "the store", theirs: str = "this run") -> list[str]:
+        """One sentence for each field in which `other` differs from this one, each under the name that it is given."""
+        ours, others = dict(_leaves(self.to_json())), dict(_leaves(other.to_json()))
         return [
-            f"{name}: the store has {mine.get(name, _MISSING)}, this run has {theirs.get(name, _MISSING)}"
-            for name in sorted(mine.keys() | theirs.keys())
-            if mine.get(name, _MISSING) != theirs.get(name, _MISSING)
+            f"{name}: {mine} has {ours.get(name, _MISSING)}, {theirs} has {others.get(name, _MISSING)}"
+            for name in sorted(ours.keys() | others.keys())
+            if ours.get(name, _MISSING) != others.get(name, _MISSING)
         ]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 
+from storage.remote.mirror import MANIFEST as MANIFEST
 from storage.store import LabelStore
-
-MANIFEST = "MANIFEST.sha256"
 
 
 def write_manifest(store: LabelStore) -> int:

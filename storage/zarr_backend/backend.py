@@ -50,7 +50,7 @@ class ZarrBackend(Backend):
         header, creating = found
         if creating:
             raise NotAStoreError(f"the store {address} was not created completely; run `annotate run` for it again")
-        super().__init__(address, header, writable=writable, remote=self._objects.folder is None)
+        super().__init__(address, header, writable=writable, remote=not self._objects.is_local)
 
     def load_keys(self) -> Sequence[str]:
         """The keys as stored."""
@@ -67,6 +67,7 @@ class ZarrBackend(Backend):
         if (folder := self._objects.folder) is None:
             digests, slots = Blocks.of(self._column(DIGESTS), "Q"), Blocks.of(self._column(SLOTS), "I")
         else:
+            self._objects.fetch_below(f"{DIGESTS}/c", f"{SLOTS}/c")
             digests = Blocks.map(folder, f"{DIGESTS}/c", rows, "Q")
             slots = Blocks.map(folder, f"{SLOTS}/c", key_index.slot_count(rows), "I")
         return KeyIndex(digests, slots, rows=rows, salt=salt)
@@ -141,7 +142,7 @@ class ZarrBackend(Backend):
     def is_there(self) -> bool:
         """Whether the root's metadata are there. Of a bucket it is not asked: its requests say what fails."""
         folder = self._objects.folder
-        return folder is None or os.path.isfile(folder / ROOT)
+        return folder is None or self._objects.mirror is not None or os.path.isfile(folder / ROOT)
 
     def _confirmed(self, shard: int) -> Record | None:
         """The record of a shard, if its objects are those that it names."""
@@ -238,7 +239,7 @@ class ZarrBackend(Backend):
     def _reader(self) -> ShardReader | None:
         """The reader of labels in a local folder."""
         folder = self._objects.folder
-        return None if folder is None else ShardReader(folder, self.schema, self._recorded)
+        return None if folder is None else ShardReader(folder, self.schema, self._recorded, self._objects.mirror)
 
     def _column(self, name: str) -> NDArray[Any]:
         """All values of an array that is not of shards. Missing chunks would be as much fill as the header says."""

@@ -19,6 +19,8 @@ from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
 from storage.files import contained
 from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
 from storage.files.contained import is_missing
+from storage.remote.address import SCHEMES
+from storage.remote.mirror import Mirror
 from storage.zarr_backend.bucket import open_bucket, put_new
 
 if TYPE_CHECKING:
@@ -32,10 +34,12 @@ _READING = ("read", "look for", "list")
 
 @final
 class Objects:
-    """Named bytes at an address: a local folder, or `s3://bucket/prefix`, with the credentials of the environment.
+    """Named bytes at an address: a local folder, `s3://bucket/prefix` with the credentials of the environment, or the
+    `https://` or `hf://` address of a published store.
 
     address: as in errors
-    folder:  the local folder, or None
+    folder:  the local folder, or that where objects of a published store are kept once they were fetched, or None
+    mirror:  what fetches the objects of a published store, or None
     zarr:    zarr-python's store for the same address
     errors:  the exceptions that failed requests raise
 
@@ -50,7 +54,16 @@ class Objects:
         self.errors: tuple[type[Exception], ...] = (OSError, MemoryError)
         self.zarr: Store
         self._bucket: Any = None
-        if "://" in address:
+        self.mirror: Mirror | None = None
+        if address.startswith(SCHEMES):
+            if writable:
+                raise StoreError(
+                    f"cannot write to {address}: a published store is only read; `annotate pull` copies it to a folder"
+                )
+            self.mirror = Mirror(address)
+            self.folder = self.mirror.folder
+            self.zarr = _Contained(self.folder, read_only=True, mirror=self.mirror)
+        elif "://" in address:
             self.zarr, self._bucket, remote = open_bucket(address, writable=writable)
             self.errors += remote
         else:
@@ -64,6 +77,8 @@ class Objects:
             DamageError: there are more than `most`.
         """
         with self.explaining_errors("read", name):
+            if self.mirror is not None:
+                self.mirror.fetch(name)
             if self.folder is not None:  # the same as below, but many times faster
                 try:
                     path = contained.to_read(self.folder, name)
@@ -123,9 +138,21 @@ class Objects:
             self.set(to, data)
             self.delete(name)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the objects are on this machine, so that requests are fast."""
+        return self.folder is not None and self.mirror is None
+
+    def fetch_below(self, *prefixes: str) -> None:
+        """Have all objects below these prefixes in the folder."""
+        if self.mirror is not None:
+            self.mirror.fetch_all(f"{prefix}/{name}" for prefix in prefixes for name in self.mirror.children(prefix))
+
     def has(self, name: str) -> bool:
         """Whether there is an object of this name."""
         with self.explaining_errors("look for", name):
+            if self.mirror is not None:
+                return name in self.mirror.names()
             if self.folder is not None:
                 return os.path.lexists(self.folder / name)
             there: bool = sync(self.zarr.exists(name))
@@ -150,6 +177,8 @@ class Objects:
     def children(self, prefix: str) -> list[str]:
         """The names directly below a prefix: one listing."""
         with self.explaining_errors("list", prefix):
+            if self.mirror is not None:
+                return self.mirror.children(prefix)
             if self.folder is not None:
                 return contained.children(self.folder, prefix)
             return _all(lambda: self.zarr.list_dir(prefix))
@@ -157,6 +186,8 @@ class Objects:
     def names(self) -> list[str]:
         """The names of all objects, sorted, without the unfinished files of killed writers."""
         with self.explaining_errors("list", "the objects"):
+            if self.mirror is not None:
+                return self.mirror.names()
             if self.folder is not None:
                 return contained.names(self.folder)
             return sorted(name for name in _all(self.zarr.list) if not name.endswith(PARTIAL))
@@ -215,14 +246,17 @@ def in_short(error: BaseException) -> str:
 class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
     """A local folder as zarr-python knows it, which neither reads nor writes through links that leave the folder."""
 
-    def __init__(self, root: Path, *, read_only: bool) -> None:
+    def __init__(self, root: Path, *, read_only: bool, mirror: Mirror | None = None) -> None:
         super().__init__(root, read_only=read_only)
+        self._mirror = mirror
         self._is_open = True  # zarr-python would make the folder when it first uses it
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """The bytes of an object, or None if there is none."""
+        if self._mirror is not None:
+            await asyncio.to_thread(self._mirror.fetch, key)
         try:
             await asyncio.to_thread(contained.to_read, self.root, key)
         except OSError as error:

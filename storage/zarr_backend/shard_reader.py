@@ -31,6 +31,7 @@ from storage.errors import DamageError, UnreadableError
 from storage.files.contained import is_missing, to_read
 from storage.files.memory_map import MemoryMap
 from storage.files.open_shards import OpenShards, open_shards
+from storage.remote.mirror import Mirror
 from storage.schema import Schema
 
 _ENTRY_BYTES = 16
@@ -70,14 +71,22 @@ class _Shard(NamedTuple):
 class ShardReader:
     """Reads labels of shards below a local folder. Cheap to make; not to be pickled."""
 
-    def __init__(self, folder: Path, schema: Schema, recorded: Callable[[int], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: Schema,
+        recorded: Callable[[int], Mapping[str, str]],
+        mirror: Mirror | None = None,
+    ) -> None:
         """Describe the store. Nothing is read yet.
 
         Args:
             folder: folder of the store.
             schema: schema of the store.
             recorded: the SHA-256 of the objects of a shard by their names, as its commit record has them.
+            mirror: what fetches objects into the folder, or None.
         """
+        self._mirror = mirror
         self._folder = folder
         self._recorded = recorded
         self._compared: dict[str, tuple[int, int, int]] = {}  # objects that were those of the record
@@ -101,6 +110,8 @@ class ShardReader:
         """
         # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
+        if self._mirror is not None and (new := {shard for shard, _ in positions} - opened.keys()):
+            self._mirror.fetch_all(object_name(layout, shard) for shard in sorted(new) for layout in self._layouts)
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores = bytearray(), bytearray()
         boxes, sizes = np.empty((count, 4), np.float32), np.empty((count, 2), np.uint32)
@@ -194,6 +205,8 @@ class ShardReader:
         """
         name = object_name(layout, number)
         path = self._folder / name
+        if self._mirror is not None:
+            self._mirror.fetch(name)
         try:
             status = to_read(self._folder, name).stat()
             if not has_length(layout, self._rows, status.st_size):  # nor can an empty file be mapped

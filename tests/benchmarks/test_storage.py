@@ -11,7 +11,7 @@ import pytest
 from annotate.class_names import Names, read_names
 from benchmarks.names import FOLDERS, absent_key, key
 from benchmarks.reference import CLASS_COUNT, PHOTOGRAPHS, Maps, write_pickles
-from benchmarks.storage import entropy, keys, reads, scale, size
+from benchmarks.storage import entropy, keys, light, reads, scale, size
 from benchmarks.storage.fidelity import Fidelity, divergence
 from demo.photographs.collection import photographs
 from storage import open_store, verify
@@ -208,3 +208,16 @@ def test_a_filled_store_is_as_if_written(tmp_path: Path) -> None:
     for name in ("labels.zarr", "keys.zarr"):
         assert verify(open_store(tmp_path / name), deep=True).state == "ok"
     assert not store.pending()
+
+
+def test_light_stores_are_smaller_by_each_setting_and_the_table_has_each(tmp_path: Path) -> None:
+    found = light.measure(tmp_path, 8)
+    sizes = [each.bytes for each in found.values()]
+    full, coarse, fewer, both, _, least = sizes
+    assert full > coarse > both > least
+    assert full > fewer > both
+    assert found["as labelled: k 5, 18x18"].coding < found["--coarse 8"].coding < 0.1
+    assert all(each.all > found["as labelled: k 5, 18x18"].all for name, each in list(found.items())[1:])
+    text = light.describe(found, {name: [0.9, 0.92] for name in found})
+    assert all(name in text for name in light.SETTINGS)
+    assert "91.0 ± 1.4" in text

@@ -21,9 +21,9 @@ names_option = click.option(
 )
 
 
-def address(name: str) -> Callable[[Command], Command]:
-    """An argument that is a path or a URL. Shells complete it as a path."""
-    return click.argument(name, shell_complete=_paths)
+def address(name: str, *, nargs: int = 1) -> Callable[[Command], Command]:
+    """An argument that is a path or a URL, or so many; -1 for any number. Shells complete it as a path."""
+    return click.argument(name, nargs=nargs, shell_complete=_paths)
 
 
 def _paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

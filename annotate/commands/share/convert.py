@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from annotate.commands.answers import WorkAnswer
 
 
+def _grid(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """The (rows, columns) of "9x9"."""
+    if text is None:
+        return None
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{text!r} is not a grid; give rows and columns, such as 9x9", ctx, parameter)
+    return int(parts[0]), int(parts[1])
+
+
 @click.command()
 @address("source")
 @address("target")
@@ -32,6 +42,17 @@ if TYPE_CHECKING:
 )
 @click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes of the tree's labels.")
 @click.option("--to", "tree", type=click.Choice(["tokenlabeling"]), help="Export to TARGET, a tree of .pt files.")
+@click.option(
+    "--k", type=click.IntRange(min=1), help="Light copy: keep the N best classes of each location.", metavar="N"
+)
+@click.option(
+    "--coarse",
+    type=click.IntRange(min=1, max=64),
+    default=1,
+    metavar="M",
+    help="Light copy: round codes of probabilities to multiples of M.",
+)
+@click.option("--grid", callback=_grid, metavar="HxW", help="Light copy: average the labels to a grid of H x W.")
 @json_option
 def convert(
     source: str,
@@ -41,16 +62,23 @@ def convert(
     geometry: Any,
     classes: int,
     tree: str | None,
+    k: int | None,
+    coarse: int,
+    grid: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
     """Copy the labels of SOURCE to TARGET; run it again to resume.
 
     Between stores (a folder, labels.h5/, s3://bucket/labels.zarr) every value is copied bit for bit. With --from,
     SOURCE is a tree of another tool's .pt files, whose logits are stored bit for bit; with --to, TARGET becomes such a
-    tree, for trainers that read nothing else.
+    tree, for trainers that read nothing else. With --k, --coarse or --grid, TARGET is a light copy, in the same format:
+    docs/sharing.md says what that saves and costs.
     """
-    from storage import copy, open_store
+    from storage import Lightness, copy, lighten, open_store
 
+    light = (k, coarse, grid) != (None, 1, None)
+    if light and (layout or tree):
+        raise click.UsageError("--k, --coarse and --grid make a store of a store: give them without --from and --to")
     if layout and tree:
         raise click.UsageError("give --from or --to, not both; to do both, convert to a store first")
     if layout and (images is None or geometry is None):
@@ -74,6 +102,9 @@ def convert(
             from annotate.exchange import export_tree
 
             summary = export_tree(open_store(source), Path(target), on_progress=display.show)
+        elif light:
+            kept = Lightness(k=k, coarse=coarse, grid=grid)
+            summary = lighten(open_store(source), target, kept, on_progress=display.show)
         else:
             summary = copy(open_store(source), target, on_progress=display.show)
     answer(summary, as_json)
