@@ -1,0 +1,273 @@
+"""Does a location's label depend on its own place? Mosaics of 2x2 pictures show it, without any truth.
+
+This is the grid pointing game [Böhle et al. 2021, arXiv 2104.00032; Rao et al. 2022, arXiv 2205.10435] for labels.
+Each tile is also asked alone: in a mosaic of four copies of it. Its answers there say which classes are its own:
+
+    q_j(c)   mean probability of class c over the locations of tile j alone
+    w_j(c)   q_j(c) / sum over the four tiles of q(c): how much class c belongs to tile j
+    share    sum of p(c) w_j(c) over the locations of tile j / sum of p(c) over them, of classes that any tile has
+
+p is the label in the mosaic, or for comparison that of the tile alone. A location that sees the whole mosaic has one
+answer for all four tiles, whose shares are then 0.25 on average. One that sees only its own place answers as it does
+alone. Alone, the share is less than 1 where tiles have classes in common; so the locality is on the scale between:
+
+    locality = 0.25 + 0.75 (share in mosaics - 0.25) / (share alone - 0.25)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotate.errors import PictureError
+from annotate.images.decode import decode
+from annotate.images.source import ImageSource
+from annotate.locality.mosaic import TILES, mosaic, tile, tile_of_locations
+from annotate.model.annotator import Annotator
+from storage import LabelMap
+
+GLOBAL = 1 / TILES
+LEAST = 0.5  # below this, `run` asks whether such labels are wanted; docs/annotators.md has the figures behind it
+_APART = 0.05  # how much more than 0.25 of its probability each tile must have for its own classes, when it is alone
+_MOST, _FEWEST, _ONE_IN = 16, 2, 40  # mosaics; and pictures of a job for each of them
+_SHOWN = 4  # mosaics that are kept for a sheet
+_TOGETHER = 4  # mosaics that are labelled in one batch, with 16 pictures alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One of the mosaics.
+
+    keys:    of its four pictures, in the order of reading
+    picture: uint8 [H, W, 3]
+    label:   its label
+    own:     for each location the share of its probability for the classes of its own tile; NaN where it reaches into
+             two tiles, or has only classes that no tile has: float64 [h, w]
+    """
+
+    keys: tuple[str, ...]
+    picture: NDArray[np.uint8]
+    label: LabelMap
+    own: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locality:
+    """How local the labels of an annotator are.
+
+    value:    1 where a location's label depends on its own place alone, 0.25 where it depends on the whole picture
+              alone; None where it was not measured
+    interval: 95 % confidence interval of the value over the tiles
+    share:    in mosaics, the share of a tile's probability for the tile's own classes
+    alone:    the same of the tile alone
+    mosaics:  how many there were, each of four pictures
+    why_not:  why it was not measured
+    examples: the first mosaics
+    """
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    share: float | None = None
+    alone: float | None = None
+    mosaics: int = 0
+    why_not: str = ""
+    examples: tuple[Example, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether the labels certainly depend mostly on the whole picture: the whole interval lies below `LEAST`."""
+        return self.interval is not None and self.interval[1] < LEAST
+
+    def __str__(self) -> str:
+        """Return "0.91 (0.87 to 0.95)", or "not measured: " and the reason."""
+        if self.value is None or self.interval is None:
+            return f"not measured: {self.why_not}"
+        return f"{self.value:.2f} ({self.interval[0]:.2f} to {self.interval[1]:.2f})"
+
+    def describe(self) -> str:
+        """The figures, as text for the user."""
+        if self.value is None or self.share is None or self.alone is None:
+            return f"locality  {self}"
+        return "\n".join(
+            [
+                f"locality  {self}: 1 is local, {GLOBAL:g} is global; 95 % interval",
+                f"share     {self.share:.3f} of a tile's probability is for its own classes, beside other pictures",
+                f"alone     {self.alone:.3f} where the tile is alone, four times",
+                f"mosaics   {self.mosaics}, of four pictures each",
+            ]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` gives it back without its examples."""
+
+        def rounded(value: float | None) -> float | None:
+            return None if value is None else round(value, 4)
+
+        return {
+            "value": rounded(self.value),
+            "interval": None if self.interval is None else [round(edge, 4) for edge in self.interval],
+            "share": rounded(self.share),
+            "alone": rounded(self.alone),
+            "mosaics": self.mosaics,
+            "why_not": self.why_not,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Locality:
+        """The locality of `to_json`'s values."""
+        interval = values["interval"]
+        return cls(**{**values, "interval": None if interval is None else (interval[0], interval[1])})
+
+
+def mosaics_for(pictures: int) -> int:
+    """How many mosaics are worth their time before a job of so many pictures: 1 in 40, at least 2 and at most 16.
+
+    Each takes as long as five pictures of the job.
+    """
+    return min(_MOST, max(_FEWEST, pictures // _ONE_IN))
+
+
+def locality(
+    source: ImageSource,
+    annotator: Annotator,
+    *,
+    mosaics: int = _MOST,
+    seconds: float = math.inf,
+    on_mosaics: Callable[[int], object] = lambda mosaics: None,
+) -> Locality:
+    """Measure how local labels are on mosaics of pictures, which are chosen at random, the same ones each time.
+
+    Args:
+        source: the pictures.
+        annotator: labels the mosaics as it does pictures.
+        mosaics: at most so many; fewer where there are too few pictures that can be read.
+        seconds: no further mosaics are begun after this time.
+        on_mosaics: called with the number of mosaics after each batch.
+    """
+    shares: list[NDArray[np.float64]] = []
+    examples: list[Example] = []
+    started, readable = time.monotonic(), 0
+    pictures = _pictures(source, annotator, TILES * mosaics)
+    while len(shares) < mosaics and time.monotonic() - started < seconds:
+        batch = [*islice(pictures, TILES * min(_TOGETHER, mosaics - len(shares)))]
+        readable += len(batch)
+        if len(batch) < TILES:
+            break
+        found = _measured(annotator, batch[: len(batch) // TILES * TILES])
+        if found is None:
+            h, w = annotator.grid
+            return Locality(value=None, why_not=f"with {h}x{w} locations, some tile of a mosaic has none of its own")
+        shares += found[0]
+        examples += found[1][: _SHOWN - len(examples)]
+        on_mosaics(len(found[0]))
+    if not shares:
+        return Locality(
+            value=None, why_not=f"it takes {TILES} pictures that can be read, and of those chosen only {readable} can"
+        )
+    return _locality(np.concatenate(shares), tuple(examples))
+
+
+def _pictures(source: ImageSource, annotator: Annotator, wanted: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Keys and tiles of pictures chosen at random. Of a collection that cannot be read, only some are tried."""
+    network, recipe = annotator.recipe.networks[0], annotator.recipe
+    rows = np.random.default_rng(0).permutation(len(source.keys))[: 2 * wanted]
+    for row in rows.tolist():
+        try:
+            picture = decode(source.reader.read(source.handles[row]), exif=recipe.exif)
+        except PictureError:
+            continue
+        yield (
+            source.keys[row],
+            tile(picture, network.input_size, recipe.preprocess, interpolation=network.interpolation),
+        )
+
+
+def _measured(
+    annotator: Annotator, pictures: Sequence[tuple[str, NDArray[np.uint8]]]
+) -> tuple[list[NDArray[np.float64]], list[Example]] | None:
+    """For each mosaic of these pictures its shares and those alone, float64 [4, 2]; None if a tile has no location."""
+    tiles = [tile for _, tile in pictures]
+    alone = annotator([mosaic([each] * TILES) for each in tiles])
+    composed = [mosaic(tiles[start : start + TILES]) for start in range(0, len(tiles), TILES)]
+    labels = annotator(composed)
+    where = tile_of_locations(labels.grid, labels[0].box)
+    if any(not (where == number).any() for number in range(TILES)):
+        return None
+    found, examples = [], []
+    for n, picture in enumerate(composed):
+        of_tile = [alone[TILES * n + number] for number in range(TILES)]
+        belongs = _belongs([_mean(label, where >= 0, annotator.class_count) for label in of_tile])
+        found.append(
+            np.array(
+                [
+                    [_share(label, where == number, belongs, number) for label in (labels[n], of_tile[number])]
+                    for number in range(TILES)
+                ]
+            )
+        )
+        keys = tuple(key for key, _ in pictures[TILES * n : TILES * n + TILES])
+        examples.append(Example(keys=keys, picture=picture, label=labels[n], own=_own(labels[n], where, belongs)))
+    return found, examples
+
+
+def _mean(label: LabelMap, chosen: NDArray[np.bool_], class_count: int) -> NDArray[np.float64]:
+    """The mean probability of each class over the chosen locations: [classes + 1], 0 for the last, "no class"."""
+    classes = np.minimum(label.classes[chosen], class_count).ravel().astype(np.int64)
+    mass = np.bincount(classes, label.scores[chosen].ravel(), minlength=class_count + 1) / chosen.sum()
+    mass[class_count] = 0
+    return mass
+
+
+def _belongs(means: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """How much each class belongs to each tile: [4, classes + 1], sums of 1, or 0 where no tile has the class."""
+    together = np.stack(means)
+    total = together.sum(0)
+    return np.divide(together, total, out=np.zeros_like(together), where=total > 0)
+
+
+def _shares(label: LabelMap, belongs: NDArray[np.float64], number: int) -> tuple[NDArray[np.float64], ...]:
+    """At each location the probability of a tile's own classes, and that of the classes of any tile: both [h, w]."""
+    classes = np.minimum(label.classes, belongs.shape[1] - 1).astype(np.int64)
+    return tuple((label.scores * weights[classes]).sum(-1) for weights in (belongs[number], belongs.sum(0)))
+
+
+def _share(label: LabelMap, chosen: NDArray[np.bool_], belongs: NDArray[np.float64], number: int) -> float:
+    """The share of a tile's own classes over the chosen locations; that of a global answer where no class is known."""
+    own, known = (each[chosen].sum() for each in _shares(label, belongs, number))
+    return float(own / known) if known else GLOBAL
+
+
+def _own(label: LabelMap, where: NDArray[np.intp], belongs: NDArray[np.float64]) -> NDArray[np.float64]:
+    found = np.full(label.grid, np.nan)
+    for number in range(TILES):
+        own, known = _shares(label, belongs, number)
+        chosen = (where == number) & (known > 0)
+        found[chosen] = own[chosen] / known[chosen]
+    return found
+
+
+def _locality(shares: NDArray[np.float64], examples: tuple[Example, ...]) -> Locality:
+    """The locality of tiles, from their shares in mosaics and alone: [tiles, 2]."""
+    share, alone = shares.mean(0).tolist()
+    mosaics = len(shares) // TILES
+    figures = {"share": share, "alone": alone, "mosaics": mosaics, "examples": examples}
+    if alone - GLOBAL < _APART:
+        why = f"alone, too, its answers do not tell the pictures apart: {alone:.3f} of a tile's probability is its own"
+        return Locality(value=None, why_not=why, **figures)
+    ratio = (share - GLOBAL) / (alone - GLOBAL)
+    # The standard error of a ratio of two means: of what the tiles' shares leave unexplained.
+    rest = shares[:, 0] - GLOBAL - ratio * (shares[:, 1] - GLOBAL)
+    error = rest.std(ddof=1) / math.sqrt(len(rest)) / (alone - GLOBAL)
+    free = len(rest) - 1
+    reach = (1.96 + 2.373 / free + 2.823 / free**2) * error  # Student's t [Abramowitz & Stegun 26.7.5]
+    value, low, high = (
+        min(1.0, max(0.0, GLOBAL + (1 - GLOBAL) * each)) for each in (ratio, ratio - reach, ratio + reach)
+    )
+    return Locality(value=value, interval=(low, high), **figures)

@@ -1,0 +1,90 @@
+"""Which networks do the tests of locality measure? One that sees a cell of 8x8 pixels, and one that sees everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.models import register_model
+from torch import nn
+
+from annotate.model.network import Network
+from annotate.model.recipe import Recipe
+
+CELL, CLASSES = 8, 12
+SIZE = (64, 64)  # pixels: 8x8 locations
+
+
+class OneCell(nn.Module):
+    """Classifies the mean colour of each cell; its features are those of one cell alone."""
+
+    global_pool = "avg"
+    num_classes = CLASSES
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.fc = nn.Linear(3, CLASSES)
+        with torch.no_grad():  # the nearest of these colours
+            colours = torch.rand(CLASSES, 3, generator=generator)
+            self.fc.weight.copy_(60 * colours)
+            self.fc.bias.copy_(-30 * (colours**2).sum(1))
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(pixels, CELL)
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        return self.fc(features.mean((2, 3)))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(pixels))
+
+
+class Everything(OneCell):
+    """The same, made global on purpose: each location has the mean features of all. Its labels still add up exactly."""
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = super().forward_features(pixels)
+        return features.mean((2, 3), keepdim=True).expand_as(features)
+
+
+class Half(OneCell):
+    """Half of what a location knows is its own."""
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = super().forward_features(pixels)
+        return (features + features.mean((2, 3), keepdim=True)) / 2
+
+
+@register_model
+def one_cell(pretrained: bool = False, **kwargs: object) -> OneCell:
+    return OneCell()
+
+
+@register_model
+def everything(pretrained: bool = False, **kwargs: object) -> OneCell:
+    return Everything()
+
+
+@register_model
+def half(pretrained: bool = False, **kwargs: object) -> OneCell:
+    return Half()
+
+
+def recipe_of(model: str, **settings: object) -> Recipe:
+    network = Network(model=model, weights="pretrained", input_size=SIZE, mean=(0, 0, 0), std=(1, 1, 1))
+    return Recipe(networks=(network,), **settings)
+
+
+def write_pictures(folder: Path, count: int, *, of: Sequence[int] = ()) -> Path:
+    """Pictures of one colour with a little noise; with `of`, only of these colours."""
+    rng = np.random.default_rng(0)
+    colours = np.random.default_rng(1).integers(0, 256, (count, 3)) if not of else np.tile(of, (count, 1))
+    folder.mkdir()
+    for number, colour in enumerate(colours):
+        noise = rng.integers(-40, 41, (5, 4, 3)).repeat(8, 0).repeat(12, 1)
+        Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")
+    return folder
