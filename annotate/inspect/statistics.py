@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from annotate.class_names import Names
 from annotate.inspect.survey import Survey
+from annotate.locality import Locality, recorded_locality
 from annotate.model.recipe import annotator_of, networks_of
 from annotate.text import printable
 from storage import KeyedFailure, LabelStore, Status
@@ -36,6 +37,7 @@ class Statistics:
     confused:    the most frequent differences: the dataset's own class, the label's class, number of pictures
     top_classes: the classes that are best at most locations, each with its fraction of all locations
     failures:    the first pictures without a label: key, status, reason
+    locality:    how far labels depend on their own location alone; None where the store does not say
     """
 
     pictures: int
@@ -49,6 +51,7 @@ class Statistics:
     confused: tuple[tuple[str, str, int], ...]
     top_classes: tuple[tuple[str, float], ...]
     failures: tuple[KeyedFailure, ...]
+    locality: Locality | None = None
 
     def __repr__(self) -> str:
         """The main figures."""
@@ -68,6 +71,7 @@ class Statistics:
             "confused": [{"own": own, "label": label, "pictures": count} for own, label, count in self.confused],
             "top_classes": [{"class": name, "part": part} for name, part in self.top_classes],
             "failures": [failure.to_json() for failure in self.failures],
+            "locality": None if self.locality is None else self.locality.to_json(),
         }
 
 
@@ -94,6 +98,7 @@ def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
             if found.locations[number]
         ),
         failures=tuple(islice(_failures(store), _SHOWN)),
+        locality=recorded_locality(store.schema.provenance),
     )
 
 
@@ -120,6 +125,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             "dense head",
             f"{schema.provenance.get('head', 'not recorded')}: mean over locations against the network's answer",
         ),
+        ("locality", "not recorded" if figures.locality is None else figures.locality.explained),
     ]
     if figures.labelled:
         rows += [

@@ -38,7 +38,6 @@ LEAST = 0.5  # below this, `run` asks whether such labels are wanted; docs/annot
 _APART = 0.05  # how much more than 0.25 of its probability each tile must have for its own classes, when it is alone
 _MOST, _FEWEST, _ONE_IN = 16, 2, 40  # mosaics; and pictures of a job for each of them
 _SHOWN = 4  # mosaics that are kept for a sheet
-_TOGETHER = 4  # mosaics that are labelled in one batch, with 16 pictures alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +90,25 @@ class Locality:
             return f"not measured: {self.why_not}"
         return f"{self.value:.2f} ({self.interval[0]:.2f} to {self.interval[1]:.2f})"
 
+    @property
+    def explained(self) -> str:
+        """The value with the meaning of its scale; or why there is none."""
+        scale = f": 1 if labels depend on their own location, {GLOBAL:g} if on the whole picture"
+        return str(self) + (scale if self.value is not None else "")
+
+    @property
+    def sentence(self) -> str:
+        """The value as a line of a report, with what it means."""
+        warning = f"; it is below {LEAST:g}, so that `annotate run` needs --allow-global" if self.is_global else ""
+        return f"locality {self.explained}{warning}"
+
     def describe(self) -> str:
         """The figures, as text for the user."""
         if self.value is None or self.share is None or self.alone is None:
             return f"locality  {self}"
         return "\n".join(
             [
-                f"locality  {self}: 1 is local, {GLOBAL:g} is global; 95 % interval",
+                f"locality  {self.explained}; 95 % interval",
                 f"share     {self.share:.3f} of a tile's probability is for its own classes, beside other pictures",
                 f"alone     {self.alone:.3f} where the tile is alone, four times",
                 f"mosaics   {self.mosaics}, of four pictures each",
@@ -149,24 +160,24 @@ def locality(
         annotator: labels the mosaics as it does pictures.
         mosaics: at most so many; fewer where there are too few pictures that can be read.
         seconds: no further mosaics are begun after this time.
-        on_mosaics: called with the number of mosaics after each batch.
+        on_mosaics: called with 1 after each mosaic.
     """
     shares: list[NDArray[np.float64]] = []
     examples: list[Example] = []
     started, readable = time.monotonic(), 0
     pictures = _pictures(source, annotator, TILES * mosaics)
     while len(shares) < mosaics and time.monotonic() - started < seconds:
-        batch = [*islice(pictures, TILES * min(_TOGETHER, mosaics - len(shares)))]
-        readable += len(batch)
-        if len(batch) < TILES:
+        four = [*islice(pictures, TILES)]
+        readable += len(four)
+        if len(four) < TILES:
             break
-        found = _measured(annotator, batch[: len(batch) // TILES * TILES])
+        found = _measured(annotator, four)
         if found is None:
             h, w = annotator.grid
             return Locality(value=None, why_not=f"with {h}x{w} locations, some tile of a mosaic has none of its own")
-        shares += found[0]
-        examples += found[1][: _SHOWN - len(examples)]
-        on_mosaics(len(found[0]))
+        shares.append(found[0])
+        examples += [found[1]][: _SHOWN - len(examples)]
+        on_mosaics(1)
     if not shares:
         return Locality(
             value=None, why_not=f"it takes {TILES} pictures that can be read, and of those chosen only {readable} can"
@@ -191,30 +202,20 @@ def _pictures(source: ImageSource, annotator: Annotator, wanted: int) -> Iterato
 
 def _measured(
     annotator: Annotator, pictures: Sequence[tuple[str, NDArray[np.uint8]]]
-) -> tuple[list[NDArray[np.float64]], list[Example]] | None:
-    """For each mosaic of these pictures its shares and those alone, float64 [4, 2]; None if a tile has no location."""
-    tiles = [tile for _, tile in pictures]
-    alone = annotator([mosaic([each] * TILES) for each in tiles])
-    composed = [mosaic(tiles[start : start + TILES]) for start in range(0, len(tiles), TILES)]
-    labels = annotator(composed)
-    where = tile_of_locations(labels.grid, labels[0].box)
+) -> tuple[NDArray[np.float64], Example] | None:
+    """For each tile of a mosaic its share there and alone, float64 [4, 2]; None if a tile has no location."""
+    keys, tiles = zip(*pictures, strict=True)
+    picture = mosaic(tiles)
+    labels = annotator([picture, *(mosaic([each] * TILES) for each in tiles)])
+    label, alone = labels[0], [labels[1 + number] for number in range(TILES)]
+    where = tile_of_locations(label.grid, label.box)
     if any(not (where == number).any() for number in range(TILES)):
         return None
-    found, examples = [], []
-    for n, picture in enumerate(composed):
-        of_tile = [alone[TILES * n + number] for number in range(TILES)]
-        belongs = _belongs([_mean(label, where >= 0, annotator.class_count) for label in of_tile])
-        found.append(
-            np.array(
-                [
-                    [_share(label, where == number, belongs, number) for label in (labels[n], of_tile[number])]
-                    for number in range(TILES)
-                ]
-            )
-        )
-        keys = tuple(key for key, _ in pictures[TILES * n : TILES * n + TILES])
-        examples.append(Example(keys=keys, picture=picture, label=labels[n], own=_own(labels[n], where, belongs)))
-    return found, examples
+    belongs = _belongs([_mean(each, where >= 0, annotator.class_count) for each in alone])
+    shares = [
+        [_share(each, where == number, belongs, number) for each in (label, alone[number])] for number in range(TILES)
+    ]
+    return np.array(shares), Example(keys=keys, picture=picture, label=label, own=_own(label, where, belongs))
 
 
 def _mean(label: LabelMap, chosen: NDArray[np.bool_], class_count: int) -> NDArray[np.float64]:

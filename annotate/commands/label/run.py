@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _ON_CLUSTERS = """\b
 On clusters (docs/cluster.md): --ray-address ADDRESS|auto,
 --gpus-per-worker N, --cpus-per-worker N, --shards A-B for a part,
---local without Ray, --failures FILE."""
+--local without Ray, --failures FILE.
+Labels that are mostly global (docs/annotators.md): --allow-global."""
 
 
 def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) -> range | None:
@@ -52,6 +53,7 @@ def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
 @click.option("--failures", type=click.Path(path_type=Path), hidden=True)
 @click.option("--names", type=click.Path(path_type=Path), hidden=True)
 @click.option("--retry-failed", is_flag=True, hidden=True)
+@click.option("--allow-global", is_flag=True, hidden=True)
 @json_option
 def run(
     images: str,
@@ -64,6 +66,7 @@ def run(
     failures: Path | None,
     names: Path | None,
     retry_failed: bool,
+    allow_global: bool,
     as_json: bool,
     workers: int | None,
     ray_address: str | None,
@@ -108,6 +111,7 @@ def run(
                 part=part,
                 names=None if names is None else read_names(names),
                 retry_failed=retry_failed,
+                allow_global=allow_global,
                 on_progress=display.show,
                 say=display.say,
             )

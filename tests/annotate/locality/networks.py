@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from timm.models import register_model
+from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
 from annotate.model.network import Network
@@ -16,6 +16,19 @@ from annotate.model.recipe import Recipe
 
 CELL, CLASSES = 8, 12
 SIZE = (64, 64)  # pixels: 8x8 locations
+# What timm must know of a network that is named on a command line; register_model reads it by this name.
+default_cfgs = generate_default_cfgs(
+    {
+        f"{name}.of_tests": {
+            "input_size": (3, *SIZE),
+            "num_classes": CLASSES,
+            "mean": (0, 0, 0),
+            "std": (1, 1, 1),
+            "interpolation": "bicubic",
+        }
+        for name in ("one_cell", "everything", "half")
+    }
+)
 
 
 class OneCell(nn.Module):
