@@ -125,7 +125,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             "dense head",
             f"{schema.provenance.get('head', 'not recorded')}: mean over locations against the network's answer",
         ),
-        ("locality", "not recorded" if figures.locality is None else figures.locality.explained),
+        ("locality", _local(figures.locality)),
     ]
     if figures.labelled:
         rows += [
@@ -172,6 +172,12 @@ def _annotators(store: LabelStore) -> list[tuple[str, str]]:
         )
         for n, (network, origin) in enumerate(zip(networks, origins, strict=False))
     ]
+
+
+def _local(found: Locality | None) -> str:
+    if found is None or found.value is None:
+        return "not recorded" if found is None else str(found)
+    return f"{found}: the share of a location for its own picture, of four put into one; 0.25 is global"
 
 
 def _size(size: Any) -> str:

@@ -30,14 +30,14 @@ def refuse_global(found: Locality, annotator: Annotator) -> None:
     """Refuse labels that depend mostly on the whole picture.
 
     Raises:
-        AnnotateError: the whole interval of the locality lies below `LEAST`.
+        AnnotateError: less than `LEAST` of what tells pictures apart is kept in mosaics.
     """
     if found.is_global:
         raise AnnotateError(
             f"the labels of {annotator_of(annotator.recipe.to_json())} depend mostly on the whole picture, and not on "
-            f"what is at their location: its locality on these pictures is {found}, where 1 is local, 0.25 is global, "
-            f"and at least {LEAST:g} is expected. Look at it with `annotate locality IMAGES -o mosaics.png`; take a "
-            "larger --input-size or another network, or label with --allow-global"
+            f"what is at their location: its locality on these pictures is {found}, where 0.25 is global, so that less "
+            f"than {LEAST:.0%} of what tells a picture from others is left beside them. Look at it with "
+            "`annotate locality IMAGES -o mosaics.png`; take another network, or label with --allow-global"
         )
 
 

@@ -7,11 +7,12 @@ Each tile is also asked alone: in a mosaic of four copies of it. Its answers the
     w_j(c)   q_j(c) / sum over the four tiles of q(c): how much class c belongs to tile j
     share    sum of p(c) w_j(c) over the locations of tile j / sum of p(c) over them, of classes that any tile has
 
-p is the label in the mosaic, or for comparison that of the tile alone. A location that sees the whole mosaic has one
-answer for all four tiles, whose shares are then 0.25 on average. One that sees only its own place answers as it does
-alone. Alone, the share is less than 1 where tiles have classes in common; so the locality is on the scale between:
+The locality is the mean share of the tiles in mosaics. A location that sees the whole mosaic has one answer for all
+four tiles: 0.25 on average. One that sees only its own place answers as it does alone: 1 where the tiles have no class
+in common. Where they have some, or answers are vague, the share alone is below 1 as well; so what decides whether an
+annotator is global is how much of it is kept:
 
-    locality = 0.25 + 0.75 (share in mosaics - 0.25) / (share alone - 0.25)
+    kept = (share in mosaics - 0.25) / (share alone - 0.25)
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from annotate.model.annotator import Annotator
 from storage import LabelMap
 
 GLOBAL = 1 / TILES
-LEAST = 0.5  # below this, `run` asks whether such labels are wanted; docs/annotators.md has the figures behind it
-_APART = 0.05  # how much more than 0.25 of its probability each tile must have for its own classes, when it is alone
+LEAST = 0.5  # of the share alone, as far as it is above 0.25; below this, `run` asks whether such labels are wanted
+_APART = 0.005  # a share alone that is not further above 0.25 says nothing
 _MOST, _FEWEST, _ONE_IN = 16, 2, 40  # mosaics; and pictures of a job for each of them
 _SHOWN = 4  # mosaics that are kept for a sheet
 
@@ -61,71 +62,70 @@ class Example:
 class Locality:
     """How local the labels of an annotator are.
 
-    value:    1 where a location's label depends on its own place alone, 0.25 where it depends on the whole picture
-              alone; None where it was not measured
+    value:    in mosaics of four pictures, the share of a location's probability for the classes of its own: 1 is local,
+              0.25 global; None where it was not measured
     interval: 95 % confidence interval of the value over the tiles
-    share:    in mosaics, the share of a tile's probability for the tile's own classes
-    alone:    the same of the tile alone
-    mosaics:  how many there were, each of four pictures
+    alone:    the same share where a picture is alone; it is below 1 where pictures have classes in common
+    kept:     how much of the share alone is left in mosaics, both without 0.25: 1 is local, 0 global; with its interval
+    mosaics:  how many there were
     why_not:  why it was not measured
     examples: the first mosaics
     """
 
     value: float | None
     interval: tuple[float, float] | None = None
-    share: float | None = None
     alone: float | None = None
+    kept: tuple[float, float, float] | None = None
     mosaics: int = 0
     why_not: str = ""
     examples: tuple[Example, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def is_global(self) -> bool:
-        """Whether the labels certainly depend mostly on the whole picture: the whole interval lies below `LEAST`."""
-        return self.interval is not None and self.interval[1] < LEAST
+        """Whether labels mostly depend on the rest of the picture: all of the interval of `kept` is below `LEAST`."""
+        return self.kept is not None and self.kept[2] < LEAST
 
     def __str__(self) -> str:
-        """Return "0.91 (0.87 to 0.95)", or "not measured: " and the reason."""
-        if self.value is None or self.interval is None:
+        """Return "0.91 (0.87 to 0.95), alone 0.94", or "not measured: " and the reason."""
+        if self.value is None or self.interval is None or self.alone is None:
             return f"not measured: {self.why_not}"
-        return f"{self.value:.2f} ({self.interval[0]:.2f} to {self.interval[1]:.2f})"
-
-    @property
-    def explained(self) -> str:
-        """The value with the meaning of its scale; or why there is none."""
-        scale = f": 1 if labels depend on their own location, {GLOBAL:g} if on the whole picture"
-        return str(self) + (scale if self.value is not None else "")
+        return f"{self.value:.2f} ({self.interval[0]:.2f} to {self.interval[1]:.2f}), alone {self.alone:.2f}"
 
     @property
     def sentence(self) -> str:
-        """The value as a line of a report, with what it means."""
-        warning = f"; it is below {LEAST:g}, so that `annotate run` needs --allow-global" if self.is_global else ""
-        return f"locality {self.explained}{warning}"
+        """The value as a line of a report, and what follows from it."""
+        if self.kept is None:
+            return f"locality {self}"
+        warning = "; `annotate run` needs --allow-global for such labels" if self.is_global else ""
+        return (
+            f"locality {self}: the share of each location's label for its own picture, of four; {GLOBAL:g} is global"
+            f"{warning}"
+        )
 
     def describe(self) -> str:
         """The figures, as text for the user."""
-        if self.value is None or self.share is None or self.alone is None:
+        if self.value is None or self.interval is None or self.alone is None or self.kept is None:
             return f"locality  {self}"
+        (low, high), (kept, least, most) = self.interval, self.kept
         return "\n".join(
             [
-                f"locality  {self.explained}; 95 % interval",
-                f"share     {self.share:.3f} of a tile's probability is for its own classes, beside other pictures",
-                f"alone     {self.alone:.3f} where the tile is alone, four times",
-                f"mosaics   {self.mosaics}, of four pictures each",
+                f"locality  {self.value:.3f}   {low:.3f} to {high:.3f}: the share of a location's probability for the "
+                "classes of its own picture",
+                f"          in {self.mosaics} mosaics of four; {GLOBAL:g} is global; intervals are of 95 %",
+                f"alone     {self.alone:.3f}   the same without other pictures",
+                f"kept      {kept:.3f}   {least:.3f} to {most:.3f}: what is left in mosaics of the share alone, both "
+                f"without {GLOBAL:g};",
+                f"          below {LEAST:g}, `annotate run` needs --allow-global",
             ]
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` gives it back without its examples."""
-
-        def rounded(value: float | None) -> float | None:
-            return None if value is None else round(value, 4)
-
         return {
-            "value": rounded(self.value),
+            "value": None if self.value is None else round(self.value, 4),
             "interval": None if self.interval is None else [round(edge, 4) for edge in self.interval],
-            "share": rounded(self.share),
-            "alone": rounded(self.alone),
+            "alone": None if self.alone is None else round(self.alone, 4),
+            "kept": None if self.kept is None else [round(each, 4) for each in self.kept],
             "mosaics": self.mosaics,
             "why_not": self.why_not,
         }
@@ -133,8 +133,8 @@ class Locality:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Locality:
         """The locality of `to_json`'s values."""
-        interval = values["interval"]
-        return cls(**{**values, "interval": None if interval is None else (interval[0], interval[1])})
+        tuples = {name: None if values[name] is None else tuple(values[name]) for name in ("interval", "kept")}
+        return cls(**{**values, **tuples})
 
 
 def mosaics_for(pictures: int) -> int:
@@ -256,19 +256,27 @@ def _own(label: LabelMap, where: NDArray[np.intp], belongs: NDArray[np.float64])
 
 def _locality(shares: NDArray[np.float64], examples: tuple[Example, ...]) -> Locality:
     """The locality of tiles, from their shares in mosaics and alone: [tiles, 2]."""
-    share, alone = shares.mean(0).tolist()
+    value, alone = shares.mean(0).tolist()
     mosaics = len(shares) // TILES
-    figures = {"share": share, "alone": alone, "mosaics": mosaics, "examples": examples}
     if alone - GLOBAL < _APART:
-        why = f"alone, too, its answers do not tell the pictures apart: {alone:.3f} of a tile's probability is its own"
-        return Locality(value=None, why_not=why, **figures)
-    ratio = (share - GLOBAL) / (alone - GLOBAL)
-    # The standard error of a ratio of two means: of what the tiles' shares leave unexplained.
-    rest = shares[:, 0] - GLOBAL - ratio * (shares[:, 1] - GLOBAL)
-    error = rest.std(ddof=1) / math.sqrt(len(rest)) / (alone - GLOBAL)
-    free = len(rest) - 1
-    reach = (1.96 + 2.373 / free + 2.823 / free**2) * error  # Student's t [Abramowitz & Stegun 26.7.5]
-    value, low, high = (
-        min(1.0, max(0.0, GLOBAL + (1 - GLOBAL) * each)) for each in (ratio, ratio - reach, ratio + reach)
+        why = "alone, too, its answers do not tell the pictures apart"
+        return Locality(value=None, why_not=why, mosaics=mosaics, examples=examples)
+    kept = (value - GLOBAL) / (alone - GLOBAL)
+    reach = _reach(shares[:, 0] - value)
+    # The standard error of a ratio of two means is that of what the ratio leaves unexplained.
+    reach_of_kept = _reach(shares[:, 0] - GLOBAL - kept * (shares[:, 1] - GLOBAL)) / (alone - GLOBAL)
+    return Locality(
+        value=value,
+        interval=(max(0.0, value - reach), min(1.0, value + reach)),
+        alone=alone,
+        kept=(kept, kept - reach_of_kept, kept + reach_of_kept),
+        mosaics=mosaics,
+        examples=examples,
     )
-    return Locality(value=value, interval=(low, high), **figures)
+
+
+def _reach(rest: NDArray[np.float64]) -> float:
+    """Half of the 95 % interval of a mean, from the differences [n] from it."""
+    free = len(rest) - 1
+    quantile = 1.96 + 2.373 / free + 2.823 / free**2  # of Student's t [Abramowitz and Stegun, 26.7.5]
+    return quantile * float(rest.std(ddof=1)) / math.sqrt(len(rest))

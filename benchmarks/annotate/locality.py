@@ -73,7 +73,7 @@ def measured() -> str:
             for name, labels, found in on_photographs(folder)
         ]
         of_scenes = [[name, f"{truth:.3f}", *_figures(found)] for name, truth, found in on_scenes(folder)]
-    figures = ["locality", "share in mosaics", "share alone"]
+    figures = ["locality", "alone", "kept"]
     return "\n".join(
         [
             table(["on the photographs", "input", "locations", *figures], photographs),
@@ -83,7 +83,14 @@ def measured() -> str:
 
 
 def _figures(found: Locality) -> list[str]:
-    return [str(found), *("" if value is None else f"{value:.3f}" for value in (found.share, found.alone))]
+    if found.value is None or found.interval is None or found.alone is None or found.kept is None:
+        return [str(found), "", ""]
+    (low, high), (kept, least, most) = found.interval, found.kept
+    return [
+        f"{found.value:.3f} ({low:.3f} to {high:.3f})",
+        f"{found.alone:.3f}",
+        f"{kept:.0%} ({least:.0%} to {most:.0%})",
+    ]
 
 
 @click.command()

@@ -14,7 +14,10 @@ from torch import nn
 from annotate.model.network import Network
 from annotate.model.recipe import Recipe
 
-CELL, CLASSES = 8, 12
+CELL = 8
+COLOURS = np.array([(r, g, b) for r in (0, 85, 170, 255) for g in (0, 85, 170, 255) for b in (0, 128, 255)], np.uint8)
+CLASSES = len(COLOURS)
+SHARPNESS = 400  # of the nearest colour, 1/3 from the next
 SIZE = (64, 64)  # pixels: 8x8 locations
 # What timm must know of a network that is named on a command line; register_model reads it by this name.
 default_cfgs = generate_default_cfgs(
@@ -39,12 +42,11 @@ class OneCell(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(0)
         self.fc = nn.Linear(3, CLASSES)
         with torch.no_grad():  # the nearest of these colours
-            colours = torch.rand(CLASSES, 3, generator=generator)
-            self.fc.weight.copy_(60 * colours)
-            self.fc.bias.copy_(-30 * (colours**2).sum(1))
+            colours = torch.from_numpy(COLOURS / 255).float()
+            self.fc.weight.copy_(2 * SHARPNESS * colours)
+            self.fc.bias.copy_(-SHARPNESS * (colours**2).sum(1))
 
     def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
         return nn.functional.avg_pool2d(pixels, CELL)
@@ -92,12 +94,15 @@ def recipe_of(model: str, **settings: object) -> Recipe:
     return Recipe(networks=(network,), **settings)
 
 
-def write_pictures(folder: Path, count: int, *, of: Sequence[int] = ()) -> Path:
-    """Pictures of one colour with a little noise; with `of`, only of these colours."""
+def write_pictures(folder: Path, count: int, *, noise: int = 0, of: Sequence[int] = ()) -> Path:
+    """Pictures of one colour each, all different; or with `of`, of this one.
+
+    With noise, each block of them has another colour near it, so that pictures have classes in common.
+    """
     rng = np.random.default_rng(0)
-    colours = np.random.default_rng(1).integers(0, 256, (count, 3)) if not of else np.tile(of, (count, 1))
     folder.mkdir()
-    for number, colour in enumerate(colours):
-        noise = rng.integers(-40, 41, (5, 4, 3)).repeat(8, 0).repeat(12, 1)
-        Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")
+    for number, colour in enumerate(np.tile(of, (count, 1)) if of else COLOURS[:count]):
+        blocks = colour + rng.integers(-noise, noise + 1, (5, 4, 3))
+        pixels = blocks.clip(0, 255).astype(np.uint8).repeat(8, 0).repeat(12, 1)
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
     return folder

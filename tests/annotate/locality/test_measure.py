@@ -17,6 +17,12 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> FolderImages:
     return FolderImages(write_pictures(tmp_path_factory.mktemp("colours") / "images", 40))
 
 
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> FolderImages:
+    """Pictures that have classes in common."""
+    return FolderImages(write_pictures(tmp_path_factory.mktemp("noisy") / "images", 40, noise=80))
+
+
 def measured(source: FolderImages, model: str, *, k: int = 5, mosaics: int = 8, **settings: object) -> Locality:
     return locality(source, Annotator(recipe_of(model, **settings), k=k), mosaics=mosaics)
 
@@ -25,32 +31,45 @@ def measured(source: FolderImages, model: str, *, k: int = 5, mosaics: int = 8, 
 @pytest.mark.parametrize("preprocess", ["squash", "letterbox", "center"])
 def test_a_receptive_field_of_one_cell_comes_to_1(colours: FolderImages, k: int, preprocess: str) -> None:
     found = measured(colours, "one_cell", k=k, preprocess=preprocess)
-    assert found.value == pytest.approx(1, abs=1e-6)
-    assert found.interval == pytest.approx((1, 1), abs=1e-6)
+    assert found.value == pytest.approx(1, abs=1e-3)
+    assert found.interval == pytest.approx((1, 1), abs=1e-3)
+    assert found.kept == pytest.approx((1, 1, 1), abs=1e-3)
     assert found.mosaics == 8
     assert not found.is_global
 
 
 @pytest.mark.parametrize("k", [1, 5])
-@pytest.mark.parametrize("preprocess", ["squash", "letterbox", "center"])
+@pytest.mark.parametrize("pictures", ["colours", "noisy"])
 def test_a_network_made_global_comes_to_a_quarter_within_its_interval(
-    colours: FolderImages, k: int, preprocess: str
+    request: pytest.FixtureRequest, k: int, pictures: str
 ) -> None:
-    found = measured(colours, "everything", k=k, preprocess=preprocess)
+    found = measured(request.getfixturevalue(pictures), "everything", k=k)
     assert found.value == pytest.approx(0.25, abs=1e-6)
     low, high = found.interval
-    assert low < 0.25 < high < LEAST
+    assert low < 0.25 < high < 0.5
+    assert found.kept[0] == pytest.approx(0, abs=1e-6)
+    assert found.kept[1] < 0 < found.kept[2] < LEAST
     assert found.is_global
 
 
-def test_a_network_that_knows_half_of_the_whole_lies_between(colours: FolderImages) -> None:
-    low, high = measured(colours, "half").interval
-    assert 0.26 < low < high < 0.99
+def test_pictures_with_classes_in_common_have_a_lower_share_and_a_local_network_keeps_all_of_it(
+    noisy: FolderImages,
+) -> None:
+    found = measured(noisy, "one_cell")
+    assert 0.4 < found.value == pytest.approx(found.alone) < 0.95
+    assert found.kept == pytest.approx((1, 1, 1))
+
+
+def test_a_network_that_knows_half_of_the_whole_lies_between(noisy: FolderImages) -> None:
+    found, local = (measured(noisy, name) for name in ("half", "one_cell"))
+    assert 0.26 < found.interval[1] < local.interval[0]
+    assert 0.01 < found.kept[0] < 0.9
 
 
 def test_several_passes_are_measured_together(colours: FolderImages) -> None:
     assert measured(colours, "one_cell", flip=True).value > 0.9
-    assert measured(colours, "everything", flip=True, scales=(0.5, 1.0)).value == pytest.approx(0.25, abs=1e-6)
+    both = measured(colours, "everything", flip=True, scales=(0.5, 1.0))
+    assert both.value == pytest.approx(0.25, abs=1e-3)
 
 
 def test_the_same_pictures_give_the_same_number(colours: FolderImages) -> None:
