@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,8 @@ def labels_sheet(labelled: Sequence[Labelled], names: Names, title: str, *, side
     """
     strips = []
     for each, (colours, listed) in zip(labelled, _coloured([one.label for one in labelled], names), strict=True):
-        panels = panels_of(lambda each=each: Image.fromarray(each.picture), each.label, colours, side, 0)
-        strips.append(strip(each.key, lambda panels=panels: panels, listed, side=side))
+        panels = panels_of(partial(Image.fromarray, each.picture), each.label, colours, side, 0)
+        strips.append(strip(each.key, partial(tuple, panels), listed, side=side))
     return page(title, ("picture", "best class (opaque: probable)", "its probability"), strips, side=side)
 
 
@@ -52,7 +53,7 @@ def labels_strip(labelled: Sequence[Labelled], *, side: int = 40) -> Image.Image
     colours = colours_of([shares(each.label) for each in labelled])
     found: list[Image.Image] = []
     for each, of_picture in zip(labelled, colours, strict=True):
-        found += panels_of(lambda each=each: Image.fromarray(each.picture), each.label, of_picture, side, 0)[:2]
+        found += panels_of(partial(Image.fromarray, each.picture), each.label, of_picture, side, 0)[:2]
     return line_of(found)
 
 
@@ -70,7 +71,7 @@ def mosaics_sheet(examples: Sequence[Example], names: Names, title: str, *, side
         picture = fit(Image.fromarray(each.picture), side)
         own = heat(picture.size, each.label, each.own.astype(np.float32))
         panels = (picture, overlay(picture, each.label, colours), own)
-        strips.append(strip(", ".join(each.keys), lambda panels=panels: panels, listed, side=side))
+        strips.append(strip(", ".join(each.keys), partial(tuple, panels), listed, side=side))
     heads = ("mosaic of four pictures", "best class (opaque: probable)", "share of its own tile's classes")
     return page(title, heads, strips, side=side)
 

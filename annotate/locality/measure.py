@@ -39,6 +39,7 @@ LEAST = 0.5  # of the share alone, as far as it is above 0.25; below this, `run`
 _APART = 0.005  # a share alone that is not further above 0.25 says nothing
 _MOST, _FEWEST, _ONE_IN = 16, 2, 40  # mosaics; and pictures of a job for each of them
 _SHOWN = 4  # mosaics that are kept for a sheet
+_FEW = (12.71, 4.303, 3.182, 2.776, 2.571)  # Student's t at 0.975; from 6 on by [Abramowitz and Stegun, 26.7.5]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class Locality:
 
     value:    in mosaics of four pictures, the share of a location's probability for the classes of its own: 1 is local,
               0.25 global; None where it was not measured
-    interval: 95 % confidence interval of the value over the tiles
+    interval: 95 % confidence interval of the value over the mosaics; of a single one, over its tiles
     alone:    the same share where a picture is alone; it is below 1 where pictures have classes in common
     kept:     how much of the share alone is left in mosaics, both without 0.25: 1 is local, 0 global; with its interval
     mosaics:  how many there were
@@ -182,7 +183,7 @@ def locality(
         return Locality(
             value=None, why_not=f"it takes {TILES} pictures that can be read, and of those chosen only {readable} can"
         )
-    return _locality(np.concatenate(shares), tuple(examples))
+    return _locality(np.stack(shares), tuple(examples))
 
 
 def _pictures(source: ImageSource, annotator: Annotator, wanted: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -255,22 +256,23 @@ def _own(label: LabelMap, where: NDArray[np.intp], belongs: NDArray[np.float64])
 
 
 def _locality(shares: NDArray[np.float64], examples: tuple[Example, ...]) -> Locality:
-    """The locality of tiles, from their shares in mosaics and alone: [tiles, 2]."""
-    value, alone = shares.mean(0).tolist()
-    mosaics = len(shares) // TILES
+    """The locality, from the shares of each mosaic's tiles in it and alone: [mosaics, 4, 2]."""
+    value, alone = shares.mean((0, 1)).tolist()
     if alone - GLOBAL < _APART:
         why = "alone, too, its answers do not tell the pictures apart"
-        return Locality(value=None, why_not=why, mosaics=mosaics, examples=examples)
+        return Locality(value=None, why_not=why, mosaics=len(shares), examples=examples)
     kept = (value - GLOBAL) / (alone - GLOBAL)
-    reach = _reach(shares[:, 0] - value)
+    # The tiles of a mosaic depend on each other; of a single one there is nothing else.
+    beside, single = (shares.mean(1) if len(shares) > 1 else shares[0]).T
+    reach = _reach(beside - value)
     # The standard error of a ratio of two means is that of what the ratio leaves unexplained.
-    reach_of_kept = _reach(shares[:, 0] - GLOBAL - kept * (shares[:, 1] - GLOBAL)) / (alone - GLOBAL)
+    reach_of_kept = _reach(beside - GLOBAL - kept * (single - GLOBAL)) / (alone - GLOBAL)
     return Locality(
         value=value,
         interval=(max(0.0, value - reach), min(1.0, value + reach)),
         alone=alone,
         kept=(kept, kept - reach_of_kept, kept + reach_of_kept),
-        mosaics=mosaics,
+        mosaics=len(shares),
         examples=examples,
     )
 
@@ -278,5 +280,5 @@ def _locality(shares: NDArray[np.float64], examples: tuple[Example, ...]) -> Loc
 def _reach(rest: NDArray[np.float64]) -> float:
     """Half of the 95 % interval of a mean, from the differences [n] from it."""
     free = len(rest) - 1
-    quantile = 1.96 + 2.373 / free + 2.823 / free**2  # of Student's t [Abramowitz and Stegun, 26.7.5]
+    quantile = _FEW[free - 1] if free <= len(_FEW) else 1.96 + 2.373 / free + 2.823 / free**2
     return quantile * float(rest.std(ddof=1)) / math.sqrt(len(rest))

@@ -46,9 +46,9 @@ def test_a_network_made_global_comes_to_a_quarter_within_its_interval(
     found = measured(request.getfixturevalue(pictures), "everything", k=k)
     assert found.value == pytest.approx(0.25, abs=1e-6)
     low, high = found.interval
-    assert low < 0.25 < high < 0.5
+    assert low - 1e-6 <= 0.25 <= high + 1e-6 < 0.3
     assert found.kept[0] == pytest.approx(0, abs=1e-6)
-    assert found.kept[1] < 0 < found.kept[2] < LEAST
+    assert found.kept[1] - 1e-6 <= 0 <= found.kept[2] + 1e-6 < LEAST
     assert found.is_global
 
 
