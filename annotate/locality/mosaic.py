@@ -12,7 +12,7 @@ from storage import Box
 
 TILES = 4
 _QUARTERS = tuple(Box(top, left, top + 0.5, left + 0.5) for top in (0.0, 0.5) for left in (0.0, 0.5))
-_ROUNDING = 1e-4  # of boxes, which are kept in float32
+_BEYOND = 0.05  # of a location may lie in the next tile: inputs have odd sides, and boxes are rounded
 
 
 def tile(
@@ -42,10 +42,14 @@ def tile_of_locations(grid: tuple[int, int], box: Box) -> NDArray[np.intp]:
     (h, w), found = grid, np.full(grid, -1)
     tops, lefts = box.top + box.height * np.arange(h) / h, box.left + box.width * np.arange(w) / w
     for number, quarter in enumerate(_QUARTERS):
-        # What reaches beyond the mosaic sees no other tile.
-        top, left = (-np.inf if edge == 0 else edge - _ROUNDING for edge in (quarter.top, quarter.left))
-        bottom, right = (np.inf if edge == 1 else edge + _ROUNDING for edge in (quarter.bottom, quarter.right))
-        rows = (top <= tops) & (tops + box.height / h <= bottom)
-        columns = (left <= lefts) & (lefts + box.width / w <= right)
+        rows = _inside(tops, box.height / h, quarter.top, quarter.bottom)
+        columns = _inside(lefts, box.width / w, quarter.left, quarter.right)
         found[np.ix_(rows, columns)] = number
     return found
+
+
+def _inside(starts: NDArray[np.float64], length: float, low: float, high: float) -> NDArray[np.bool_]:
+    """Which intervals lie inside another; what reaches beyond the mosaic sees no other tile."""
+    lowest = -np.inf if low == 0 else low - _BEYOND * length
+    highest = np.inf if high == 1 else high + _BEYOND * length
+    return (lowest <= starts) & (starts + length <= highest)
