@@ -10,7 +10,7 @@ from annotate.inspect.sheet import contact_sheet, strip_of
 from annotate.inspect.statistics import Statistics, describe, statistics
 from annotate.inspect.survey import Survey, areas, survey
 from annotate.inspect.terminal import can_show, half_blocks
-from annotate.inspect.unstored import Labelled, labels_sheet, labels_strip, mosaics_sheet
+from annotate.inspect.unstored.drawing import Labelled, labels_sheet, labels_strip, mosaics_sheet
 
 __all__ = [
     "Audit",

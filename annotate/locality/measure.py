@@ -59,7 +59,7 @@ class Example:
     own: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Locality:
     """How local the labels of an annotator are.
 
@@ -85,6 +85,10 @@ class Locality:
     def is_global(self) -> bool:
         """Whether labels mostly depend on the rest of the picture: all of the interval of `kept` is below `LEAST`."""
         return self.kept is not None and self.kept[2] < LEAST
+
+    def __repr__(self) -> str:
+        """The value with its interval, or why there is none."""
+        return f"Locality({self})"
 
     def __str__(self) -> str:
         """Return "0.91 (0.87 to 0.95), alone 0.94", or "not measured: " and the reason."""

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 _ON_CLUSTERS = """\b
 On clusters (docs/cluster.md): --ray-address ADDRESS|auto,
 --gpus-per-worker N, --cpus-per-worker N, --shards A-B for a part,
---local without Ray, --failures FILE.
-Labels that are mostly global (docs/annotators.md): --allow-global."""
+--local without Ray, --failures FILE."""
 
 
 def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) -> range | None:

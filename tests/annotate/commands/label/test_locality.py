@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from storage import open_store
+from storage import create_store, open_store
 from tests.annotate.locality.networks import write_pictures
 
 ONE_CELL, EVERYTHING = (["--model", name, "--input-size", "64"] for name in ("one_cell", "everything"))
@@ -87,11 +88,8 @@ def test_a_job_of_three_pictures_is_not_measured_and_not_stopped(command, tmp_pa
     assert "locality not measured: it takes 4 pictures" in result.stdout
 
 
-def test_a_store_of_an_earlier_version_says_that_it_was_not_recorded(command, store: Path) -> None:
-    path = store / "zarr.json"
-    header = json.loads(path.read_text())
-    text = path.read_text()
-    assert '"locality"' in text
-    path.write_text(text.replace('"locality"', '"earlier"'))
-    assert header
-    assert "locality    not recorded" in command("inspect", store).stdout
+def test_a_store_of_an_earlier_version_says_that_it_was_not_recorded(command, store: Path, tmp_path: Path) -> None:
+    known = open_store(store)
+    assert "locality" in known.schema.provenance
+    create_store(tmp_path / "earlier.zarr", replace(known.schema, provenance={}), known.keys)
+    assert "locality    not recorded" in command("inspect", tmp_path / "earlier.zarr").stdout

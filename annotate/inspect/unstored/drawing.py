@@ -1,4 +1,4 @@
-"""How are labels shown that are in no store? Those of a few pictures, and those of mosaics."""
+"""How are labels drawn that are in no store? Those of a few pictures, and those of mosaics."""
 
 from __future__ import annotations
 
