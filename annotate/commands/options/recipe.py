@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
 --batch-size, --rows-per-shard, --precision auto|float32|bfloat16,
---compile / --no-compile, --exif ignore|apply, --names FILE."""
+--compile / --no-compile, --exif ignore|apply, --names FILE, --allow-global."""
 
 
 def _size(value: Any) -> tuple[int, int]:
