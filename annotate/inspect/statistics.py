@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from annotate.class_names import Names
 from annotate.inspect.survey import Survey
-from annotate.locality import Locality, recorded_locality
+from annotate.locality import Locality
 from annotate.model.recipe import annotator_of, networks_of
 from annotate.text import printable
 from storage import KeyedFailure, LabelStore, Status
@@ -98,7 +98,7 @@ def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
             if found.locations[number]
         ),
         failures=tuple(islice(_failures(store), _SHOWN)),
-        locality=recorded_locality(store.schema.provenance),
+        locality=Locality.recorded(store.schema.provenance),
     )
 
 

@@ -23,7 +23,8 @@ from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob, one_thread
 from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.resume import rows_of_shards
-from annotate.locality import Locality, locality_of_job
+from annotate.locality import Locality
+from annotate.locality.before_job import locality_of_job
 from annotate.model.annotator import Annotator, Prepared
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe

@@ -13,7 +13,7 @@ from annotate.images.decode import Exif, decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import one_thread
-from annotate.locality import locality_of_job, refuse_global
+from annotate.locality.before_job import locality_of_job, refuse_global
 from annotate.model.annotator import Annotator
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annotate.jobs.workers import ShardOutcome
-from annotate.locality import Locality, recorded_locality
+from annotate.locality import Locality
 from annotate.text import duration, hide_home, printable
 from storage import DamageError, KeyedFailure, LabelStore, Progress, Record, UnreadableError
 
@@ -179,7 +179,7 @@ class RunCounts:
             work=dict(self._work),
             left_out=left_out,
             head=str(store.schema.provenance.get("head", UNKNOWN)),
-            locality=recorded_locality(store.schema.provenance),
+            locality=Locality.recorded(store.schema.provenance),
         )
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from annotate.errors import AnnotateError
@@ -39,11 +36,3 @@ def refuse_global(found: Locality, annotator: Annotator) -> None:
             f"than {LEAST:.0%} of what tells a picture from others is left beside them. Look at it with "
             "`annotate locality IMAGES -o mosaics.png`; take another network, or label with --allow-global"
         )
-
-
-def recorded_locality(provenance: Mapping[str, Any]) -> Locality | None:
-    """The locality in the provenance of a store; None where the store does not say it, or in another form."""
-    try:
-        return Locality.from_json(provenance["locality"])
-    except (KeyError, TypeError):
-        return None

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,10 @@ from annotate.errors import PictureError
 from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.locality.mosaic import TILES, mosaic, tile, tile_of_locations
-from annotate.model.annotator import Annotator
 from storage import LabelMap
+
+if TYPE_CHECKING:  # labels are inspected without timm
+    from annotate.model.annotator import Annotator
 
 GLOBAL = 1 / TILES
 LEAST = 0.5  # of the share alone, as far as it is above 0.25; below this, `run` asks whether such labels are wanted
@@ -140,6 +142,14 @@ class Locality:
         """The locality of `to_json`'s values."""
         tuples = {name: None if values[name] is None else tuple(values[name]) for name in ("interval", "kept")}
         return cls(**{**values, **tuples})
+
+    @classmethod
+    def recorded(cls, provenance: Mapping[str, Any]) -> Locality | None:
+        """That in the provenance of a store; None where the store does not say it, or in another form."""
+        try:
+            return cls.from_json(provenance["locality"])
+        except (KeyError, TypeError):
+            return None
 
 
 def mosaics_for(pictures: int) -> int:

@@ -40,11 +40,11 @@ from tests.conftest import MODEL_KWARGS
         ),
         (
             "json = 1",
-            "unknown setting json. Settings are named like the options of `annotate run`: batch-size, checkpoint, ",
+            "unknown setting json. Settings are named like the options of `annotate run`: allow-global, batch-size, ",
         ),
         (
             "[run]\nflip = true",
-            "unknown setting run. Settings are named like the options of `annotate run`: batch-size, checkpoint, ",
+            "unknown setting run. Settings are named like the options of `annotate run`: allow-global, batch-size, ",
         ),
     ],
 )
