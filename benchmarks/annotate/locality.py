@@ -1,7 +1,7 @@
 """How local are the labels of known annotators? `python -m benchmarks.annotate.locality [--write FILE.md]`
 
 The demo's photographs are labelled by EfficientNet-Lite at two sizes, and the demo's scenes by annotators of which the
-truth is known. About 4 minutes on 2 cores, most of them to train the annotators of the scenes.
+truth is known. About 2 minutes on 2 cores, most of them to train the annotators of the scenes.
 """
 
 from __future__ import annotations
