@@ -97,7 +97,6 @@ def of_annotate(recipe: Recipe, store: LabelStore, scene_folder: Path, single_th
             alone=2 / 3,
             kept=(1 / 5, 1 / 6, 1 / 4),
             mosaics=16,
-            examples=(object(),) * 9,
         ),
         "Network": recipe.networks[0],
         "Plan": Plan(

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,6 @@ GLOBAL = 1 / TILES
 LEAST = 0.5  # of the share alone, as far as it is above 0.25; below this, `run` asks whether such labels are wanted
 _APART = 0.005  # a share alone that is not further above 0.25 says nothing
 _MOST, _FEWEST, _ONE_IN = 16, 2, 40  # mosaics; and pictures of a job for each of them
-_SHOWN = 4  # mosaics that are kept for a sheet
 _FEW = (12.71, 4.303, 3.182, 2.776, 2.571)  # Student's t at 0.975; from 6 on by [Abramowitz and Stegun, 26.7.5]
 
 
@@ -72,7 +71,6 @@ class Locality:
     kept:     how much of the share alone is left in mosaics, both without 0.25: 1 is local, 0 global; with its interval
     mosaics:  how many there were
     why_not:  why it was not measured
-    examples: the first mosaics
     """
 
     value: float | None
@@ -81,7 +79,6 @@ class Locality:
     kept: tuple[float, float, float] | None = None
     mosaics: int = 0
     why_not: str = ""
-    examples: tuple[Example, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def is_global(self) -> bool:
@@ -127,7 +124,7 @@ class Locality:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` gives it back without its examples."""
+        """Plain JSON values; `from_json` gives it back."""
         return {
             "value": None if self.value is None else round(self.value, 4),
             "interval": None if self.interval is None else [round(edge, 4) for edge in self.interval],
@@ -166,7 +163,7 @@ def locality(
     *,
     mosaics: int = _MOST,
     seconds: float = math.inf,
-    on_mosaics: Callable[[int], object] = lambda mosaics: None,
+    on_mosaic: Callable[[Example], object] = lambda example: None,
 ) -> Locality:
     """Measure how local labels are on mosaics of pictures, which are chosen at random, the same ones each time.
 
@@ -175,10 +172,9 @@ def locality(
         annotator: labels the mosaics as it does pictures.
         mosaics: at most so many; fewer where there are too few pictures that can be read.
         seconds: no further mosaics are begun after this time.
-        on_mosaics: called with 1 after each mosaic.
+        on_mosaic: called with each mosaic when it is labelled.
     """
     shares: list[NDArray[np.float64]] = []
-    examples: list[Example] = []
     started, readable = time.monotonic(), 0
     pictures = _pictures(source, annotator, TILES * mosaics)
     while len(shares) < mosaics and time.monotonic() - started < seconds:
@@ -191,13 +187,12 @@ def locality(
             h, w = annotator.grid
             return Locality(value=None, why_not=f"with {h}x{w} locations, some tile of a mosaic has none of its own")
         shares.append(found[0])
-        examples += [found[1]][: _SHOWN - len(examples)]
-        on_mosaics(1)
+        on_mosaic(found[1])
     if not shares:
         return Locality(
             value=None, why_not=f"it takes {TILES} pictures that can be read, and of those chosen only {readable} can"
         )
-    return _locality(np.stack(shares), tuple(examples))
+    return _locality(np.stack(shares))
 
 
 def _pictures(source: ImageSource, annotator: Annotator, wanted: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -269,12 +264,12 @@ def _own(label: LabelMap, where: NDArray[np.intp], belongs: NDArray[np.float64])
     return found
 
 
-def _locality(shares: NDArray[np.float64], examples: tuple[Example, ...]) -> Locality:
+def _locality(shares: NDArray[np.float64]) -> Locality:
     """The locality, from the shares of each mosaic's tiles in it and alone: [mosaics, 4, 2]."""
     value, alone = shares.mean((0, 1)).tolist()
     if alone - GLOBAL < _APART:
         why = "alone, too, its answers do not tell the pictures apart"
-        return Locality(value=None, why_not=why, mosaics=len(shares), examples=examples)
+        return Locality(value=None, why_not=why, mosaics=len(shares))
     kept = (value - GLOBAL) / (alone - GLOBAL)
     # The tiles of a mosaic depend on each other; of a single one there is nothing else.
     beside, single = (shares.mean(1) if len(shares) > 1 else shares[0]).T
@@ -287,7 +282,6 @@ def _locality(shares: NDArray[np.float64], examples: tuple[Example, ...]) -> Loc
         alone=alone,
         kept=(kept, kept - reach_of_kept, kept + reach_of_kept),
         mosaics=len(shares),
-        examples=examples,
     )
 
 

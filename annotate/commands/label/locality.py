@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -12,6 +12,11 @@ from annotate.commands.options.labelling import temperature_option, top_k_option
 from annotate.commands.options.recipe import recipe_of, recipe_options
 from annotate.commands.options.store import address
 from annotate.commands.progress import counting
+
+if TYPE_CHECKING:
+    from annotate.locality import Example
+
+_SHOWN = 4  # mosaics on a sheet
 
 
 @click.command()
@@ -52,14 +57,21 @@ def locality(
     source = open_images(images)
     recipe = recipe_of(**settings, precision=resolve_precision(precision))
     annotator = Annotator(recipe, k=k, device="cuda" if torch.cuda.is_available() else "cpu")
+    examples: list[Example] = []
     with counting("measuring", count, "mosaics") as more:
-        found = measure(source, annotator, mosaics=count, on_mosaics=more)
-    if output is not None and found.examples:
+
+        def keep(example: Example) -> None:
+            more(1)
+            if len(examples) < _SHOWN:
+                examples.append(example)
+
+        found = measure(source, annotator, mosaics=count, on_mosaic=keep)
+    if output is not None and examples:
         names = Names(annotator.class_count, recipe.class_names())
         title = f"{annotator_of(recipe.to_json())}, locality {found}"
-        sheet = mosaics_sheet(found.examples, names, title)
+        sheet = mosaics_sheet(examples, names, title)
         with writing(output):
             sheet.save(output, format="PNG")
     answer(found, as_json)
     if output is not None and not as_json:
-        click.echo(f"wrote {output}" if found.examples else f"nothing to show: {output} was not written")
+        click.echo(f"wrote {output}" if examples else f"nothing to show: {output} was not written")

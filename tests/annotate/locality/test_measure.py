@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from annotate.images import FolderImages
-from annotate.locality import LEAST, Locality, locality, mosaics_for
+from annotate.locality import LEAST, Example, Locality, locality, mosaics_for
 from annotate.model.annotator import Annotator
 from tests.annotate.locality.networks import recipe_of, write_pictures
 
@@ -107,8 +107,9 @@ def test_what_is_measured_survives_json(colours: FolderImages) -> None:
 
 
 def test_examples_show_the_share_of_each_location_for_its_own_tile(colours: FolderImages) -> None:
-    examples = measured(colours, "one_cell").examples
-    assert len(examples) == 4
+    examples: list[Example] = []
+    locality(colours, Annotator(recipe_of("one_cell"), k=5), mosaics=5, on_mosaic=examples.append)
+    assert len(examples) == 5
     for example in examples:
         assert example.picture.shape == (64, 64, 3)
         assert len({*example.keys}) == 4
