@@ -31,7 +31,7 @@ oldest:  ## run the tests with the oldest versions that setup.cfg allows, in the
 	$(PYTHON) -m venv .venv-oldest
 	sed -n 's/^    \([a-z0-9-]*\)>=\(.*\)/\1==\2/p' setup.cfg | sort -u > .venv-oldest/oldest.txt
 	.venv-oldest/bin/python -m pip install --disable-pip-version-check --constraint .venv-oldest/oldest.txt --editable '.[annotate,images,hdf5,s3,fast,dev]'
-	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --deselect tests/test_oldest.py
+	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --deselect tests/dist/test_oldest.py
 	.venv-oldest/bin/python -m docs.oldest
 
 trainers: $(INSTALLED)  ## install other people's trainers and augmentations, and run the tests of all trainers

@@ -13,6 +13,8 @@ import click
 # are here, so that `annotate --help` imports none of these files. 63 characters fit on a line of 80.
 SECTIONS = {
     "label": {
+        "show": "Label a few pictures and show the labels; nothing is stored.",
+        "locality": "Measure whether labels depend on their own location.",
         "plan": "Estimate the time, workers and bytes that a run will take.",
         "calibrate": "Fit the temperature, so that confidence matches accuracy.",
         "run": "Label every picture of a collection; run it again to resume.",
@@ -41,6 +43,8 @@ SECTIONS = {
 
 # What each command's help ends with.
 EXAMPLES = {
+    "show": "annotate show photo.jpg --model dm_nfnet_f6.dm_in1k",
+    "locality": "annotate locality photos --model dm_nfnet_f6.dm_in1k",
     "plan": "annotate plan photos --model dm_nfnet_f6.dm_in1k",
     "calibrate": "annotate calibrate val --model dm_nfnet_f6.dm_in1k -o t.toml",
     "run": "annotate run photos labels.zarr --model dm_nfnet_f6.dm_in1k",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from annotate.jobs.run import run
     from annotate.jobs.summary import Summary
     from annotate.jobs.workers import LocalWorkers, Workers
+    from annotate.locality.measure import Locality
     from annotate.model.annotator import Annotator
     from annotate.model.convert_checkpoint import convert_checkpoint
     from annotate.model.network import Network
@@ -33,6 +34,7 @@ _FILE_OF = {
     "Calibration": "jobs.calibrate",
     "ImageSource": "images.source",
     "LocalWorkers": "jobs.workers",
+    "Locality": "locality.measure",
     "Network": "model.network",
     "PictureError": "errors",
     "Plan": "jobs.plan",
@@ -53,6 +55,7 @@ __all__ = [
     "Calibration",
     "ImageSource",
     "LocalWorkers",
+    "Locality",
     "Network",
     "PictureError",
     "Plan",

@@ -20,6 +20,7 @@ from annotate.images.sources.folder import FolderImages
 from annotate.jobs.calibrate import Calibration
 from annotate.jobs.plan import Plan
 from annotate.jobs.summary import Summary
+from annotate.locality import Locality
 from annotate.model.recipe import Recipe
 from storage import KeyedFailure, LabelStore, Status
 from tests.labels import random_labels
@@ -95,6 +96,13 @@ def of_annotate(recipe: Recipe, store: LabelStore, scene_folder: Path, single_th
         "Calibration": Calibration(temperature=1.23456789, pictures=2000, accuracy=1 / 3, nll=pairs, error=pairs),
         "ImageSource": FolderImages(scene_folder / "images/val"),
         "LocalWorkers": annotate.LocalWorkers(),
+        "Locality": Locality(
+            value=1 / 3,
+            interval=(0.3, 0.4),
+            alone=2 / 3,
+            kept=(1 / 5, 1 / 6, 1 / 4),
+            mosaics=16,
+        ),
         "Network": recipe.networks[0],
         "Plan": Plan(
             pictures=1_281_167,

@@ -10,10 +10,12 @@ from annotate.inspect.sheet import contact_sheet, strip_of
 from annotate.inspect.statistics import Statistics, describe, statistics
 from annotate.inspect.survey import Survey, areas, survey
 from annotate.inspect.terminal import can_show, half_blocks
+from annotate.inspect.unstored.drawing import Labelled, labels_sheet, labels_strip, mosaics_sheet
 
 __all__ = [
     "Audit",
     "Comparison",
+    "Labelled",
     "Names",
     "Statistics",
     "Survey",
@@ -27,6 +29,9 @@ __all__ = [
     "contact_sheet",
     "describe",
     "half_blocks",
+    "labels_sheet",
+    "labels_strip",
+    "mosaics_sheet",
     "names_of",
     "read_names",
     "refuse_strangers",

@@ -69,9 +69,9 @@ def overlay(picture: Image.Image, label: LabelMap, colours: Mapping[int, Colour]
 
 
 def heat(size: tuple[int, int], label: LabelMap, values: NDArray[np.float32]) -> Image.Image:
-    """Values [h, w] in [0, 1] of the locations of a label, from dark to light, in a picture of this size."""
+    """Values [h, w] in [0, 1] of a label's locations, from dark to light, in a picture of this size; NaN is grey."""
     found = Image.new("RGB", size, _NOWHERE)
-    _lay(found, label.box, viridis(values), np.full(label.grid, 255, np.uint8))
+    _lay(found, label.box, viridis(np.nan_to_num(values)), np.where(np.isnan(values), 0, 255).astype(np.uint8))
     return found
 
 

@@ -56,7 +56,7 @@ def contact_sheet(
     for n, (row, colours) in enumerate(zip(rows, colours_of(masses), strict=True)):
         pixels = partial(picture_of, store, row, labels[n], read)
         listed = class_list([(c, [part]) for c, part in largest(masses[n]).items()], colours, names, width=NAMES)
-        panels = partial(_panels, pixels, labels[n], colours, side, rank - 1)
+        panels = partial(panels_of, pixels, labels[n], colours, side, rank - 1)
         strips.append(strip(store.keys[row], panels, listed, side=side))
     (h, w), model = store.schema.grid, annotator_of(store.schema.recipe)
     return page(
@@ -143,16 +143,19 @@ def strip_of(
     found: list[Image.Image] = []
     for n, row in enumerate(rows):
         try:
-            found += _panels(partial(picture_of, store, row, labels[n], read), labels[n], colours[n], side, rank - 1)[
+            found += panels_of(partial(picture_of, store, row, labels[n], read), labels[n], colours[n], side, rank - 1)[
                 :2
             ]
         except PictureError:
             continue
-    if not found:
-        return None
-    line = Image.new("RGB", (sum(panel.width + 2 for panel in found) - 2, max(panel.height for panel in found)))
+    return line_of(found) if found else None
+
+
+def line_of(panels: Sequence[Image.Image]) -> Image.Image:
+    """Panels in one line, with a narrow black gap between them."""
+    line = Image.new("RGB", (sum(panel.width + 2 for panel in panels) - 2, max(panel.height for panel in panels)))
     x = 0
-    for panel in found:
+    for panel in panels:
         line.paste(panel, (x, 0))
         x += panel.width + 2
     return line
@@ -162,7 +165,7 @@ def _ordinal(rank: int) -> str:
     return {1: "best", 2: "second", 3: "third"}.get(rank, f"{rank}th")
 
 
-def _panels(
+def panels_of(
     pixels: Callable[[], Image.Image], label: LabelMap, colours: dict[int, Colour], side: int, rank: int
 ) -> tuple[Image.Image, ...]:
     """The picture; the picture under its classes; their probability."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from annotate.class_names import Names
 from annotate.inspect.survey import Survey
+from annotate.locality import Locality
 from annotate.model.recipe import annotator_of, networks_of
 from annotate.text import printable
 from storage import KeyedFailure, LabelStore, Status
@@ -37,6 +38,7 @@ class Statistics:
     confused:    the most frequent differences: the dataset's own class, the label's class, number of pictures
     top_classes: the classes that are best at most locations, each with its fraction of all locations
     failures:    the first pictures without a label: key, status, reason
+    locality:    how far labels depend on their own location alone; None where the store does not say
     """
 
     pictures: int
@@ -50,6 +52,7 @@ class Statistics:
     confused: tuple[tuple[str, str, int], ...]
     top_classes: tuple[tuple[str, float], ...]
     failures: tuple[KeyedFailure, ...]
+    locality: Locality | None = None
 
     def __repr__(self) -> str:
         """The main figures."""
@@ -69,6 +72,7 @@ class Statistics:
             "confused": [{"own": own, "label": label, "pictures": count} for own, label, count in self.confused],
             "top_classes": [{"class": name, "part": part} for name, part in self.top_classes],
             "failures": [failure.to_json() for failure in self.failures],
+            "locality": None if self.locality is None else self.locality.to_json(),
         }
 
 
@@ -95,6 +99,7 @@ def statistics(store: LabelStore, found: Survey, names: Names) -> Statistics:
             if found.locations[number]
         ),
         failures=tuple(islice(_failures(store), _SHOWN)),
+        locality=Locality.recorded(store.schema.provenance),
     )
 
 
@@ -121,6 +126,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
             "dense head",
             f"{_heads(schema.provenance.get('head'))}: mean over locations against the network's answer",
         ),
+        ("locality", _local(figures.locality)),
     ]
     if figures.labelled:
         rows += [
@@ -167,6 +173,12 @@ def _annotators(store: LabelStore) -> list[tuple[str, str]]:
         )
         for n, (network, origin) in enumerate(zip(networks, origins, strict=False))
     ]
+
+
+def _local(found: Locality | None) -> str:
+    if found is None or found.value is None:
+        return "not recorded" if found is None else str(found)
+    return f"{found}: the share of a location for its own picture, of four put into one; 0.25 is global"
 
 
 def _size(size: Any) -> str:

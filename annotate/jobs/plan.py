@@ -23,6 +23,8 @@ from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob, one_thread
 from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.resume import rows_of_shards
+from annotate.locality import Locality
+from annotate.locality.before_job import locality_of_job
 from annotate.model.annotator import Annotator, Prepared
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
@@ -52,6 +54,7 @@ class Plan:
     core_seconds: a core's time for one picture, to read, decode, resize, code and write it
     gpu_speed: pictures a second of the networks alone on one GPU; None without a GPU
     cores:    that each worker has here for all but the networks
+    locality: how far labels depend on their own location alone; None where it was not asked for
     """
 
     pictures: int
@@ -67,6 +70,7 @@ class Plan:
     core_seconds: float = 0.0
     gpu_speed: float | None = None
     cores: float = 1.0
+    locality: Locality | None = field(default=None, repr=False)
 
     @property
     def cores_needed(self) -> float | None:
@@ -104,6 +108,7 @@ class Plan:
             "core_per_second": round(1 / self.core_seconds, 1) if self.core_seconds else None,
             "gpu_per_second": None if self.gpu_speed is None else round(self.gpu_speed, 1),
             "cores_needed": None if self.cores_needed is None else round(self.cores_needed, 1),
+            "locality": None if self.locality is None else self.locality.to_json(),
         }
 
     def describe(self) -> str:
@@ -122,6 +127,8 @@ class Plan:
             self._what_binds(),
             f"measured on {self.probed} pictures, without start-up; the ranges are those of the shards of this probe",
         ]
+        if self.locality is not None:
+            lines.append(self.locality.sentence)
         if self.unreadable:
             lines.append(f"{self.unreadable} of these could not be labelled")
         return "\n".join(lines)
@@ -247,6 +254,7 @@ def plan(
         core_seconds=core_seconds,
         gpu_speed=speed if gpu and prepared else None,
         cores=usable_cores() / workers if gpu else 1.0,
+        locality=locality_of_job(source, annotator, count),
     )
 
 

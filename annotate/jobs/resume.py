@@ -14,6 +14,7 @@ from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import one_thread
+from annotate.locality.before_job import locality_of_job, refuse_global
 from annotate.model.annotator import NOT_FINITE, Annotator
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
@@ -31,6 +32,7 @@ class Request:
     batch_size:     default: that of `Execution`
     compiled:       default: compiled if that saves time
     names:          of the classes; default: those that come with the weights
+    allow_global:   whether a new store may have labels that depend mostly on the whole picture
     """
 
     recipe: Recipe
@@ -39,6 +41,7 @@ class Request:
     batch_size: int | None = None
     compiled: bool | None = None
     names: tuple[str, ...] | None = None
+    allow_global: bool = False
 
 
 def rows_of_shards(pictures: int) -> int:
@@ -138,6 +141,9 @@ def _create(
         if compiled is None:
             compiled, why = is_worth_compiling(count, annotator.seconds)
             say(why)
+    local = locality_of_job(source, annotator, count)
+    if not request.allow_global:
+        refuse_global(local, annotator)
     execution = Execution(batch_size=request.batch_size or Execution().batch_size, compiled=compiled)
     schema = Schema(
         grid=annotator.grid,
@@ -150,6 +156,7 @@ def _create(
         provenance={
             "networks": list(annotator.provenance),
             "head": ", ".join(map(str, annotator.consistency)),
+            "locality": local.to_json(),
             **execution.to_json(),
             "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},
         },

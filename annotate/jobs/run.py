@@ -33,6 +33,7 @@ def run(
     part: range | None = None,
     names: Sequence[str] | None = None,
     retry_failed: bool = False,
+    allow_global: bool = False,
     on_progress: OnProgress = silent,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
@@ -56,6 +57,7 @@ def run(
         part: the numbers of the shards to label; default: all.
         names: names of the networks' classes, kept in the store; default: those that come with the weights.
         retry_failed: also label shards again that have a picture which failed earlier and can be labelled now.
+        allow_global: also begin where labels depend mostly on the whole picture; see annotate/locality/measure.py.
         on_progress: called when the run begins and after each shard.
         say: called with sentences that the user should read.
 
@@ -63,8 +65,8 @@ def run(
         MismatchError: the existing store was made with other settings, or of pictures with other targets. This is
             checked before any network is loaded.
         StoreError: the address cannot be used.
-        AnnotateError: the network cannot be built or has no faithful dense answer, the part has shards that do not
-            exist, or the pictures are gone.
+        AnnotateError: the network cannot be built or has no faithful dense answer, its labels are mostly global, the
+            part has shards that do not exist, or the pictures are gone.
 
     With two pictures below images/, and a checkpoint for 10 classes:
 
@@ -87,6 +89,7 @@ def run(
         batch_size=batch_size,
         compiled=compiled,
         names=None if names is None else tuple(names),
+        allow_global=allow_global,
     )
     for note in recipe.notes:
         say(note)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annotate.jobs.workers import ShardOutcome
+from annotate.locality import Locality
 from annotate.model.annotator import NOT_FINITE
 from annotate.text import duration, hide_home, printable
 from storage import DamageError, KeyedFailure, LabelStore, Progress, Record, UnreadableError
@@ -37,6 +38,7 @@ class Summary:
     left_out:     files that were skipped, because their names are not those of pictures
     head:         how close the dense head of each network is to the network's own answer, as `str(Consistency)` has it,
                   joined by ", "; "of unknown accuracy" where the store does not say
+    locality:     how far the labels depend on their own location alone; None where the store does not say
     """
 
     pictures: int
@@ -51,6 +53,7 @@ class Summary:
     joined: int = 0
     retried: int = 0
     work: Mapping[str, float] = field(default_factory=dict, repr=False)
+    locality: Locality | None = field(default=None, repr=False)
 
     @property
     def complete(self) -> bool:
@@ -71,6 +74,8 @@ class Summary:
         if self.retried:
             lines.append(f"{self.retried:,} shards were finished in a second or third attempt")
         lines += _about_heads(self.head)
+        if self.locality is not None:
+            lines.append(self.locality.sentence)
         lines.append(f"{self.labelled:,} of {self.pictures:,} pictures are labelled")
         if self.left_out:
             lines.append(f"{self.left_out:,} other files were skipped (not picture names)")
@@ -109,6 +114,7 @@ class Summary:
             "worker_hours": {device: round(seconds / 3600, 6) for device, seconds in self.work.items()},
             "left_out": self.left_out,
             "head": self.head,
+            "locality": None if self.locality is None else self.locality.to_json(),
         }
 
 
@@ -182,6 +188,7 @@ class RunCounts:
             work=dict(self._work),
             left_out=left_out,
             head=str(store.schema.provenance.get("head", UNKNOWN)),
+            locality=Locality.recorded(store.schema.provenance),
         )
 
 

@@ -52,6 +52,7 @@ def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
 @click.option("--failures", type=click.Path(path_type=Path), hidden=True)
 @click.option("--names", type=click.Path(path_type=Path), hidden=True)
 @click.option("--retry-failed", is_flag=True, hidden=True)
+@click.option("--allow-global", is_flag=True, hidden=True)
 @json_option
 def run(
     images: str,
@@ -64,6 +65,7 @@ def run(
     failures: Path | None,
     names: Path | None,
     retry_failed: bool,
+    allow_global: bool,
     as_json: bool,
     workers: int | None,
     ray_address: str | None,
@@ -108,6 +110,7 @@ def run(
                 part=part,
                 names=None if names is None else read_names(names),
                 retry_failed=retry_failed,
+                allow_global=allow_global,
                 on_progress=display.show,
                 say=display.say,
             )

@@ -9,19 +9,21 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
+temperature_option = click.option(
+    "--temperature", type=float, default=1.0, metavar="T", help="Divide logits by T; `calibrate` fits it."
+)
+
+
+def top_k_option(what: str) -> Callable[[Command], Command]:
+    """How many classes of a location are kept; `what` is done with them."""
+    return click.option(
+        "-k", "--top-k", "k", type=click.IntRange(min=1), default=5, metavar="N", help=f"{what} N classes per location."
+    )
+
+
 _OPTIONS = [
-    click.option(
-        "--temperature", type=float, default=1.0, metavar="T", help="Divide logits by T; `calibrate` fits it."
-    ),
-    click.option(
-        "-k",
-        "--top-k",
-        "k",
-        type=click.IntRange(min=1),
-        default=5,
-        metavar="N",
-        help="Store N classes per location.",
-    ),
+    temperature_option,
+    top_k_option("Store"),
     click.option(
         "--workers",
         type=click.IntRange(min=1),

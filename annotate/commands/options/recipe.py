@@ -20,7 +20,8 @@ Command = TypeVar("Command", bound=Callable[..., object])
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
 --mean, --std R,G,B, --interpolation FILTER, --exif ignore|apply, --white N,
---batch-size, --rows-per-shard, --precision, --[no-]compile, --names FILE."""
+--batch-size, --rows-per-shard, --precision, --[no-]compile, --names FILE,
+--allow-global."""
 
 
 def _size(value: Any) -> tuple[int, int]:

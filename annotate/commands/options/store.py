@@ -23,10 +23,11 @@ names_option = click.option(
 
 def address(name: str, *, nargs: int = 1) -> Callable[[Command], Command]:
     """An argument that is a path or a URL, or so many; -1 for any number. Shells complete it as a path."""
-    return click.argument(name, nargs=nargs, shell_complete=_paths)
+    return click.argument(name, nargs=nargs, shell_complete=complete_paths)
 
 
-def _paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete an argument as a path."""
     return [CompletionItem(incomplete, type="file")]
 
 

@@ -44,11 +44,11 @@ from tests.conftest import MODEL_KWARGS
         ("std = 'white'", 'std = "white" is not valid; expected: three numbers, for example 0.229,0.224,0.225, or a'),
         (
             "json = 1",
-            "unknown setting json. Settings are named like the options of `annotate run`: batch-size, checkpoint, ",
+            "unknown setting json. Settings are named like the options of `annotate run`: allow-global, batch-size, ",
         ),
         (
             "[run]\nflip = true",
-            "unknown setting run. Settings are named like the options of `annotate run`: batch-size, checkpoint, ",
+            "unknown setting run. Settings are named like the options of `annotate run`: allow-global, batch-size, ",
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""How are labels shown that are in no store?"""
