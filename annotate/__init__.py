@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from annotate.jobs.workers import LocalWorkers, Workers
     from annotate.model.annotator import Annotator
     from annotate.model.convert_checkpoint import convert_checkpoint
+    from annotate.model.elsewhere.own_function import DenseNetwork
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
 
@@ -27,6 +28,7 @@ _FILE_OF = {
     "AnnotateError": "errors",
     "Annotator": "model.annotator",
     "Calibration": "jobs.calibrate",
+    "DenseNetwork": "model.elsewhere.own_function",
     "ImageSource": "images.source",
     "LocalWorkers": "jobs.workers",
     "Network": "model.network",
@@ -47,6 +49,7 @@ __all__ = [
     "AnnotateError",
     "Annotator",
     "Calibration",
+    "DenseNetwork",
     "ImageSource",
     "LocalWorkers",
     "Network",

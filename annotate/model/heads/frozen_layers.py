@@ -1,6 +1,7 @@
 """How can the answers of a nonlinear head average to its own? Its slopes are frozen at their whole-picture values.
 
     activation        z ↦ f(0) + z · g,             g = (f(z̄) − f(0)) / z̄
+    gate (SwiGLU)     f(z) · x ↦ f(z̄) · x
     norm              x ↦ (x − mean x) / σ · w + b,  σ of the pooled vector x̄; an RMS norm subtracts no mean
 
 Each z̄ is the layer's input when the network classifies the whole picture. With the slopes g and the σ frozen there, the
@@ -28,6 +29,7 @@ _RMS_NORMS = (
     timm.layers.RmsNorm2d,
     timm.layers.RmsNorm2dFp32,
 )
+_GATED = (timm.layers.GluMlp, timm.layers.SwiGLU)  # f(z) · x, from two linear layers or one
 _SIMPLE_NORMS = (
     timm.layers.SimpleNorm,
     timm.layers.SimpleNormFp32,
@@ -36,11 +38,12 @@ _SIMPLE_NORMS = (
 )
 
 
-class FrozenHead:
+class FrozenLayers:
     """The nonlinear layers of a network that can be frozen: activations, and norms over channels."""
 
     def __init__(self, model: nn.Module) -> None:
         self._layers = list(dict.fromkeys(_nonlinear_layers(model)))  # a layer that is used twice has one hook
+        self._gates = {each.act for each in model.modules() if isinstance(each, _GATED)}
 
     def record(self, head: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """What `head` returns, and the input of each call of a nonlinear layer meanwhile, in order."""
@@ -70,8 +73,15 @@ class FrozenHead:
             x, at = given.pop(), next(pooled)
             if at.numel() * locations != x.numel() or output.numel() != x.numel():
                 return output  # before the pooling, where the network itself works on each location: nothing to freeze
-            rows = x.reshape(len(at), locations, -1), at.reshape(len(at), 1, -1)
-            frozen = _frozen_norm(layer, *rows, output) if _is_norm(layer) else _frozen_activation(layer, *rows)
+            # A head may work on several class tokens side by side; a pooled map is one vector.
+            tokens = at.shape[1:] if at.ndim == 3 else (at[0].numel(),)
+            rows = x.reshape(len(at), locations, *tokens), at.reshape(len(at), 1, *tokens)
+            if layer in self._gates:
+                frozen = layer.forward(rows[1].clone()).expand(rows[0].shape)
+            elif _is_norm(layer):
+                frozen = _frozen_norm(layer, *rows, output)
+            else:
+                frozen = _frozen_activation(layer, *rows)
             return frozen.reshape(output.shape).to(output.dtype)
 
         with self._hooks(before=keep, after=freeze):
