@@ -90,6 +90,11 @@ class DenseClassifier(nn.Module):
             self._refuse("it answers through a head for tokens, which has nothing to freeze. Use the local head")
         self._layout = self._own.layout
 
+    @property
+    def rule(self) -> str:
+        """What its head classifies; see `Head`."""
+        return self._own.rule
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """The logits at each location: [b, h, w, classes] for normalised pixels [b, 3, H, W]."""
         return self._answer(*self._features(pixels))

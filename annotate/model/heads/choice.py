@@ -11,6 +11,7 @@ from annotate.model.heads.class_and_mean import ClassAndMean
 from annotate.model.heads.class_token import ClassToken
 from annotate.model.heads.head import Head, Unfaithful
 from annotate.model.heads.pooled_mean import PooledMean
+from annotate.model.heads.windows import Windows
 from networks.locations import Locations, has_token_head
 
 
@@ -22,6 +23,8 @@ def head_of(model: Any) -> Head:
     """
     if has_token_head(model):
         return PooledMean(model)
+    if Windows.are_in(model):
+        return PooledMean(Windows(model))
     if any(isinstance(module, POOLS) for module in model.modules()):
         return AttentionPool(model)
     for owner in (model, getattr(model, "head", None)):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.models.vgg import VGG
 from torch import nn
 
 from annotate.errors import AnnotateError
@@ -168,6 +169,34 @@ def test_a_class_token_that_asks_in_no_known_way_is_refused(name: str, settings:
         DenseClassifier(timm.create_model(name, num_classes=7, **settings), name).consistency(
             (240, 240) if "cross" in name else (224, 224)
         )
+
+
+@torch.inference_mode()
+def test_vgg_answers_for_each_window_of_its_map_and_says_what_input_has_any() -> None:
+    torch.manual_seed(0)
+    model = randomise(VGG([8, "M", 8, "M", 8, "M", 8, "M", 8, "M"], num_classes=7))
+    dense = DenseClassifier(model, "vgg")
+    grid, _, consistency = dense.consistency((288, 256))
+    assert (grid, str(consistency)) == ((3, 2), "exact")
+    box = dense.grid_box((288, 256), grid)  # the middles of windows of 7x7 cells of 32 pixels
+    assert [box.top * 288, box.bottom * 288, box.left * 256, box.right * 256] == [96, 192, 96, 160]
+    with pytest.raises(
+        AnnotateError, match="windows of 7x7 of its map, which is 8x4 here. Give an input of at least 224"
+    ):
+        dense.consistency((256, 128))
+
+
+@torch.inference_mode()
+def test_merged_tokens_form_a_coarser_grid() -> None:
+    model = randomise(timm.create_model("qwen3_vit_88m_merge", num_classes=7, depth=1)).double()
+    dense = DenseClassifier(model, "merged")
+    grid, _, consistency = dense.consistency((128, 64))
+    assert (grid, consistency.exact, dense.steps((128, 64), grid)) == ((4, 2), True, (32.0, 32.0))
+    picture = torch.zeros(1, 3, 128, 64).double()
+    changed = picture.clone()
+    changed[:, :, 96:, :32] = 2
+    features = [dense._own.features(each)[0] for each in (picture, changed)]
+    assert (features[1] - features[0]).norm(dim=1).argmax() == 3 * 2 + 0
 
 
 def trained(step: Callable[[Any], torch.Tensor], model: Any, steps: int) -> None:
