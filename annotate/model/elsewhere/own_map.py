@@ -94,12 +94,11 @@ class OwnMap:
         if not isinstance(answer, torch.Tensor):
             raise AnnotateError(f"{self.name} gave {type(answer).__name__} for {len(pixels)} pictures; {expected}")
         found = f"{self.name} gave {answer.dtype} {list(answer.shape)} for {len(pixels)} pictures"
-        if answer.ndim == 4 and answer.shape[1] == classes != answer.shape[3]:
-            raise AnnotateError(f"{found}; {expected}: the classes come last, as answer.permute(0, 2, 3, 1) has them")
         if answer.ndim != 4 or not answer.is_floating_point() or len(answer) != len(pixels):
             raise AnnotateError(f"{found}; {expected}")
         if answer.shape[3] != classes:
-            raise AnnotateError(f"{found}; {expected}, since class_names has {classes} names")
+            hint = ". If its classes come second, give answer.permute(0, 2, 3, 1)" * (answer.shape[1] == classes)
+            raise AnnotateError(f"{found}; {expected}, since class_names has {classes} names{hint}")
         first = self._shape.setdefault(size, tuple(answer.shape[1:]))
         if tuple(answer.shape[1:]) != first:
             raise AnnotateError(f"{found}; for an earlier batch it gave [b, {', '.join(map(str, first))}]")

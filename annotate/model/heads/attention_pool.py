@@ -13,7 +13,6 @@ from annotate.model.heads.held_attention import give, see
 from networks.locations import Locations, head_answer
 
 POOLS = (AttentionPool2d, AttentionPoolLatent, RotAttentionPool2d)
-_ROWS = 2  # a pool for maps asks for its query and for each location; of a single location these are two rows
 
 
 class AttentionPool:
@@ -25,6 +24,8 @@ class AttentionPool:
         self._model = model
         self.layout = Locations.of(model)
         self._layers = FrozenLayers(model)
+        # A pool for maps asks for its query and for each location; of a single location these are two rows.
+        self._rows = max(2, *(getattr(module, "latent_len", 1) for module in model.modules()))
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """What forward_features gives."""
@@ -44,7 +45,7 @@ class AttentionPool:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def local(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """The query looks at each location alone."""
-        _, held = see(self._model, _ROWS, grid[0] * grid[1], lambda: self.whole(features))
+        _, held = see(self._model, self._rows, grid[0] * grid[1], lambda: self.whole(features))
         logits = give(self._model, held.local(), lambda: self.whole(self.layout.each(features)))
         return logits.reshape(len(features), *grid, -1)
 
@@ -52,7 +53,7 @@ class AttentionPool:
     def frozen(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """Each location's own part, N times, with attention, norms and activations held."""
         count = grid[0] * grid[1]
-        (_, held), seen = self._layers.record(lambda: see(self._model, _ROWS, count, lambda: self.whole(features)))
+        (_, held), seen = self._layers.record(lambda: see(self._model, self._rows, count, lambda: self.whole(features)))
         logits = self._layers.apply(
             seen,
             count,

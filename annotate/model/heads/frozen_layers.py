@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import timm.layers
 import torch
 from timm.layers import activations
 from timm.models.metaformer import SquaredReLU, StarReLU
 from torch import nn
+
+Answer = TypeVar("Answer")
 
 _ACTIVATIONS = {nn.modules.activation.__name__, activations.__name__}  # the modules that define them
 _OTHER_ACTIVATIONS = (SquaredReLU, StarReLU)
@@ -45,7 +47,7 @@ class FrozenLayers:
         self._layers = list(dict.fromkeys(_nonlinear_layers(model)))  # a layer that is used twice has one hook
         self._gates = {each.act for each in model.modules() if isinstance(each, _GATED)}
 
-    def record(self, head: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def record(self, head: Callable[[], Answer]) -> tuple[Answer, list[torch.Tensor]]:
         """What `head` returns, and the input of each call of a nonlinear layer meanwhile, in order."""
         seen: list[torch.Tensor] = []
 
@@ -74,7 +76,7 @@ class FrozenLayers:
             if at.numel() * locations != x.numel() or output.numel() != x.numel():
                 return output  # before the pooling, where the network itself works on each location: nothing to freeze
             # A head may work on several class tokens side by side; a pooled map is one vector.
-            tokens = at.shape[1:] if at.ndim == 3 else (at[0].numel(),)
+            tokens = (at.shape[1],) if at.ndim == 4 and at.shape[2:] == (1, 1) else at.shape[1:]
             rows = x.reshape(len(at), locations, *tokens), at.reshape(len(at), 1, *tokens)
             if layer in self._gates:
                 frozen = layer.forward(rows[1].clone()).expand(rows[0].shape)

@@ -108,7 +108,10 @@ def test_logits_need_not_add_up_to_anything_and_flips_are_mirrored_back(module: 
         ("return left[..., :2] * float('nan')", "gives NaN or infinity for noise"),
         ("return left[..., :2].tolist()", r"gave list for 2 pictures; expected a floating-point tensor \[2, h, w, 2\]"),
         ("return left", r"gave torch.float32 \[2, 2, 2, 3\] .* since class_names has 2 names"),
-        ("return left[..., :2].repeat(1, 2, 2, 1).permute(0, 3, 1, 2)", r"the classes come last, as answer.permute"),
+        (
+            "return left[..., :2].repeat(1, 2, 2, 1).permute(0, 3, 1, 2)",
+            r"If its classes come second, give answer.permute",
+        ),
         ("return left[:1, ..., :2]", r"gave torch.float32 \[1, 2, 2, 2\] for 2 pictures"),
         ("return left[..., : len(pixels)]", r"\[1, 2, 2, 1\] for 1 pictures; expected .*\[1, h, w, 2\]"),
         ("return left[:, : len(pixels), :, :2]", r"for an earlier batch it gave \[b, 2, 2, 2\]"),

@@ -39,7 +39,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any], str]] = {
         "query",
     ),
     "SigLIP": ("vit_tiny_patch16_224", {**VIT, "class_token": False, "global_pool": "map"}, "query"),
-    "CLIP ResNet": ("resnet50_clip", {"layers": (1, 1, 1, 1), "width_factor": 0.25}, "query"),
+    "CLIP ResNet": ("resnet50_clip", {}, "query"),
 }
 SIZE = (64, 32)
 
