@@ -48,7 +48,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return name
 
 
-def write(file: Path, answer: str = "return 0.9 * left[..., :2]", **attributes: str) -> None:
+def write(
+    file: Path, answer: str = "return 0.9 * left[..., :2] / left.sum(-1, keepdim=True).clamp_min(1)", **attributes: str
+) -> None:
     text = MODULE.format(answer=answer)
     for name, value in attributes.items():
         text = text.replace("    def __call__", f"    {name} = {value}\n    def __call__")
@@ -113,8 +115,8 @@ def test_logits_need_not_add_up_to_anything_and_flips_are_mirrored_back(module: 
             r"If its classes come second, give answer.permute",
         ),
         ("return left[:1, ..., :2]", r"gave torch.float32 \[1, 2, 2, 2\] for 2 pictures"),
-        ("return left[..., : len(pixels)]", r"\[1, 2, 2, 1\] for 1 pictures; expected .*\[1, h, w, 2\]"),
-        ("return left[:, : len(pixels), :, :2]", r"for an earlier batch it gave \[b, 2, 2, 2\]"),
+        ("return left[..., : len(pixels)] / 3", r"\[1, 2, 2, 1\] for 1 pictures; expected .*\[1, h, w, 2\]"),
+        ("return left[:, : len(pixels), :, :2] / 3", r"for an earlier batch it gave \[b, 2, 2, 2\]"),
         ("return 9 * left[..., :2]", 'that add up to .* if they are logits, set gives = "logits"'),
         ("raise KeyError('x')", r"failed on pixels \[2, 3, 8, 16\]: KeyError"),
     ],
@@ -126,7 +128,7 @@ def test_what_is_wrong_with_an_answer_is_said_before_a_job(module: str, tmp_path
 
 
 def test_a_picture_whose_map_has_nan_is_refused_and_the_others_are_labelled(module: str, tmp_path: Path) -> None:
-    write(tmp_path / f"{module}.py", "return left[..., :2] / (left.mean((1, 2, 3), keepdim=True) > 0)")
+    write(tmp_path / f"{module}.py", "return left[..., :2] / 3 / (left.mean((1, 2, 3), keepdim=True) > 0)")
     found = Annotator(Recipe.for_model(f"{module}:make"), k=1)([picture(), np.zeros((8, 16, 3), np.uint8)])
     assert found.status.tolist() == [Status.LABELLED, Status.REFUSED]
 
