@@ -183,7 +183,8 @@ def test_vgg_answers_for_each_window_of_its_map_and_says_what_input_has_any() ->
     grid, _, consistency = dense.consistency((288, 256))
     assert (grid, str(consistency)) == ((3, 2), "exact")
     box = dense.grid_box((288, 256), grid)  # the middles of windows of 7x7 cells of 32 pixels
-    assert [box.top * 288, box.bottom * 288, box.left * 256, box.right * 256] == [96, 192, 96, 160]
+    edges = [box.top * 288, box.bottom * 288, box.left * 256, box.right * 256]
+    assert edges == pytest.approx([96, 192, 96, 160], abs=8)  # the phase is measured, to a quarter of a cell
     with pytest.raises(
         AnnotateError, match="windows of 7x7 of its map, which is 8x4 here. Give an input of at least 224"
     ):
@@ -211,8 +212,7 @@ def trained(step: Callable[[Any], torch.Tensor], model: Any, steps: int) -> None
         optimiser.step()
 
 
-@pytest.mark.parametrize("head", ["local", "frozen"])
-def test_a_class_token_network_that_learned_colours_finds_each_in_its_quadrant(head: Any) -> None:
+def test_a_class_token_network_that_learned_colours_finds_each_in_its_quadrant() -> None:
     torch.manual_seed(0)
     model: Any = timm.create_model(
         "vit_tiny_patch16_224",
@@ -234,6 +234,6 @@ def test_a_class_token_network_that_learned_colours_finds_each_in_its_quadrant(h
             colour = colours[expected[row, column]][:, None, None]
             picture[0, :, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16] = colour
     with torch.inference_mode():
-        found = DenseClassifier(model, "colours", head)(picture).softmax(-1)[0]
+        found = DenseClassifier(model, "colours")(picture).softmax(-1)[0]
     assert found.argmax(-1).equal(expected)
     assert found.max(-1).values.min() > 0.5
