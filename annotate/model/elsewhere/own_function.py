@@ -126,7 +126,8 @@ class FunctionNetwork:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The network of `to_json`'s values."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**frozen)
 
     def build(self) -> DenseNetwork:
         """What the function returns, with its attributes checked.

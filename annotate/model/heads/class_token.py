@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -120,7 +121,7 @@ class _End(nn.Module):
         return tokens[-1]
 
 
-def _with(module: nn.Module, replaced: dict[str, nn.Module]) -> nn.Module:
+def _with(module: nn.Module, replaced: Mapping[str, nn.Module]) -> nn.Module:
     """The module with other children; all that is not replaced is shared, weights included."""
     other = copy.copy(module)
     other._modules = {**module._modules, **replaced}

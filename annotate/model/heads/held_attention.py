@@ -97,6 +97,7 @@ class _Attention(TorchFunctionMode):
     def __init__(self, layers: nn.Module, answer: Callable[..., torch.Tensor]) -> None:
         super().__init__()
         self._answer = answer
+        layer: Any
         for layer in layers.modules():
             if hasattr(layer, "fused_attn"):
                 layer.fused_attn = True  # otherwise softmax and products are calls of their own
