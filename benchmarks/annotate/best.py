@@ -19,6 +19,7 @@ from tqdm import tqdm
 from annotate.errors import AnnotateError
 from annotate.model.dense import DenseClassifier
 from demo.markdown import table
+from networks.locations import has_token_head
 
 
 def asked(name: str) -> tuple[str, str]:
@@ -32,6 +33,8 @@ def asked(name: str) -> tuple[str, str]:
             model = timm.create_model(name)
     except Exception as error:  # timm raises exceptions of many types
         raise AnnotateError(f"timm {timm.__version__} cannot build {name}: {error}") from error
+    if has_token_head(model):
+        return "token head", ""  # whether it has weights, which `annotate` asks first, shows only with weights
     config = model.pretrained_cfg
     size = (config.get("test_input_size") or config["input_size"])[1:]
     if config.get("fixed_input_size"):
