@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from annotate.locality.measure import Locality
     from annotate.model.annotator import Annotator
     from annotate.model.convert_checkpoint import convert_checkpoint
+    from annotate.model.elsewhere.own_function import DenseNetwork
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
 
@@ -32,6 +33,7 @@ _FILE_OF = {
     "AnnotateError": "errors",
     "Annotator": "model.annotator",
     "Calibration": "jobs.calibrate",
+    "DenseNetwork": "model.elsewhere.own_function",
     "ImageSource": "images.source",
     "LocalWorkers": "jobs.workers",
     "Locality": "locality.measure",
@@ -53,6 +55,7 @@ __all__ = [
     "AnnotateError",
     "Annotator",
     "Calibration",
+    "DenseNetwork",
     "ImageSource",
     "LocalWorkers",
     "Locality",

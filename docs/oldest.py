@@ -16,14 +16,14 @@ _BOUND = re.compile(r"([A-Za-z0-9-]+)>=([0-9.]+)$")
 
 
 def bounds() -> list[tuple[str, str, str]]:
-    """Each package with a lower bound in setup.cfg, where it stands there, and the bound; not those of trainers."""
+    """Each package with a lower bound in setup.cfg, where it stands there, and the bound; not of trainers and Hub."""
     config = ConfigParser()
     config.read(SETUP)
     lists = {"all": config["options"]["install_requires"], **config["options.extras_require"]}
     return [
         (found[1], place, found[2])
         for place, lines in lists.items()
-        if place != "trainers"
+        if place not in ("trainers", "hub")
         for line in lines.split()
         if (found := _BOUND.match(line))
     ]
@@ -35,7 +35,8 @@ def section() -> str:
     python = platform.python_version()
     return (
         f"{HEADING}\n\n`make oldest` installs these, here on Python {python}, runs all tests and writes this table. "
-        "Packages without a bound are the newest that fit. The programs of other trainers are not run with theirs."
+        "Packages without a bound are the newest that fit. The programs of other trainers, and the Hub's client, are not run "
+        "with theirs."
         f"\n\n{TABLE}" + "\n".join(rows) + "\n"
     )
 

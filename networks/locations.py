@@ -36,7 +36,7 @@ class Locations:
         return cls(
             prefix=getattr(model, "num_prefix_tokens", int(getattr(model, "cls_token", None) is not None)),
             channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
-            stride=stages[-1]["reduction"] if stages else None,
+            stride=stages[-1]["reduction"] * _merged(model) if stages else None,
         )
 
     def grid(self, features: Any, size: tuple[int, int]) -> tuple[int, int]:
@@ -72,6 +72,15 @@ class Locations:
         if self.channels_last:
             return features.flatten(0, 2)[:, None, None]
         return features.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]
+
+
+def _merged(model: Any) -> int:
+    """How many tokens of a row a network merges into one at its end (timm's encoders of language models)."""
+    encoder = getattr(model, "encoder", None)
+    for layer, number in (("merger", "merge_size"), ("aligner", "downsample_ratio")):
+        if (found := getattr(encoder, layer, None)) is not None:
+            return int(getattr(found, number))
+    return 1
 
 
 def has_token_head(model: Any) -> bool:

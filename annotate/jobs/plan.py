@@ -28,7 +28,7 @@ from annotate.locality.before_job import locality_of_job
 from annotate.model.annotator import Annotator, Prepared
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
-from annotate.text import duration
+from annotate.text import duration, size
 from storage import LabelStore, Schema, create_store
 
 _SHARDS, _ROWS = 6, 16  # size of the probe; one more shard before these only warms up
@@ -117,7 +117,7 @@ class Plan:
         unit = "core-hours" if self.device == "cpu" else f"GPU-hours on {self.device}"
         lines = [
             f"{self.pictures:,} pictures in {self.shards:,} shards",
-            f"{_size(self.bytes)} of labels, {self.bytes_each:,.0f} bytes a picture",
+            f"{size(self.bytes)} of labels, {self.bytes_each:,.0f} bytes a picture",
             self.why,
             f"{_hours(middle)} {unit} ({_hours(low)} to {_hours(high)}), at {self.speeds[1]:,.2f} pictures a second "
             f"for one worker ({self.speeds[0]:,.2f} to {self.speeds[2]:,.2f})",
@@ -292,10 +292,3 @@ def _seconds_of_writing(store: LabelStore) -> float:
 
 def _hours(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 10 else f"{hours:.3f}"
-
-
-def _size(count: int) -> str:
-    for unit, step in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= step:
-            return f"{count / step:,.1f} {unit}"
-    return f"{count} bytes"

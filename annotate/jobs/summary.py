@@ -17,6 +17,7 @@ UNKNOWN = "of unknown accuracy"
 _REMARKS = {
     "exact": "",
     "token head": "labels come from the network's head for tokens, whose mean need not equal the network's own answer",
+    "own map": "labels are the network's own map",
     UNKNOWN: "the store does not say how far the dense head is from the network's own answer",
 }
 
@@ -195,16 +196,22 @@ class RunCounts:
 def _about_heads(head: str) -> list[str]:
     """A sentence for each network whose dense head is not exact, or not known to be."""
     heads = head.split(", ")
-    remarks = [
-        _REMARKS.get(each, f"the dense head is {each}: its mean differs that much from the network's own answer")
-        for each in heads
-    ]
+    remarks = [_about_head(*each.partition(" by ")[::2]) for each in heads]
     many = len(heads) > 1
     return [
         f"network {number} of {len(heads)}: {remark}" if many else remark
         for number, remark in enumerate(remarks, 1)
         if remark
     ]
+
+
+def _about_head(how: str, rule: str) -> str:
+    """What to say of a head: how far its mean is from the network's own answer, and what it classifies if not that."""
+    said = _REMARKS.get(how, f"the dense head is {how}: its mean differs that much from the network's own answer")
+    if not rule:
+        return said
+    local = f"each location says what the network's {rule} gets from it"  # the locality says whether it is of it
+    return f"{said}; {local}" if said else local
 
 
 def _hours(device: str, seconds: float) -> str:

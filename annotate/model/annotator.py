@@ -16,6 +16,8 @@ from annotate.errors import AnnotateError
 from annotate.model.augmented_views import onto_grid, scaled_size
 from annotate.model.compilation import compiled
 from annotate.model.dense import Consistency, DenseClassifier
+from annotate.model.elsewhere.own_function import FunctionNetwork
+from annotate.model.elsewhere.own_map import OwnMap
 from annotate.model.network import Network
 from annotate.model.preprocess import preprocess
 from annotate.model.recipe import Recipe
@@ -146,7 +148,7 @@ class Annotator:
         boxes = [box.to_outer(self._grid_box) for box in fitted[0]]
         total: Any = 0
         for n, grid_box, logits in self._logits(prepared):
-            probabilities = (logits / self.recipe.temperature).softmax(-1)
+            probabilities = (logits / self.recipe.temperature).softmax(-1)[..., : self.class_count]
             total = total + onto_grid(probabilities, [box.to_outer(grid_box) for box in fitted[n]], self.grid, boxes)
         scores, classes = (total / self.recipe.passes).topk(self.k, dim=-1)
         results = [self._from_device(values) for values in (scores, classes.to(torch.int32))]
@@ -187,10 +189,12 @@ class Annotator:
         Where the dense head is exact, this is the network's own answer. They are not divided by the temperature.
         """
         logits = self._logits([self.prepare(picture) for picture in pictures])
-        return torch.stack([values.mean((1, 2)).cpu() for _, _, values in logits])
+        return torch.stack([values[..., : self.class_count].mean((1, 2)).cpu() for _, _, values in logits])
 
     def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Box, torch.Tensor]]:
         """For each pass: the number of its input, the box of its grid on it, and its logits, float32 [b, h, w, C].
+
+        C is the number of classes, or one more where probabilities do not add up to 1: what is missing comes last.
 
         The logits and the box of a mirrored pass are mirrored back.
         """
@@ -229,10 +233,14 @@ class Annotator:
             return values
         return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
 
-    def _load(self, network: Network, measured: Mapping[str, Any]) -> _ReadyNetwork:
-        model = network.build()
-        provenance = network.provenance(model)
-        dense = DenseClassifier(model, network.model, self.recipe.head)
+    def _load(self, network: Network | FunctionNetwork, measured: Mapping[str, Any]) -> _ReadyNetwork:
+        dense: DenseClassifier | OwnMap
+        if isinstance(network, FunctionNetwork):
+            made = network.build()
+            provenance, dense = network.provenance(made), OwnMap(made, network.model)
+        else:
+            model = network.build()
+            provenance, dense = network.provenance(model), DenseClassifier(model, network.model, self.recipe.head)
         grid, class_count, consistency = dense.consistency(network.input_size)
         inputs: list[int] = []
         grid_boxes = [Box.from_edges(edges) for edges in measured.get("grid_boxes", ())]
@@ -251,10 +259,13 @@ class Annotator:
             inputs.append(self._inputs.index(fit))
             if not is_measured:
                 grid_boxes.append(dense.grid_box(fit[0], its_grid))
-        placed: torch.nn.Module = dense.to(self._device).to(memory_format=torch.channels_last)
+        placed: Any = dense.to(self._device)
+        if not isinstance(network, FunctionNetwork):
+            placed = placed.to(memory_format=torch.channels_last)
+            placed = compiled(placed) if self._compiled_for else placed
         mean, std = (torch.tensor(v, device=self._device).view(3, 1, 1) * 255 for v in (network.mean, network.std))
         return _ReadyNetwork(
-            dense=compiled(placed) if self._compiled_for else placed,
+            dense=placed,
             inputs=tuple(inputs),
             grid_boxes=tuple(grid_boxes),
             mean=mean,

@@ -1,13 +1,14 @@
-"""How does a classifier label every location? The network's own head gets each location as a 1x1 feature map.
+"""How does a classifier label every location? Its own head answers there; how far from faithfully is measured.
 
     networks/locations.py gives each location to the head as a picture of its own
+    annotate/model/heads/ has one file for each kind of head: what pools, and how a single location answers through it
 
-But only a head that classifies the mean over locations was trained on such input.
-Whether it does is measured (`consistency`), not read from the network's name.
+Faithful is a head whose answers for the locations average to the network's own answer, at least with `frozen`.
+Whether they do is measured (`consistency`), not read from the network's name.
 
-    local    the head unchanged: the logits of a picture that consists of this one location
-    frozen   the head with its nonlinear layers frozen as for the whole picture (annotate/model/frozen_head.py), so that
-             the mean of its logits is the network's own answer
+    local    the logits of a picture that consists of this one location, or at whose location alone the head looks
+    frozen   the head with its nonlinear layers, and its attention, held as for the whole picture, so that the mean of
+             its logits is the network's own answer
 
 A network with a head that was trained on its tokens (VOLO, LV-ViT: `aux_head`) answers through that head instead.
 docs/annotators.md has the result for each family of timm.
@@ -16,21 +17,21 @@ docs/annotators.md has the result for each family of timm.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from timm.layers import AttentionPool2d, AttentionPoolLatent, AttentionPoolPrr, RotAttentionPool2d
 from torch import nn
 
 from annotate.errors import AnnotateError
-from annotate.model.frozen_head import FrozenHead
-from networks.locations import Locations, answers, has_token_head, head_answer
+from annotate.model.heads.choice import head_of
+from annotate.model.heads.head import Unfaithful
 from storage import Box
 
 # Relative, in float32. Affine heads reach 1e-6; the best of the others, MobileNetV3's, 1e-2.
 EXACT = 1e-4
-_ATTENTION_POOLS = (AttentionPool2d, AttentionPoolLatent, AttentionPoolPrr, RotAttentionPool2d)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,12 @@ class Consistency:
 
     deviation: ‖mean over locations − own‖ / ‖own‖, both without their mean over classes, which softmax ignores;
         measured on noise, with features that differ strongly between locations. None for a head for tokens, which need
-        not agree with the head for pictures.
+        not agree with the head for pictures, and for a network that gives its own map.
+    rule: what the head classifies; see `Head`.
     """
 
     deviation: float | None
+    rule: str = "mean"
 
     @property
     def exact(self) -> bool:
@@ -50,10 +53,11 @@ class Consistency:
         return self.deviation is not None and self.deviation <= EXACT
 
     def __str__(self) -> str:
-        """Return "exact", "approximate (24 %)" or "token head"."""
+        """Return "exact", "approximate (24 %)", "token head", or for example "approximate (11 %) by class token"."""
         if self.deviation is None:
-            return "token head"
-        return "exact" if self.exact else f"approximate ({100 * self.deviation:.2g} %)"
+            return "token head" if self.rule == "mean" else self.rule
+        how = "exact" if self.exact else f"approximate ({100 * self.deviation:.2g} %)"
+        return how if self.rule == "mean" else f"{how} by {self.rule}"
 
 
 class DenseClassifier(nn.Module):
@@ -77,20 +81,19 @@ class DenseClassifier(nn.Module):
         self.head = head
         if getattr(model, "num_classes", 0) < 1:
             self._refuse("it has no classifier")
-        self._token_head = has_token_head(model)
         if head not in ("local", "frozen"):
             raise AnnotateError(f"the head must be local or frozen, not {head!r}")
+        with self._refusing():
+            self._own = head_of(self.model)
+        self._token_head = self._own.rule == "token head"
         if self._token_head and head == "frozen":
             self._refuse("it answers through a head for tokens, which has nothing to freeze. Use the local head")
-        if not self._token_head and (why := _other_pooling(model)):
-            self._refuse(f"{why}. Use a network with average pooling")
-        if self._token_head and not self.model.aux_head.weight.any():
-            self._refuse(
-                "its head for tokens is all zero, which is what a network of ours gets from a file without that head. "
-                "Use weights that were trained with token labels"
-            )
-        self._layout = Locations.of(model)
-        self._frozen_head = FrozenHead(model)
+        self._layout = self._own.layout
+
+    @property
+    def rule(self) -> str:
+        """What its head classifies; see `Head`."""
+        return self._own.rule
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """The logits at each location: [b, h, w, classes] for normalised pixels [b, 3, H, W]."""
@@ -107,13 +110,14 @@ class DenseClassifier(nn.Module):
             noise = self._noise(input_size)
             features, grid = self._features(noise)
             if self._token_head:
-                return grid, self._local(features, grid).shape[3], Consistency(None)
+                return grid, self._answer(features, grid).shape[3], Consistency(None)
             own: Any = self.model(noise)
             if not isinstance(own, torch.Tensor) or not own.isfinite().all():
                 self._refuse("its own answer to noise is not one vector of finite logits")
-            if not _apart(self._head(features), own) <= EXACT:
-                self._refuse("its own answer is not what its forward_head makes of its forward_features")
-            return grid, own.shape[1], Consistency(self._deviation(features, grid))
+            with self._refusing():
+                if not _apart(self._own.whole(features), own) <= EXACT:
+                    self._refuse("its own answer is not what its forward_head makes of its forward_features")
+                return grid, own.shape[1], Consistency(self._deviation(features, grid), self._own.rule)
         except AnnotateError:
             raise
         except Exception as error:  # networks raise exceptions of many types on an input that does not fit
@@ -184,14 +188,17 @@ class DenseClassifier(nn.Module):
         # The features of noise may differ so little between locations that any pooling resembles a mean.
         generator = torch.Generator().manual_seed(1)
         features = features + features.std() * torch.randn(features.shape, generator=generator).to(features)
-        own, locations = self._head(features), self._layout.each(features)
-        pooled = _apart(self._head(locations.unflatten(0, (len(features), -1)).mean(1)), own)
-        local, frozen = (_apart(answer(features, grid).mean((1, 2)), own) for answer in (self._local, self._frozen))
+        own, of_mean = self._own.whole(features), self._own.of_mean(features)
+        pooled = math.inf if of_mean is None else _apart(of_mean, own)
+        local, frozen = (_apart(ask(features, grid).mean((1, 2)), own) for ask in (self._own.local, self._own.frozen))
         # A head with layers before its pooling classifies the mean of their outputs, which only `frozen` shows.
         if not min(pooled, frozen) <= EXACT:
             self._refuse(
                 f"it does not classify the mean over its locations (the two differ by {100 * pooled:.2g} %), so its "
                 "head was never trained on a single location. Use a network with average pooling"
+                if of_mean is not None
+                else f"with attention, norms and activations held, what its {self._own.rule} gets from the locations "
+                f"does not average to its own answer (the two differ by {100 * frozen:.2g} %). Use another network"
             )
         if self.head == "frozen" and not frozen <= EXACT:
             self._refuse(
@@ -209,55 +216,32 @@ class DenseClassifier(nn.Module):
 
     def _features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """The features of the locations, as the network's head takes them; and the grid that they form."""
-        forward = self._all_tokens if _drops_tokens(self.model) else self.model.forward_features
-        features: Any = forward(pixels)
+        try:
+            features = self._own.features(pixels)
+        except Unfaithful as error:
+            return self._refuse(str(error))
         try:
             return features, self._layout.grid(features, (pixels.shape[2], pixels.shape[3]))
         except ValueError as error:
             return self._refuse(str(error))
 
-    def _all_tokens(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The class token and all others, row by row, of a network of ours that drops and sorts tokens on its way."""
-        features, positions = self.model.kept_features(pixels)
-        rows, columns = self.model.token_grid
-        if positions.shape[1] < rows * columns:
-            self._refuse(
-                f"it answers at {positions.shape[1]} of its {rows * columns} tokens only, and drops the others. Keep "
-                "all with --model-kwarg keep_ratio=1.0"
-            )
-        order = positions.argsort(1)[..., None].expand(-1, -1, features.shape[2])
-        return torch.cat([features[:, :1], features[:, 1:].gather(1, order)], 1)
-
     def _answer(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        return (self._frozen if self.head == "frozen" else self._local)(features, grid)
-
-    def _local(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         try:
-            return answers(self.model, self._layout, features, grid)
-        except ValueError as error:
+            return (self._own.frozen if self.head == "frozen" else self._own.local)(features, grid)
+        except Unfaithful as error:
             return self._refuse(str(error))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _frozen(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        locations = self._layout.each(features)
-        _, seen = self._frozen_head.record(lambda: self._head(features))
-        logits = self._frozen_head.apply(seen, grid[0] * grid[1], lambda: self._head(locations))
-        return logits.reshape(len(features), *grid, -1)
-
-    def _head(self, features: torch.Tensor) -> torch.Tensor:
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Name the network in the reason why its head has no faithful answer."""
         try:
-            return head_answer(self.model, features)
-        except ValueError as error:
-            return self._refuse(str(error))
+            yield
+        except Unfaithful as error:
+            self._refuse(str(error))
 
     def _refuse(self, why: str) -> Any:
         answer = "frozen" if self.head == "frozen" else "dense"
         raise AnnotateError(f"the model {self.name} has no faithful {answer} answer: {why}.")
-
-
-def _drops_tokens(model: Any) -> bool:
-    """Whether it is a DynamicViT, whose features are those of the tokens that are left, best first."""
-    return hasattr(model, "kept_features")
 
 
 def _size_hint(model: Any, given: tuple[int, int]) -> str:
@@ -273,20 +257,6 @@ def _size_hint(model: Any, given: tuple[int, int]) -> str:
     if smallest := config.get("min_input_size"):
         return f". Its input must be at least {smallest[1]}x{smallest[2]}"
     return ". Try a multiple of 32, or leave --input-size out"
-
-
-def _other_pooling(model: Any) -> str | None:
-    """Why a network does not pool by the mean, as far as its layers show; else None."""
-    if any(isinstance(module, _ATTENTION_POOLS) for module in model.modules()):
-        return "it pools by attention, and its head was never trained on single locations"
-    for owner in (model, getattr(model, "head", None)):
-        pool = getattr(owner, "global_pool", None)
-        pool = getattr(pool, "pool_type", pool)
-        if pool == "token":
-            return "it classifies by its class token, and its head was never trained on patch tokens"
-        if pool in ("max", "avgmax", "catavgmax"):
-            return f"it pools by {pool!r}, which is not the mean over locations"
-    return None
 
 
 def _apart(logits: torch.Tensor, own: torch.Tensor) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_args
 
 from annotate.errors import AnnotateError
 from annotate.images.decode import Exif
+from annotate.model.elsewhere.own_function import FunctionNetwork, is_function
 from annotate.model.network import Network
 from annotate.model.preprocess import Mode
 
@@ -27,7 +28,8 @@ class Recipe:
     exif:           "ignore" or "apply" the EXIF orientation of a picture
     white:          the value of white in grey pictures of more than 8 bits whose files do not state it; None leaves it
                     to their type, and those of 32 bits are refused: docs/pictures.md
-    head:           "local" or "frozen": how the classifier is applied to each location; see annotate/model/dense.py
+    head:           "local" or "frozen": how the classifier is applied to each location; see annotate/model/dense.py and
+                    annotate/model/heads
     flip:           test-time augmentation: each picture also passes through each network mirrored
     scales:         test-time augmentation: the multiples of the input size to label at; 1.0 is one of them
     temperature:    the logits are divided by it before the softmax
@@ -48,7 +50,7 @@ class Recipe:
     4
     """
 
-    networks: tuple[Network, ...]
+    networks: tuple[Network | FunctionNetwork, ...]
     preprocess: Mode = "squash"
     exif: Exif = "ignore"
     head: Head = "local"
@@ -91,10 +93,12 @@ class Recipe:
     def for_model(cls, model: str, *, preprocess: Mode = "squash", **network: Any) -> Self:
         """The recipe of one network and one pass. Loads no weights; see `Network.of` for the arguments.
 
+        A name MODULE:FUNCTION is a function of yours; see `DenseNetwork`.
+
         Raises:
             AnnotateError: timm has no such model, or the checkpoint cannot be read.
         """
-        return cls(networks=(Network.of(model, **network),), preprocess=preprocess)
+        return cls(networks=(network_of(model, **network),), preprocess=preprocess)
 
     @property
     def passes(self) -> int:
@@ -117,7 +121,10 @@ class Recipe:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The recipe of `to_json`'s values. Its networks have no checkpoint file."""
-        networks = tuple(Network.from_json(network) for network in values["networks"])
+        networks = tuple(
+            (FunctionNetwork if is_function(network["model"]) else Network).from_json(network)
+            for network in values["networks"]
+        )
         return cls(**{**values, "networks": networks, "scales": tuple(values["scales"])})
 
     def class_names(self) -> tuple[str, ...] | None:
@@ -137,6 +144,15 @@ class Recipe:
                     f"differently ({why}); use networks of the same classes"
                 )
         return known[0][1] if known else None
+
+
+def network_of(model: str, **given: Any) -> Network | FunctionNetwork:
+    """The network of timm's name, or of a function MODULE:FUNCTION; see `Network.of` for what may be given.
+
+    Raises:
+        AnnotateError: there is none, or it cannot be made.
+    """
+    return FunctionNetwork.of(model, **given) if is_function(model) else Network.of(model, **given)
 
 
 def annotator_of(recipe: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Each network gets random, nontrivial weights, and is checked as `annotate` check
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ def _begins(dense: DenseClassifier, size: tuple[int, int], grid: tuple[int, int]
 
 def describe(verdicts: list[Verdict]) -> str:
     """The table in Markdown, with its totals."""
-    kinds = Counter(verdict.local.partition(":")[0].partition(" (")[0] for verdict in verdicts)
+    kinds = Counter(re.split(r":| \(| by ", verdict.local)[0] for verdict in verdicts)
     head = ["family", "model", "input", "grid", "local", "frozen"]
     return "\n".join(
         [

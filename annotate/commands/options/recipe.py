@@ -12,6 +12,7 @@ import click
 from annotate.commands.options.settings import WRITTEN, read_settings
 
 if TYPE_CHECKING:
+    from annotate.model.elsewhere.own_function import FunctionNetwork
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
 
@@ -187,9 +188,9 @@ def _networks(
     pretrained: bool,
     of_each: dict[str, tuple[tuple[Any, ...], str]],
     model_kwargs: tuple[tuple[str, Any], ...],
-) -> tuple[Network, ...]:
+) -> tuple[Network | FunctionNetwork, ...]:
     """One network for each --model; `of_each` has the arguments that one value or several give, and their options."""
-    from annotate.model.network import Network
+    from annotate.model.recipe import network_of
 
     if not models:
         raise click.UsageError("Missing option '--model': the name of a timm network, for example dm_nfnet_f6.dm_in1k")
@@ -202,7 +203,7 @@ def _networks(
         name: _for_each(models, given or (None,), option, shared=True) for name, (given, option) in of_each.items()
     }
     return tuple(
-        Network.of(
+        network_of(
             model,
             checkpoint=file,
             model_kwargs=dict(model_kwargs),

@@ -51,6 +51,10 @@ def test_nothing_is_said_of_heads_that_are_all_exact(head: str) -> None:
     [
         ("approximate (7 %)", "the dense head is approximate (7 %): its mean differs that much from the network"),
         ("token head", "labels come from the network's head for tokens, whose mean need not equal the network"),
+        ("own map", "labels are the network's own map"),
+        ("exact by class token", "each location says what the network's class token gets from it"),
+        ("approximate (7 %) by query", "the dense head is approximate (7 %): its mean differs that much from"),
+        ("approximate (7 %) by query", "; each location says what the network's query gets from it"),
         ("of unknown accuracy", "the store does not say how far the dense head is from the network's own answer"),
     ],
 )  # fmt: skip

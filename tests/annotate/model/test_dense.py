@@ -8,6 +8,7 @@ import torch
 
 from annotate.errors import AnnotateError
 from annotate.model.dense import DenseClassifier
+from annotate.model.heads.pooled_mean import PooledMean
 from benchmarks.annotate.families import randomise
 
 SIZE = (96, 64)
@@ -56,9 +57,17 @@ def test_a_norm_after_the_pooling_is_said_to_be_approximate() -> None:
     assert 1e-3 < consistency.deviation < 1
 
 
-def test_a_class_token_is_refused_with_the_reason() -> None:
-    with pytest.raises(AnnotateError, match="vit_tiny has no faithful dense answer: it classifies by its class token"):
-        DenseClassifier(network("vit_tiny_patch16_224", depth=1), "vit_tiny")
+def test_a_class_token_is_said_to_answer_by_what_it_gets_from_each_location() -> None:
+    model = network("vit_tiny_patch16_224", img_size=SIZE, depth=1)
+    grid, classes, consistency = DenseClassifier(model, "vit_tiny").consistency(SIZE)
+    assert (grid, classes, consistency.rule) == ((6, 4), 23, "class token")
+    assert str(consistency).endswith(" %) by class token")
+
+
+def test_another_pooling_is_refused_with_the_reason() -> None:
+    model = network("vit_tiny_patch16_224", depth=1, global_pool="max")
+    with pytest.raises(AnnotateError, match="vit_tiny has no faithful dense answer: it pools by 'max'"):
+        DenseClassifier(model, "vit_tiny")
 
 
 def test_a_network_without_classifier_is_refused() -> None:
@@ -75,17 +84,15 @@ def test_an_input_that_the_network_does_not_take_is_a_clear_error() -> None:
 def test_a_head_that_ignores_its_norm_would_be_noticed() -> None:
     """The published recipe puts the classifier's weights on the map and leaves out the head's norm."""
 
-    class Careless(DenseClassifier):
-        def _head(self, locations: torch.Tensor) -> torch.Tensor:
-            return self.model.head.fc(locations.flatten(1))
+    class Careless(PooledMean):
+        def local(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+            return model.head.fc(features.permute(0, 2, 3, 1))
 
     model = network("convnext_atto")
     careful = DenseClassifier(model, "convnext_atto").consistency(SIZE)[2].deviation
-    try:
-        careless = Careless(model, "convnext_atto").consistency(SIZE)[2].deviation
-    except AnnotateError:
-        careless = float("inf")
-    assert careless > careful
+    dense = DenseClassifier(model, "convnext_atto")
+    dense._own = Careless(model)
+    assert dense.consistency(SIZE)[2].deviation > careful
 
 
 @pytest.mark.parametrize(

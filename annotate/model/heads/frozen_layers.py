@@ -1,6 +1,7 @@
 """How can the answers of a nonlinear head average to its own? Its slopes are frozen at their whole-picture values.
 
     activation        z ↦ f(0) + z · g,             g = (f(z̄) − f(0)) / z̄
+    gate (SwiGLU)     f(z) · x ↦ f(z̄) · x
     norm              x ↦ (x − mean x) / σ · w + b,  σ of the pooled vector x̄; an RMS norm subtracts no mean
 
 Each z̄ is the layer's input when the network classifies the whole picture. With the slopes g and the σ frozen there, the
@@ -11,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import timm.layers
 import torch
 from timm.layers import activations
 from timm.models.metaformer import SquaredReLU, StarReLU
 from torch import nn
+
+Answer = TypeVar("Answer")
 
 _ACTIVATIONS = {nn.modules.activation.__name__, activations.__name__}  # the modules that define them
 _OTHER_ACTIVATIONS = (SquaredReLU, StarReLU)
@@ -28,6 +31,7 @@ _RMS_NORMS = (
     timm.layers.RmsNorm2d,
     timm.layers.RmsNorm2dFp32,
 )
+_GATED = (timm.layers.GluMlp, timm.layers.SwiGLU)  # f(z) · x, from two linear layers or one
 _SIMPLE_NORMS = (
     timm.layers.SimpleNorm,
     timm.layers.SimpleNormFp32,
@@ -36,13 +40,14 @@ _SIMPLE_NORMS = (
 )
 
 
-class FrozenHead:
+class FrozenLayers:
     """The nonlinear layers of a network that can be frozen: activations, and norms over channels."""
 
     def __init__(self, model: nn.Module) -> None:
         self._layers = list(dict.fromkeys(_nonlinear_layers(model)))  # a layer that is used twice has one hook
+        self._gates = {each.act for each in model.modules() if isinstance(each, _GATED)}
 
-    def record(self, head: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def record(self, head: Callable[[], Answer]) -> tuple[Answer, list[torch.Tensor]]:
         """What `head` returns, and the input of each call of a nonlinear layer meanwhile, in order."""
         seen: list[torch.Tensor] = []
 
@@ -70,8 +75,15 @@ class FrozenHead:
             x, at = given.pop(), next(pooled)
             if at.numel() * locations != x.numel() or output.numel() != x.numel():
                 return output  # before the pooling, where the network itself works on each location: nothing to freeze
-            rows = x.reshape(len(at), locations, -1), at.reshape(len(at), 1, -1)
-            frozen = _frozen_norm(layer, *rows, output) if _is_norm(layer) else _frozen_activation(layer, *rows)
+            # A head may work on several class tokens side by side; a pooled map is one vector.
+            tokens = (at.shape[1],) if at.ndim == 4 and at.shape[2:] == (1, 1) else at.shape[1:]
+            rows = x.reshape(len(at), locations, *tokens), at.reshape(len(at), 1, *tokens)
+            if layer in self._gates:
+                frozen = layer.forward(rows[1].clone()).expand(rows[0].shape)
+            elif _is_norm(layer):
+                frozen = _frozen_norm(layer, *rows, output)
+            else:
+                frozen = _frozen_activation(layer, *rows)
             return frozen.reshape(output.shape).to(output.dtype)
 
         with self._hooks(before=keep, after=freeze):

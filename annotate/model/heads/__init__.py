@@ -1,0 +1,1 @@
+"""How does a network's own head answer at each location? One file for each kind of head; `Head` is their contract."""

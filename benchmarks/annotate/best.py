@@ -1,0 +1,73 @@
+"""How many of timm's best networks are accepted? `python -m benchmarks.annotate.best results-imagenet.csv`
+
+The file is timm's own, from its folder results/. Networks are built without weights, and each is asked as `annotate`
+asks it, on tensors that have a shape and nothing else: this shows which head answers, and in which grid. How exact a
+head is needs weights; `python -m benchmarks.annotate.families` measures it for one network of each kind.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import click
+import timm
+import torch
+from tqdm import tqdm
+
+from annotate.errors import AnnotateError
+from annotate.model.dense import DenseClassifier
+from demo.markdown import table
+from networks.locations import has_token_head
+
+
+def asked(name: str) -> tuple[str, str]:
+    """What answers for a network's locations, or "refused"; and its grid, or the reason.
+
+    Raises:
+        AnnotateError: this timm cannot build the network.
+    """
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            model = timm.create_model(name)
+    except Exception as error:  # timm raises exceptions of many types
+        raise AnnotateError(f"timm {timm.__version__} cannot build {name}: {error}") from error
+    if has_token_head(model):
+        return "token head", ""  # whether it has weights, which `annotate` asks first, shows only with weights
+    config = model.pretrained_cfg
+    size = (config.get("test_input_size") or config["input_size"])[1:]
+    if config.get("fixed_input_size"):
+        size = config["input_size"][1:]
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            dense = DenseClassifier(model, name)
+            shape = dense(torch.empty(1, 3, *size)).shape
+    except AnnotateError as error:
+        return "refused", str(error).partition(": ")[2]
+    except Exception as error:  # what only the meta device lacks is told from a refusal
+        return "not known", f"{type(error).__name__}: {error}"[:120]
+    return dense.rule, f"{shape[1]}x{shape[2]}"
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--count", default=200, show_default=True, help="How many of the best.")
+def main(results: Path, count: int) -> None:
+    """Print for the best networks by top-1 how each answers, and how many are accepted."""
+    with results.open(newline="") as file:
+        best = sorted(csv.DictReader(file), key=lambda row: -float(row["top1"]))[:count]
+    rows, kinds = [], Counter[str]()
+    for row in tqdm(best, desc="asking", leave=False):
+        try:
+            kind, detail = asked(row["model"])
+        except AnnotateError as error:
+            kind, detail = "not in this timm", str(error)[:120]
+        kinds[kind] += 1
+        rows.append([row["model"], row["top1"], kind, detail])
+    print(f"The best {len(rows)}: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()) + ".\n")
+    print(table(["model", "top-1", "answers by", "grid, or why not"], rows))
+
+
+if __name__ == "__main__":
+    main()
