@@ -115,6 +115,13 @@ def test_the_projector_adds_to_each_place_a_mean_of_tokens(
             assert torch.allclose(found[b, n], expected, atol=1e-12)
 
 
+def test_a_module_projects_the_tokens_that_its_transformer_gives(x: torch.Tensor) -> None:
+    module = VisualTransformer(C, L, width=WIDE, heads=2, value=True, project=True, **F64)
+    places, tokens = module(x)
+    assert torch.equal(tokens, module.transformer(module.tokenizer(x)))
+    assert torch.equal(places, module.projector(x, tokens))
+
+
 def test_another_order_of_tokens_changes_no_place(x: torch.Tensor) -> None:
     order = torch.tensor([2, 0, 1])
     first = VisualTransformer(C, L, width=C, heads=2, value=True, project=True, **F64)
