@@ -35,8 +35,8 @@ def section() -> str:
     python = platform.python_version()
     return (
         f"{HEADING}\n\n`make oldest` installs these, here on Python {python}, runs all tests and writes this table. "
-        "Packages without a bound are the newest that fit. The programs of other trainers, and the Hub's client, are not "
-        "run with theirs."
+        "Packages without a bound are the newest that fit. The programs of other trainers, and the Hub's client, are "
+        "not run with theirs."
         f"\n\n{TABLE}" + "\n".join(rows) + "\n"
     )
 

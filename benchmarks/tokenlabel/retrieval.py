@@ -1,17 +1,18 @@
-"""Does KoLeo spread descriptors out, and do they find more then? On scanned digits of classes that were not trained on.
+"""Does KoLeo spread descriptors out, and do they find more then? On digits that were not trained on.
 
 `python -m benchmarks.tokenlabel.retrieval`
 
-A small vision transformer learns the contrastive loss with a memory on five of the ten classes of scikit-learn's
-digits, and searches among the other five. Seeds draw the classes, the first weights and the batches; runs of one seed
-share all of them, so that differences are paired. Finished runs are lines of docs/retrieval.jsonl, and are not
-repeated; the table in docs/retrieval.md is written from them.
+A small LV-ViT learns the contrastive loss on five of the ten digits, each in four turns, and searches among the others.
+Seeds draw the digits, the first weights, the batches and the pictures; runs of one seed share all of them, so
+that differences are paired. Finished runs are lines of docs/retrieval.jsonl, and are not repeated; the table in
+docs/retrieval.md is written from them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -19,16 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from timm.models.vision_transformer import VisionTransformer
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
+from benchmarks.tokenlabel.turned_digits import SIZE, TURNS, pictures
 from demo.markdown import table
 from demo.study_report import Difference
+from tokenlabel.models import LVViT
 from tokenlabel.retrieval import (
-    ClassBatches,
-    CrossBatchMemory,
     Descriptor,
     contrastive_loss,
     koleo_loss,
@@ -41,16 +40,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 LINES, PAGE = DOCS / "retrieval.jsonl", DOCS / "retrieval.md"
 BEGIN, END = "<!-- figures: python -m benchmarks.tokenlabel.retrieval -->", "<!-- end of figures -->"
 WEIGHTS, SEEDS, STEPS = (0.0, 0.3, 0.7, 1.0), 5, 400
-TRAINED, EACH = 5, 10  # classes, and pictures of each in a batch
-# Steps before there is a memory: the descriptors of a new network are nearly equal, and old ones would drive all alike.
-ALONE = 100
+DIGITS = 5  # to train on; as many others to search among
+CLASSES = DIGITS * TURNS
+SEARCHED = 50  # pictures of each class
+DRAWN, EACH = 10, 8  # classes of a batch, and pictures of each
+RATE, WARMUP = 3e-3, 50
+VALUES = ("recall", "map_at_r", "log_distance", "log_distance_trained")
 Line = dict[str, Any]
-
-
-def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """1,797 scans: float32 [n, 1, 8, 8] in [-1, 1], and their classes."""
-    found = load_digits()
-    return torch.from_numpy(found.images).float()[:, None] / 8 - 1, torch.from_numpy(found.target)
 
 
 def measure(weight: float | None, seed: int, steps: int = STEPS) -> Line:
@@ -61,49 +57,53 @@ def measure(weight: float | None, seed: int, steps: int = STEPS) -> Line:
         seed: of all that is drawn.
         steps: batches.
     """
-    pixels, classes = digits()
-    trained = np.random.default_rng(seed).permutation(10)[:TRAINED]
-    ours = torch.from_numpy(np.isin(classes.numpy(), trained))
+    (seen, found), classes, trained, generator = searched(seed)
     torch.manual_seed(seed)
-    network = VisionTransformer(8, 2, 1, 0, embed_dim=48, depth=3, num_heads=4)
+    network = LVViT(
+        0, img_size=SIZE, in_chans=1, patch_size=4, embed_dim=64, depth=3, num_heads=4, stem_dim=16, stem_strides=(1, 1)
+    )
     describe = Descriptor(network)
     if weight is not None:
-        _train(describe, pixels[ours], classes[ours], weight, seed, steps)
+        _train(describe, trained, weight, steps, generator)
     with torch.no_grad():
-        found, seen = describe.eval()(pixels[~ours]), describe(pixels[ours])
-    scores = retrieval_scores(found, classes[~ours], ks=(1,))
-    values = {"recall": scores.recall[1], "map_at_r": scores.map_at_r, "log_distance": mean_log_distance(found)}
-    values["log_distance_trained"] = mean_log_distance(seen)
-    return {"koleo": weight, "seed": seed, "steps": steps} | {name: round(value, 6) for name, value in values.items()}
+        z, z_trained = describe.eval()(found), describe(seen)
+    scores = retrieval_scores(z, classes, ks=(1,))
+    values = (scores.recall[1], scores.map_at_r, mean_log_distance(z), mean_log_distance(z_trained))
+    rounded = {name: round(value, 6) for name, value in zip(VALUES, values, strict=True)}
+    return {"koleo": weight, "seed": seed, "steps": steps} | rounded
 
 
-def _train(
-    describe: Descriptor, pixels: torch.Tensor, classes: torch.Tensor, weight: float, seed: int, steps: int
-) -> None:
-    """The paper's loss with a memory as large as the pictures; AdamW at a constant rate."""
-    memory = CrossBatchMemory(len(pixels), describe.width)
-    optimizer = torch.optim.AdamW(describe.parameters(), 1e-3, weight_decay=5e-4)
-    batches = ClassBatches(classes.tolist(), classes=TRAINED, each=EACH, steps=steps, seed=seed)
-    for step, batch in enumerate(batches):
-        indices = torch.tensor(batch)
-        z, who = describe(pixels[indices]), classes[indices]
-        others, theirs, shown = (torch.cat(pair) for pair in zip((z, who, indices), memory.contents(), strict=True))
-        same = indices[:, None] == shown
-        loss = contrastive_loss(z, others, positive_pairs(who, theirs), same=same) + weight * koleo_loss(z)
+def searched(seed: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, list[int], torch.Generator]:
+    """Pictures of trained and of unseen digits, the classes of either, the trained digits, and what draws the rest."""
+    digits = np.random.default_rng(seed).permutation(10).tolist()
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.arange(CLASSES).repeat_interleave(SEARCHED)
+    trained, unseen = digits[:DIGITS], digits[DIGITS:]
+    seen, found = (pictures(classes, some, generator) for some in (trained, unseen))
+    return (seen, found), classes, trained, generator
+
+
+def _train(describe: Descriptor, digits: list[int], weight: float, steps: int, generator: torch.Generator) -> None:
+    """The paper's loss without a memory, and AdamW whose rate rises, then falls by a cosine. No picture comes twice."""
+    optimizer = torch.optim.AdamW(describe.parameters(), RATE, weight_decay=5e-4)
+    describe.train()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1, (step + 1) / WARMUP) * (1 + math.cos(math.pi * step / steps)) / 2
+        who = torch.randperm(CLASSES, generator=generator)[:DRAWN].repeat_interleave(EACH)
+        z = describe(pictures(who, digits, generator))
+        loss = contrastive_loss(z, z, positive_pairs(who, who)) + weight * koleo_loss(z)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step >= ALONE:
-            memory.add(z, who, indices)
 
 
-def pixels_alone() -> Line:
-    """The same search by the pixels themselves, without a network, over the classes of all seeds."""
-    pixels, classes = digits()
+def pixels_alone(seeds: int) -> Line:
+    """The same search by the pixels themselves, without a network: means over the seeds."""
     found = []
-    for seed in range(SEEDS):
-        held = ~np.isin(classes.numpy(), np.random.default_rng(seed).permutation(10)[:TRAINED])
-        found.append(retrieval_scores(normalize(pixels[held].flatten(1), dim=1), classes[held], ks=(1,)))
+    for seed in range(seeds):
+        (_, pixels), classes, *_ = searched(seed)
+        found.append(retrieval_scores(normalize(pixels.flatten(1), dim=1), classes, ks=(1,)))
     return {"recall": mean(each.recall[1] for each in found), "map_at_r": mean(each.map_at_r for each in found)}
 
 
@@ -123,25 +123,30 @@ def run(lines: Path, seeds: int, steps: int = STEPS) -> list[Line]:
 
 
 def describe_runs(found: Sequence[Line]) -> str:
-    """The table: means over the seeds, and paired differences from the contrastive loss alone."""
+    """The table: means over the seeds, and paired differences.
+
+    Those with KoLeo are compared with the contrastive loss alone, and that with the network before its training.
+    """
 
     def of(weight: float | None, name: str) -> list[float]:
         return [line[name] for line in sorted(found, key=lambda line: line["seed"]) if line["koleo"] == weight]
 
+    def cell(weight: float | None, name: str) -> str:
+        unit, digits = (100, 1) if name in ("recall", "map_at_r") else (1, 2)
+        shown = f"{unit * mean(of(weight, name)):.{digits}f}"
+        if weight is None:
+            return shown
+        difference = Difference.of(of(weight, name), of(0.0 if weight else None, name))
+        text = f"{unit * difference.mean:+.{digits}f} ± {unit * difference.half_width:.{digits}f}"
+        return f"{shown} (**{text}**)" if difference.is_sure else f"{shown} ({text})"
+
     rows = []
     for weight in (None, *WEIGHTS):
-        cells = [f"{100 * mean(of(weight, name)):.1f}" for name in ("recall", "map_at_r")]
-        if weight:
-            cells = [
-                f"{cell} ({Difference.of(of(weight, name), of(0.0, name))})"
-                for cell, name in zip(cells, ("recall", "map_at_r"), strict=True)
-            ]
-        spread = [f"{mean(of(weight, name)):.2f}" for name in ("log_distance", "log_distance_trained")]
         title = "not trained" if weight is None else f"contrastive + {weight:g} KoLeo" if weight else "contrastive"
-        rows.append([title, *cells, *spread])
-    pixels = pixels_alone()
+        rows.append([title, *(cell(weight, name) for name in VALUES)])
+    pixels = pixels_alone(len(of(None, "recall")))
     rows.insert(0, ["pixels, no network", *(f"{100 * pixels[name]:.1f}" for name in ("recall", "map_at_r")), "", ""])
-    head = ["", "Recall@1, %", "mAP@R, %", "mean log distance, unseen classes", "trained classes"]
+    head = ["", "Recall@1, %", "mAP@R, %", "mean log distance, unseen digits", "trained digits"]
     return table(head, rows)
 
 

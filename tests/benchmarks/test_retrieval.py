@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.tokenlabel import retrieval
-from tokenlabel.retrieval import retrieval_scores
+from benchmarks.tokenlabel.turned_digits import pictures
 
 
 def test_runs_are_measured_once_and_shown_with_paired_differences(
@@ -31,14 +31,34 @@ def test_runs_are_measured_once_and_shown_with_paired_differences(
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert text.count("±") == 6
+    assert text.count("±") == 16  # four trained rows of four figures
     page.write_text("no marks")
     with pytest.raises(ValueError, match="lacks the marks of its table"):
         retrieval.write(page, "")
 
 
-def test_pixels_alone_are_searched_over_the_same_classes() -> None:
-    pixels, classes = retrieval.digits()
-    assert (len(pixels), float(pixels.min()), float(pixels.max())) == (1797, -1, 1)
-    everything = retrieval_scores(torch.nn.functional.normalize(pixels.flatten(1), dim=1), classes, ks=(1,))
-    assert retrieval.pixels_alone()["recall"] > everything.recall[1] - 0.02  # among five classes rather than ten
+def test_seeds_draw_other_digits_and_runs_of_a_seed_share_their_pictures() -> None:
+    (seen, found), classes, trained, _ = retrieval.searched(0)
+    again = retrieval.searched(0)
+    assert torch.equal(seen, again[0][0])
+    assert torch.equal(found, again[0][1])
+    assert sorted(trained) != sorted(retrieval.searched(1)[2])
+    assert classes.bincount().tolist() == [50] * 20
+    assert seen.shape == found.shape == (1000, 1, 12, 12)
+
+
+def test_a_class_is_a_digit_and_its_quarter_turns() -> None:
+    """The mean of many pictures of a class, turned back, is that of the upright digit, and no other digit's."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(8).repeat_interleave(2000)  # 3 and 7 in four turns each
+    many = pictures(classes, [3, 7], generator)
+    assert not torch.equal(many, pictures(classes, [3, 7], generator))
+    means = many.view(2, 4, 2000, 12, 12).mean(2)
+    upright = torch.stack([means[:, turns].rot90(-turns, (1, 2)) for turns in range(4)], 1)
+    same = (upright - upright[:, :1]).abs().amax()
+    assert same < 0.2 < (upright[0] - upright[1]).abs().amax((1, 2)).min()
+    assert (means - means[:, :1])[:, 1:].abs().amax((2, 3)).min() > 0.2  # turns do change it
+
+
+def test_pixels_alone_find_more_than_chance() -> None:
+    assert retrieval.pixels_alone(1)["recall"] > 2 * 49 / 999

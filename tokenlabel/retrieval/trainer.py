@@ -60,6 +60,7 @@ class RetrievalTrainer:
                 f"descriptors are trained in one process, not {group.processes}; start it without torchrun"
             )
         self.device = group.device
+        torch.manual_seed(settings.seed)  # of the first weights
         self.descriptor = Descriptor(_network(settings), pooling=settings.pooling).to(self.device)  # type: ignore[arg-type]
         shown = resolve_model_data_config(self.descriptor.network)
         self._shown = {name: shown[name] for name in ("mean", "std")}

@@ -49,21 +49,23 @@ def test_weights_leave_out_tokens_without_weight(vit: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "grid"),
+    ("name", "options", "size", "grid"),
     [
-        ("test_vit", {"img_size": 64}, (4, 4)),
-        ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2, "depths": (1, 1, 1, 1)}, (2, 2)),
-        ("test_resnet", {}, (2, 2)),
-        ("deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 1}, (4, 4)),
-        ("vit_relpos_small_patch16_224", {"img_size": 64, "depth": 1}, (4, 4)),
+        ("test_vit", {"img_size": (64, 32)}, (64, 32), (4, 2)),
+        ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2, "depths": (1, 1, 1, 1)}, (64, 64), (2, 2)),
+        ("test_resnet", {}, (32, 96), (1, 3)),
+        ("deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 1}, (64, 64), (4, 4)),
+        ("vit_relpos_small_patch16_224", {"img_size": 64, "depth": 1}, (64, 64), (4, 4)),
     ],
 )
 @torch.no_grad()
-def test_networks_of_every_layout_are_described(name: str, options: dict[str, Any], grid: tuple[int, int]) -> None:
+def test_networks_of_every_layout_are_described(
+    name: str, options: dict[str, Any], size: tuple[int, int], grid: tuple[int, int]
+) -> None:
     network = timm.create_model(name, num_classes=0, **options).eval()
     describe = Descriptor(network, pooling="mean")
-    pixels = torch.randn(2, 3, 64, 64)
-    assert describe.token_grid((64, 64)) == grid
+    pixels = torch.randn(2, 3, *size)
+    assert describe.token_grid(size) == grid
     found = describe(pixels, torch.full((2, grid[0] * grid[1]), 1 / (grid[0] * grid[1])))
     assert found.shape == (2, network.num_features)
     assert torch.allclose(found.norm(dim=1), torch.ones(2))

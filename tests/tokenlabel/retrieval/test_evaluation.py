@@ -65,6 +65,15 @@ def test_queries_without_a_positive_are_left_out_and_counted() -> None:
         retrieval_scores(z, torch.tensor([0, 1, 2]))
 
 
+def test_of_equal_similarities_the_first_of_the_gallery_counts_first() -> None:
+    z, gallery = torch.ones(1, 1), torch.ones(100, 1)
+    for place in (0, 57, 99):
+        classes = torch.zeros(100, dtype=torch.int64)
+        classes[place] = 1
+        found = retrieval_scores(z, torch.ones(1, dtype=torch.int64), gallery=(gallery, classes), ks=(1,))
+        assert found.map == pytest.approx(1 / (place + 1))
+
+
 def test_what_cannot_be_searched_is_refused() -> None:
     z, labels = random(4, 0, 2)
     with pytest.raises(LabelError, match=r"descriptors \[n, d\] need a class for each, \[n\], not \[4, 8\] and \[3\]"):

@@ -15,6 +15,7 @@ from torchvision.datasets import ImageFolder
 from storage import Schema, create_store
 from tests.labels import random_labels
 from tokenlabel import LabelError, folder_keys
+from tokenlabel.retrieval import Whitening, contrastive_loss, retrieval_scores
 from tokenlabel.retrieval.__main__ import main
 from tokenlabel.retrieval.pictures import Pictures, pipeline
 from tokenlabel.retrieval.sampler import ClassBatches
@@ -63,6 +64,63 @@ def test_it_trains_from_a_file_of_settings_and_evaluates_the_same(
         main(words(settings))
 
 
+def contrastive(settings: dict[str, Any], output: Path, **changed: Any) -> list[str]:
+    """The mean contrastive loss of steps 1 to 3, and of steps 4 to 6."""
+    mine = {**settings, "val": "", "output": output, **changed}
+    main(words(mine))
+    return [line["contrastive"] for line in lines(mine)]
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_the_memory_stays_empty_for_the_steps_that_are_asked_for(settings: dict[str, Any], tmp_path: Path) -> None:
+    without = contrastive(settings, tmp_path / "without", memory=0)
+    late = contrastive(settings, tmp_path / "late", memory_after=4)  # step 5 fills it, and step 6 reads it
+    assert late[0] == without[0]
+    assert float(late[1]) > float(without[1])  # a sum over more pairs
+    assert contrastive(settings, tmp_path / "never", memory_after=5) == without  # step 6 fills it, and none reads it
+    assert contrastive(settings, tmp_path / "at-once")[0] != without[0]
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_each_setting_of_the_losses_changes_what_is_learnt(settings: dict[str, Any], tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [{}, {"koleo": 5}, {"margin": 0.9}, {"momentum": 0.5}]
+    learnt = [contrastive(settings, tmp_path / str(n), **changed)[1] for n, changed in enumerate(changes)]
+    assert len({*learnt}) == len(changes)
+    assert contrastive(settings, tmp_path / "again")[1] == learnt[0]
+    assert contrastive(settings, tmp_path / "seed", seed=1)[1] != learnt[0]
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_a_picture_is_no_pair_with_its_own_earlier_descriptor(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out = []
+
+    def watched(*given: Any, same: torch.Tensor, **options: Any) -> torch.Tensor:
+        left_out.append(same)
+        return contrastive_loss(*given, same=same, **options)
+
+    monkeypatch.setattr("tokenlabel.retrieval.trainer.contrastive_loss", watched)
+    few = {**settings, "data": str(tmp_path / "few"), "classes": 2, "each": 2, "memory": 1, "steps": 2}
+    for folder in ("0", "1"):
+        (tmp_path / "few" / folder).mkdir(parents=True)
+        for picture in sorted((Path(settings["data"]) / folder).iterdir())[:2]:
+            shutil.copy(picture, tmp_path / "few" / folder)
+    contrastive(few, tmp_path / "run")
+    first, second = left_out
+    assert torch.equal(first, torch.eye(4, dtype=torch.bool))
+    assert second.shape == (4, 8)
+    assert second.sum(1).tolist() == [2] * 4  # itself, and itself in the memory
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_whitening_is_fitted_on_the_training_pictures(settings: dict[str, Any]) -> None:
+    trainer = RetrievalTrainer(RetrievalSettings(**settings, pca=8))
+    found, classes = trainer.describe(settings["val"], "")
+    whitened = Whitening.fit(trainer.describe(settings["data"], "")[0], 8)(found)
+    assert trainer.evaluate()[0]["pca"] == retrieval_scores(whitened, classes)
+
+
 @pytest.mark.usefixtures("single_threaded")
 @pytest.mark.parametrize("positives", ["argmax", "overlap"])
 def test_labels_say_who_belongs_together_where_there_is_no_class(
@@ -78,8 +136,10 @@ def test_labels_say_who_belongs_together_where_there_is_no_class(
     unclassed = {**settings, "data": str(only), "val": "", "labels": str(tmp_path / "labels.zarr")}
     with pytest.raises(SystemExit, match="1 of 1 classes have two pictures or more, but a batch takes 2"):
         main(words(unclassed, classes=2, output=tmp_path / "by-class"))
-    main(words(unclassed, positives=positives, classes=2, each=2, threshold=0.999))
-    assert float(lines(settings)[-1]["contrastive"]) > 0
+    by_label = {**unclassed, "positives": positives, "classes": 2, "each": 2}
+    strict, loose = (contrastive(by_label, tmp_path / str(value), threshold=value) for value in (0.999, 0.94))
+    assert float(strict[1]) > 0
+    assert (strict == loose) == (positives == "argmax")
 
 
 @pytest.mark.usefixtures("single_threaded")

@@ -53,14 +53,18 @@ def test_filter_tokens_are_means_of_places_by_learned_filters(x: torch.Tensor, w
             assert torch.allclose(found[b, token], expected, atol=1e-12)
 
 
-def test_recurrent_tokens_are_looked_for_by_those_before(x: torch.Tensor, tokens: torch.Tensor) -> None:
-    tokenizer = RecurrentTokenizer(C, width=C, value=False, **F64)
-    found = tokenizer(x, tokens)
+@pytest.mark.parametrize(("width", "value"), [(C, False), (C, True), (WIDE, True)])
+def test_recurrent_tokens_are_looked_for_by_those_before(x: torch.Tensor, width: int, value: bool) -> None:
+    before = torch.randn(B, L, width, generator=torch.Generator().manual_seed(2), **F64)
+    tokenizer = RecurrentTokenizer(C, width=width, value=value, **F64)
+    found = tokenizer(x, before)
+    assert found.shape == (B, L, width)
     for b in range(B):
         for token in range(L):
-            looked_for = tokenizer.filters.weight @ tokens[b, token]
+            looked_for = tokenizer.filters.weight @ before[b, token]
             scores = [float(x[b, n] @ looked_for) / math.sqrt(C) for n in range(N)]
-            assert torch.allclose(found[b, token], mean(softmax(scores), x[b]), atol=1e-12)
+            expected = mean(softmax(scores), x[b] @ tokenizer.value.weight.T if value else x[b])
+            assert torch.allclose(found[b, token], expected, atol=1e-12)
 
 
 def test_attention_of_tokenizers_sums_to_one_over_places(x: torch.Tensor, tokens: torch.Tensor) -> None:
@@ -109,6 +113,13 @@ def test_the_projector_adds_to_each_place_a_mean_of_tokens(
                 scores = [float(query[part] @ keys[j, part]) / math.sqrt(wide) for j in range(L)]
                 expected[part] += mean(softmax(scores), values[:, part])
             assert torch.allclose(found[b, n], expected, atol=1e-12)
+
+
+def test_a_module_projects_the_tokens_that_its_transformer_gives(x: torch.Tensor) -> None:
+    module = VisualTransformer(C, L, width=WIDE, heads=2, value=True, project=True, **F64)
+    places, tokens = module(x)
+    assert torch.equal(tokens, module.transformer(module.tokenizer(x)))
+    assert torch.equal(places, module.projector(x, tokens))
 
 
 def test_another_order_of_tokens_changes_no_place(x: torch.Tensor) -> None:

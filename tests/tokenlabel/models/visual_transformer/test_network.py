@@ -88,6 +88,29 @@ def test_without_a_last_projector_token_labels_are_refused() -> None:
         model.logits(torch.zeros(1, 3, 32, 32))
 
 
+@torch.no_grad()
+def test_a_picture_is_classified_by_the_mean_of_its_visual_tokens() -> None:
+    for model in (VTResNet(5, img_size=32, **SMALL).eval(), VTFPN(5, img_size=32, **SMALL_FPN).eval()):
+        visual, places = (torch.randn_like(part) for part in model.forward_features(torch.randn(2, 3, 32, 32)))
+        mean = sum(visual[:, index] for index in range(visual.shape[1])) / visual.shape[1]
+        assert torch.allclose(model.forward_head((visual, places), pre_logits=True), mean, atol=1e-5)
+        model.token_share = 0.0  # the picture's logits alone
+        assert torch.allclose(model.forward_head((visual, places)), model.fc(mean), atol=1e-5)
+
+
+@torch.no_grad()
+def test_vt_fpn_gathers_tokens_of_each_level_and_mixes_all() -> None:
+    model = VTFPN(5, img_size=64, **SMALL_FPN).eval()
+    pixels = torch.randn(2, 3, 64, 64)
+    (visual, _), maps = model.forward_intermediates(pixels)
+    gathered = []
+    for level in range(4):
+        places = model.laterals[level](maps[1 + level]).flatten(2).transpose(1, 2)
+        gathered.append(model.tokenizers[level](places))
+        assert places.shape[1] == (16 >> level) ** 2
+    assert torch.allclose(visual, model.transformer(torch.cat(gathered, 1)), atol=1e-5)
+
+
 def test_sizes_that_form_no_grid_are_refused() -> None:
     with pytest.raises(ValueError, match="40x64 pixels cannot be divided into patches of 16; give a size whose"):
         VTResNet(5, img_size=(40, 64), **SMALL)

@@ -75,5 +75,7 @@ def test_one_picture_is_refused() -> None:
 def test_the_mean_log_distance_is_minus_koleo_of_all_in_chunks() -> None:
     z = normalize(torch.randn(23, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     assert mean_log_distance(z, rows=4) == pytest.approx(-float(looped(z.double())), abs=1e-9)
+    longer = z.double() * torch.arange(1, 24)[:, None]  # of other lengths, so that the largest product is not nearest
+    assert mean_log_distance(longer) == pytest.approx(-float(looped(longer)), abs=1e-9)
     corners = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     assert mean_log_distance(corners) == pytest.approx(math.log(2) / 2)
