@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from annotate.locality.measure import Locality
     from annotate.model.annotator import Annotator
     from annotate.model.convert_checkpoint import convert_checkpoint
-    from annotate.model.elsewhere.own_function import DenseNetwork
+    from annotate.model.elsewhere.own_function import DenseNetwork, FunctionNetwork
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
 
@@ -34,6 +34,7 @@ _FILE_OF = {
     "Annotator": "model.annotator",
     "Calibration": "jobs.calibrate",
     "DenseNetwork": "model.elsewhere.own_function",
+    "FunctionNetwork": "model.elsewhere.own_function",
     "ImageSource": "images.source",
     "LocalWorkers": "jobs.workers",
     "Locality": "locality.measure",
@@ -56,6 +57,7 @@ __all__ = [
     "Annotator",
     "Calibration",
     "DenseNetwork",
+    "FunctionNetwork",
     "ImageSource",
     "LocalWorkers",
     "Locality",

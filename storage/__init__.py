@@ -19,17 +19,17 @@ from storage.geometry import Box
 from storage.header import Header
 from storage.labelmap import LabelMap, no_class
 from storage.operations.copying import Copied, copy
-from storage.operations.gathering import Gathered
+from storage.operations.gathering.gather import Gathered
+from storage.operations.gathering.merging import merge
+from storage.operations.gathering.selecting import select
 from storage.operations.integrity import ShardReport, Verification, verify
 from storage.operations.lightening import Lightened, Lightness, lighten
-from storage.operations.merging import merge
 from storage.operations.naming import name_classes
 from storage.operations.progress import OnProgress, Progress
 from storage.operations.publication import Publication, finalize
 from storage.operations.pulling import Pulled, pull
 from storage.operations.pushing import Pushed, push
 from storage.operations.repair import repair, repair_steps
-from storage.operations.selecting import select
 from storage.record import Failure, KeyedFailure, Record
 from storage.schema import Schema
 from storage.status import Status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,8 @@ def of_annotate(recipe: Recipe, store: LabelStore, scene_folder: Path, single_th
     return {
         "Annotator": annotate.Annotator(recipe, k=3),
         "Calibration": Calibration(temperature=1.23456789, pictures=2000, accuracy=1 / 3, nll=pairs, error=pairs),
+        "DenseNetwork": SimpleNamespace(class_names=("red", "green"), input_size=(8, 16), gives="logits"),  # a user's
+        "FunctionNetwork": annotate.FunctionNetwork(model="own:make", weights=f"sha256:{0:064}", input_size=(8, 16)),
         "ImageSource": FolderImages(scene_folder / "images/val"),
         "LocalWorkers": annotate.LocalWorkers(),
         "Locality": Locality(

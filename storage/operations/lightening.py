@@ -17,8 +17,8 @@ from storage.encoding.coded_labels import CodedLabels
 from storage.errors import MismatchError, StoreError
 from storage.header import hash_targets
 from storage.labelmap import LabelMap, no_class
+from storage.operations.gathering.selecting import refuse_own_address
 from storage.operations.progress import OnProgress, Progress, silent
-from storage.operations.selecting import refuse_own_address
 from storage.schema import Schema
 from storage.store import LabelStore, put
 

@@ -21,7 +21,7 @@ from storage.encoding import scores
 from storage.labelmap import no_class
 from tests.labels import random_labels
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "read_without_us.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "format" / "read_without_us.py"
 NAMES = tuple(f"größe {n}" for n in range(40))
 KEYS = [f"class {n % 3}/é {n}.jpg" for n in range(10)]
 

@@ -16,7 +16,7 @@ import pytest
 from storage import LabelStore, NotLabelledError, open_store, verify
 from tests.golden.make import EXPECTED, FOLDER, STORES, describe, make
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "read_without_us.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "format" / "read_without_us.py"
 
 
 # The HDF5 stores are copies of the others, made when format 1 was frozen.

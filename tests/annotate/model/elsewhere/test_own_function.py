@@ -21,7 +21,7 @@ from annotate.model.elsewhere.own_function import FunctionNetwork, is_function
 from annotate.model.recipe import Recipe
 from storage import Status, open_store
 
-EXAMPLES = Path(__file__).parents[4] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples" / "annotators"
 MODULE = """
 import torch
 from storage import Box

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from storage.backends import create_store
 from storage.errors import MismatchError, StoreError
 from storage.header import hash_targets
-from storage.operations.gathering import Gathered, Origins, fetch_rows, gather
+from storage.operations.gathering.gather import Gathered, Origins, fetch_rows, gather
+from storage.operations.gathering.selecting import refuse_own_address
 from storage.operations.progress import OnProgress, silent
-from storage.operations.selecting import refuse_own_address
 from storage.schema import Schema
 from storage.status import Status
 from storage.store import LabelStore

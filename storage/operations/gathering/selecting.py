@@ -10,7 +10,7 @@ import numpy as np
 from storage.backends import absolute, create_store
 from storage.errors import KeyNotFoundError, MismatchError, StoreError
 from storage.header import hash_targets
-from storage.operations.gathering import Gathered, Origins, gather
+from storage.operations.gathering.gather import Gathered, Origins, gather
 from storage.operations.progress import OnProgress, silent
 from storage.store import LabelStore
 
