@@ -1,7 +1,6 @@
 """How do albumentations move token labels? A map of coordinates goes through the same transforms as the picture."""
 
 import albumentations as A  # noqa: N812 the usual name
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -10,14 +9,14 @@ from torchvision.datasets import ImageFolder
 from tokenlabel import LabeledImages, collate, coordinate_map, from_coordinates, token_label_loss
 from tokenlabel.models import LVViT
 
-moved = [A.RandomResizedCrop((64, 64)), A.HorizontalFlip(), A.CoarseDropout(p=0.1, fill_mask=0), A.Normalize()]
-pipeline = A.Compose(moved, mask_interpolation=cv2.INTER_LINEAR)  # not its default, the nearest pixel
+# Bilinear, cv2.INTER_LINEAR: by default masks, and so the map of coordinates, take the nearest pixel.
+moves = A.Compose([A.RandomResizedCrop((64, 64)), A.HorizontalFlip(), A.Normalize()], mask_interpolation=1)
 
 
 def augment(picture, rng):
     """The pixels of a training picture, and where they are from."""
-    pipeline.set_random_seed(int(rng.integers(2**31)))
-    done = pipeline(image=np.asarray(picture), mask=coordinate_map((picture.height, picture.width)))
+    moves.set_random_seed(int(rng.integers(2**31)))
+    done = moves(image=np.asarray(picture), mask=coordinate_map((picture.height, picture.width)))
     return torch.from_numpy(done["image"]).permute(2, 0, 1), from_coordinates(done["mask"])
 
 

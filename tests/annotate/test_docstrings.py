@@ -25,7 +25,10 @@ from storage import open_store
 WITHOUT_EXAMPLE = {
     "AnnotateError",
     "Calibration",
+    "DenseNetwork",
+    "FunctionNetwork",
     "ImageSource",
+    "Locality",
     "PictureError",
     "Plan",
     "Summary",
