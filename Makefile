@@ -12,7 +12,7 @@ JOBS ?= auto
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## label photographs and digits, inspect the labels, train on them: 6 to 7 minutes on 2 cores
+demo: $(INSTALLED)  ## label photographs and digits, inspect the labels, train on them: 5 to 7 minutes on 2 cores
 	$(BIN)/python -m demo
 
 study: $(INSTALLED)  ## measure which targets and labels help a student: docs/study.md; STUDY=stem, STUDY=students for others; an hour
