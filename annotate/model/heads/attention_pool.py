@@ -7,37 +7,21 @@ from typing import Any
 import torch
 from timm.layers import AttentionPool2d, AttentionPoolLatent, RotAttentionPool2d
 
-from annotate.model.heads.frozen_layers import FrozenLayers
-from annotate.model.heads.head import Unfaithful
 from annotate.model.heads.held_attention import give, see
-from networks.locations import Locations, head_answer
+from annotate.model.heads.timm_head import TimmHead
 
 POOLS = (AttentionPool2d, AttentionPoolLatent, RotAttentionPool2d)
 
 
-class AttentionPool:
+class AttentionPool(TimmHead):
     """The head of a network whose learned query, or mean token, looks at all locations."""
 
     rule = "query"
 
     def __init__(self, model: Any) -> None:
-        self._model = model
-        self.layout = Locations.of(model)
-        self._layers = FrozenLayers(model)
+        super().__init__(model)
         # A pool for maps asks for its query and for each location; of a single location these are two rows.
         self._rows = max(2, *(getattr(module, "latent_len", 1) for module in model.modules()))
-
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What forward_features gives."""
-        features: torch.Tensor = self._model.forward_features(pixels)
-        return features
-
-    def whole(self, features: torch.Tensor) -> torch.Tensor:
-        """What forward_head says of all features."""
-        try:
-            return head_answer(self._model, features)
-        except ValueError as error:
-            raise Unfaithful(str(error)) from error
 
     def of_mean(self, features: torch.Tensor) -> None:
         """None: it weighs its locations."""

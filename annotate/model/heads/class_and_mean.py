@@ -5,36 +5,15 @@ Each location stands for the mean beside the picture's own class token: W_c · c
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from annotate.model.heads.frozen_layers import FrozenLayers
-from annotate.model.heads.head import Unfaithful
-from networks.locations import Locations, head_answer
+from annotate.model.heads.timm_head import TimmHead
 
 
-class ClassAndMean:
+class ClassAndMean(TimmHead):
     """The head of a network that classifies its class token and the mean over its locations together."""
 
     rule = "class token and mean"
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.layout = Locations.of(model)
-        self._layers = FrozenLayers(model)
-
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What forward_features gives."""
-        features: torch.Tensor = self._model.forward_features(pixels)
-        return features
-
-    def whole(self, features: torch.Tensor) -> torch.Tensor:
-        """What forward_head says of all tokens."""
-        try:
-            return head_answer(self._model, features)
-        except ValueError as error:
-            raise Unfaithful(str(error)) from error
 
     def of_mean(self, features: torch.Tensor) -> torch.Tensor:
         """What it says of the class token and a single location, the mean of all."""

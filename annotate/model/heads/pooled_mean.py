@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from annotate.model.heads.frozen_layers import FrozenLayers
 from annotate.model.heads.head import Unfaithful
 from annotate.model.heads.kept_tokens import all_tokens, drops_tokens
-from networks.locations import Locations, answers, has_token_head, head_answer
+from annotate.model.heads.timm_head import TimmHead
+from networks.locations import answers, has_token_head
 
 
-class PooledMean:
+class PooledMean(TimmHead):
     """The head of a network that pools the mean over its locations, or has a head for its tokens.
 
     Raises:
@@ -29,23 +29,13 @@ class PooledMean:
                 "its head for tokens is all zero, which is what a network of ours gets from a file without that head. "
                 "Use weights that were trained with token labels"
             )
-        self._model = model
-        self.layout = Locations.of(model)
-        self._layers = FrozenLayers(model)
+        super().__init__(model)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """What forward_features gives."""
         if drops_tokens(self._model):
             return all_tokens(self._model, pixels)
-        features: torch.Tensor = self._model.forward_features(pixels)
-        return features
-
-    def whole(self, features: torch.Tensor) -> torch.Tensor:
-        """What forward_head says of all features."""
-        try:
-            return head_answer(self._model, features)
-        except ValueError as error:
-            raise Unfaithful(str(error)) from error
+        return super().features(pixels)
 
     def of_mean(self, features: torch.Tensor) -> torch.Tensor | None:
         """What forward_head says of their mean."""
