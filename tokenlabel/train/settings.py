@@ -7,14 +7,14 @@ that differ for another model or size.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
+
+from tokenlabel.train.options import add_options, check, option, read_file
 
 _MANY = 1e9
 _RANGES = (
@@ -27,60 +27,56 @@ _RANGES = (
 )
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"text": text})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
     """The settings of a training. Each is an option of `python -m tokenlabel.train`, and a key of its files."""
 
-    data: str = _option("", "folder of training pictures, with a folder for each class, as it was labelled")
-    labels: str = _option("", "label store of the training pictures")
-    val: str = _option("", "folder of pictures to evaluate on, with a folder for each class; empty for no evaluation")
-    output: str = _option("", "folder for checkpoints and log.csv; a training that is found there is resumed")
+    data: str = option("", "folder of training pictures, with a folder for each class, as it was labelled")
+    labels: str = option("", "label store of the training pictures")
+    val: str = option("", "folder of pictures to evaluate on, with a folder for each class; empty for no evaluation")
+    output: str = option("", "folder for checkpoints and log.csv; a training that is found there is resumed")
 
-    model: str = _option("lvvit_s", "timm's name of a student, or of any network with a map or patch tokens")
-    img_size: str = _option("224", "height and width of the input, pixels: 224, or 224x320")
-    initial: str = _option("", "file of weights to start from; positions are resampled to the input size")
-    drop_path: float = _option(0.1, "probability that stochastic depth skips the last block")
-    grad_checkpointing: bool = _option(False, "recompute blocks in the backward pass, to save memory")
+    model: str = option("lvvit_s", "timm's name of a student, or of any network with a map or patch tokens")
+    img_size: str = option("224", "height and width of the input, pixels: 224, or 224x320", number=True)
+    initial: str = option("", "file of weights to start from; positions are resampled to the input size")
+    drop_path: float = option(0.1, "probability that stochastic depth skips the last block")
+    grad_checkpointing: bool = option(False, "recompute blocks in the backward pass, to save memory")
 
-    epochs: int = _option(300, "passes over the pictures while the learning rate falls")
-    cooldown_epochs: int = _option(10, "passes after these, at the lowest learning rate")
-    batch_size: int = _option(128, "pictures of each process at each step")
-    lr: float = _option(1.6e-3, "peak learning rate at `lr_batch`; scaled linearly with the actual batch")
-    lr_batch: int = _option(1024, "reference total batch size for the learning rates")
-    min_lr: float = _option(1e-5, "learning rate at the end, scaled in the same way")
-    warmup_lr: float = _option(1e-6, "learning rate at the beginning, scaled in the same way")
-    warmup_epochs: int = _option(5, "passes while the learning rate rises")
-    base_rate: float = _option(1.0, "factor of the learning rate for all weights but those a student adds to its base")
-    frozen_epochs: int = _option(0, "passes while these weights are left as they are")
-    weight_decay: float = _option(0.05, "weight decay of AdamW; not for biases, norms, positions and class token")
-    clip_grad: float = _option(0.0, "largest norm of the gradient; 0 for no limit")
-    ema_decay: float = _option(0.99992, "decay of the weights' moving average; 0 for no average")
-    amp: str = _option("bfloat16", "number type of autocast: bfloat16 or float32")
+    epochs: int = option(300, "passes over the pictures while the learning rate falls")
+    cooldown_epochs: int = option(10, "passes after these, at the lowest learning rate")
+    batch_size: int = option(128, "pictures of each process at each step")
+    lr: float = option(1.6e-3, "peak learning rate at `lr_batch`; scaled linearly with the actual batch")
+    lr_batch: int = option(1024, "reference total batch size for the learning rates")
+    min_lr: float = option(1e-5, "learning rate at the end, scaled in the same way")
+    warmup_lr: float = option(1e-6, "learning rate at the beginning, scaled in the same way")
+    warmup_epochs: int = option(5, "passes while the learning rate rises")
+    base_rate: float = option(1.0, "factor of the learning rate for all weights but those a student adds to its base")
+    frozen_epochs: int = option(0, "passes while these weights are left as they are")
+    weight_decay: float = option(0.05, "weight decay of AdamW; not for biases, norms, positions and class token")
+    clip_grad: float = option(0.0, "largest norm of the gradient; 0 for no limit")
+    ema_decay: float = option(0.99992, "decay of the weights' moving average; 0 for no average")
+    amp: str = option("bfloat16", "number type of autocast: bfloat16 or float32")
 
-    picture: str = _option("annotator", "target of a whole crop: annotator for the annotator's label, or class")
-    token_weight: float = _option(0.5, "weight of the tokens in the loss, the paper's beta")
-    token_share: float = _option(0.5, "part of the best token's logits in the answer; 0 for the picture's head alone")
-    keep_weight: float = _option(2.0, "weight of keeping the named fraction, of a student that drops tokens")
-    teacher: str = _option("", "file of weights of the un-pruned student, for one that drops tokens to imitate")
-    teacher_weight: float = _option(0.5, "weight of the teacher's answers for pictures")
-    teacher_token_weight: float = _option(0.5, "weight of the teacher's answers for tokens that are kept")
-    smoothing: float = _option(0.1, "label smoothing, a fraction")
-    mixtoken: bool = _option(True, "swap tokens between pictures of a batch (MixToken)")
+    picture: str = option("annotator", "target of a whole crop: annotator for the annotator's label, or class")
+    token_weight: float = option(0.5, "weight of the tokens in the loss, the paper's beta")
+    token_share: float = option(0.5, "part of the best token's logits in the answer; 0 for the picture's head alone")
+    keep_weight: float = option(2.0, "weight of keeping the named fraction, of a student that drops tokens")
+    teacher: str = option("", "file of weights of the un-pruned student, for one that drops tokens to imitate")
+    teacher_weight: float = option(0.5, "weight of the teacher's answers for pictures")
+    teacher_token_weight: float = option(0.5, "weight of the teacher's answers for tokens that are kept")
+    smoothing: float = option(0.1, "label smoothing, a fraction")
+    mixtoken: bool = option(True, "swap tokens between pictures of a batch (MixToken)")
 
-    scale_min: float = _option(0.08, "smallest area of a crop, as a fraction of the picture's")
-    hflip: float = _option(0.5, "probability of mirroring")
+    scale_min: float = option(0.08, "smallest area of a crop, as a fraction of the picture's")
+    hflip: float = option(0.5, "probability of mirroring")
     # In timm 1.0.31, "inc1" without "mmax9" asks for more than the whole range of some changes, and sometimes fails.
-    auto_augment: str = _option("rand-m9-mstd0.5-mmax9-inc1", "timm's name of a policy; empty for none")
-    reprob: float = _option(0.25, "probability of random erasing")
-    crop_pct: float = _option(0.9, "side of the centre crop that evaluation uses, as a fraction of the picture's")
+    auto_augment: str = option("rand-m9-mstd0.5-mmax9-inc1", "timm's name of a policy; empty for none")
+    reprob: float = option(0.25, "probability of random erasing")
+    crop_pct: float = option(0.9, "side of the centre crop that evaluation uses, as a fraction of the picture's")
 
-    seed: int = _option(0, "random seed")
-    workers: int = _option(8, "processes that read pictures, for each process that trains")
-    device: str = _option("", "a device of torch: cuda, mps, xpu, cpu; empty for the accelerator if there is one")
+    seed: int = option(0, "random seed")
+    workers: int = option(8, "processes that read pictures, for each process that trains")
+    device: str = option("", "a device of torch: cuda, mps, xpu, cpu; empty for the accelerator if there is one")
 
     def __post_init__(self) -> None:
         """Check the range of each setting.
@@ -94,14 +90,7 @@ class TrainSettings:
             raise ValueError(
                 f"img_size must be pixels, such as 224, or 224x320 for height and width, not {self.img_size!r}"
             )
-        choices = {"amp": ("bfloat16", "float32"), "picture": ("annotator", "class")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for names, least, most in _RANGES:
-            for name in names:
-                if not least <= getattr(self, name) <= most:
-                    raise ValueError(f"{name} must be from {least:g} to {most:g}, not {getattr(self, name)}")
+        check(self, {"amp": ("bfloat16", "float32"), "picture": ("annotator", "class")}, _RANGES)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -128,13 +117,7 @@ class TrainSettings:
         parser.add_argument(
             "--evaluate", action="store_true", help="do not train; evaluate the last.pt in --output, or --initial"
         )
-        for setting in fields(cls):
-            action: dict[str, Any] = {"type": type(setting.default)}
-            if isinstance(setting.default, bool):
-                action = {"action": argparse.BooleanOptionalAction}
-            name = "--" + setting.name.replace("_", "-")
-            # An option that was not given is absent: then a file's setting is used, not the default.
-            parser.add_argument(name, help=setting.metadata["text"], default=argparse.SUPPRESS, **action)
+        add_options(parser, cls)
         given = vars(parser.parse_args(arguments))
         config, evaluate = given.pop("config"), given.pop("evaluate")
         try:
@@ -147,26 +130,11 @@ class TrainSettings:
     def _of_file(cls, config: str) -> dict[str, Any]:
         path = Path(config) if Path(config).exists() else resources.files("tokenlabel.configs") / config
         try:
-            values = tomllib.loads(path.read_text())
+            return read_file(path, cls, config)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ValueError(
                 f"there is no settings file {config!r}, here or among those of tokenlabel; --help lists them"
             ) from None
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{config} is not valid TOML: {error}") from error
-        types = {setting.name: type(setting.default) for setting in fields(cls)}
-        for name, value in values.items():
-            if name not in types:
-                near = difflib.get_close_matches(name, types, 1)
-                advice = f"did you mean {near[0]!r}?" if near else "--help lists all settings"
-                raise ValueError(f"{config} has {name!r}, which is not a setting; {advice}")
-            if types[name] is float and type(value) is int:
-                values[name] = float(value)
-            elif name == "img_size" and type(value) is int:
-                values[name] = str(value)
-            elif type(value) is not types[name]:
-                raise ValueError(f"{config}: {name} must be of the type {types[name].__name__}, not {value!r}")
-        return values
 
     @classmethod
     def text(cls, name: str) -> str:
