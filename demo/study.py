@@ -8,7 +8,6 @@ Each finished run is a line of OUT/runs.jsonl and is not repeated. Remove OUT to
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from demo.label_variants import Change, averaged, coarsened, truncated
 from demo.probe import probe, truths
 from demo.students import STUDENTS
 from demo.studies.runs import do_missing, pool
+from demo.studies.runs import options as study_options
 from demo.study_report import Worth
 from demo.teaching import EPOCHS, TEACHINGS, accuracy, train, whole_pictures
 from demo.truth import label_truth
@@ -208,12 +208,7 @@ def read_runs(lines: Path) -> Iterator[tuple[Run, Result]]:
 
 def main() -> None:
     """Run the study and write its report, or the report alone."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="students of each kind (default: %(default)s)")
-    parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
-    options = parser.parse_args()
-    if options.seeds < 2:
-        parser.error("--seeds must be at least 2: one student of each kind shows no spread")
+    options = study_options(__doc__, seeds=SEEDS)
     if not options.report:
         worth, asked = make_labels(OUT), list(runs(options.seeds))
         study(OUT, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +17,23 @@ Run = TypeVar("Run")  # a frozen dataclass of names and numbers
 Found = TypeVar("Found")
 Figures = dict[str, Any]
 """What a run found: JSON values by name."""
+
+
+def options(doc: str | None, *, seeds: int, seeds_of: str = "students of each kind") -> argparse.Namespace:
+    """The options that all studies have, of this command line: `seeds`, and `report` for the report alone.
+
+    Args:
+        doc: the docstring of the study.
+        seeds: students of each kind, if nothing else is asked for.
+        seeds_of: what the seeds are of, for the help.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=seeds, help=f"{seeds_of} (default: %(default)s)")
+    parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
+    found = parser.parse_args()
+    if found.seeds < 2:
+        parser.error("--seeds must be at least 2: one student of each kind shows no spread")
+    return found
 
 
 def pool() -> ProcessPoolExecutor:

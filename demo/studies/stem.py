@@ -13,7 +13,6 @@ nothing to the choice of the setting. Gradients are not clipped, as clipping hid
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Iterator
@@ -188,12 +187,7 @@ def report(docs: Path) -> None:
 
 def main() -> None:
     """Run the study and write its report, or the report alone."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="students of each stem in the setting that separates")
-    parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
-    options = parser.parse_args()
-    if options.seeds < 2:
-        parser.error("--seeds must be at least 2: one student of each kind shows no spread")
+    options = runs.options(__doc__, seeds=SEEDS, seeds_of="students of each stem in the setting that separates")
     torch.set_num_threads(1)
     if not options.report:
         runs.write(DOCS / "study-stem.json", measure(OUT, seeds=options.seeds))

@@ -9,7 +9,6 @@ learns half as long again, with that as its teacher.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -186,12 +185,7 @@ def report(docs: Path) -> None:
 
 def main() -> None:
     """Run the study and write its report, or the report alone."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="students of each kind (default: %(default)s)")
-    parser.add_argument("--report", action="store_true", help="write the report from what is in docs/ alone")
-    options = parser.parse_args()
-    if options.seeds < 2:
-        parser.error("--seeds must be at least 2: one student of each kind shows no spread")
+    options = runs.options(__doc__, seeds=SEEDS)
     if not options.report:
         runs.write(DOCS / "study-students.json", measure(OUT, seeds=options.seeds))
     report(DOCS)
