@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from tokenlabel import LabelError
-from tokenlabel.models import LVViT
+from tokenlabel.models import VTFPN, LVViT, VTResNet
 from tokenlabel.retrieval import Descriptor, Whitening
 
 PIXELS = torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
@@ -86,6 +86,29 @@ def test_a_student_is_described_too_and_whitened() -> None:
     assert (describe.width, describe(PIXELS[..., :32]).shape) == (6, (2, 6))
     with torch.autocast("cpu", torch.bfloat16):
         assert describe(PIXELS[..., :32]).dtype == torch.float32
+
+
+@torch.no_grad()
+def test_students_of_visual_tokens_are_described_by_what_they_classify_by() -> None:
+    small = {"channels": (8, 8, 8, 8), "token_width": 12}
+    for student in (
+        VTResNet(5, img_size=32, layers=(1, 1, 1), channels=(8, 8, 12)),
+        VTFPN(5, img_size=32, layers=(1, 1, 1, 1), width=8, branch_width=8, **small),  # type: ignore[arg-type]
+    ):
+        describe, pixels = Descriptor(student.eval(), pooling="mean"), PIXELS[..., :32]
+        expected = student.forward_head(student.forward_features(pixels), pre_logits=True)
+        assert torch.allclose(describe(pixels), normalize(expected, dim=1), atol=1e-6)
+        assert describe.width == 12
+        with pytest.raises(LabelError, match="does not say how its tokens lie in the picture, which pooling by labels"):
+            describe.token_grid((32, 32))
+
+
+@torch.no_grad()
+def test_features_are_pooled_in_float32_under_autocast(vit: Any) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens = vit.forward_features(PIXELS)[:, vit.num_prefix_tokens :].float()
+        found = Descriptor(vit, pooling="mean")(PIXELS)
+    assert torch.allclose(found, normalize(tokens.mean(1), dim=1), atol=1e-6)
 
 
 def test_what_cannot_be_pooled_is_refused(vit: Any) -> None:
