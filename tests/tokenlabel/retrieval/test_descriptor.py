@@ -92,15 +92,15 @@ def test_a_student_is_described_too_and_whitened() -> None:
 def test_students_of_visual_tokens_are_described_by_what_they_classify_by() -> None:
     small = {"channels": (8, 8, 8, 8), "token_width": 12}
     for student in (
-        VTResNet(5, img_size=32, layers=(1, 1, 1), channels=(8, 8, 12)),
-        VTFPN(5, img_size=32, layers=(1, 1, 1, 1), width=8, branch_width=8, **small),  # type: ignore[arg-type]
+        VTResNet(5, img_size=64, layers=(1, 1, 1), channels=(8, 8, 12)),
+        VTFPN(5, img_size=64, layers=(1, 1, 1, 1), width=8, branch_width=8, **small),  # type: ignore[arg-type]
     ):
-        describe, pixels = Descriptor(student.eval(), pooling="mean"), PIXELS[..., :32]
+        describe, pixels = Descriptor(student.eval(), pooling="mean"), torch.randn(2, 3, 64, 64)
         expected = student.forward_head(student.forward_features(pixels), pre_logits=True)
         assert torch.allclose(describe(pixels), normalize(expected, dim=1), atol=1e-6)
         assert describe.width == 12
         with pytest.raises(LabelError, match="does not say how its tokens lie in the picture, which pooling by labels"):
-            describe.token_grid((32, 32))
+            describe.token_grid((64, 64))
 
 
 @torch.no_grad()
