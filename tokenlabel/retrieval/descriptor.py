@@ -74,7 +74,7 @@ class Descriptor(nn.Module):
 
         Raises:
             LabelError: weights of another number of tokens, or for another pooling; the network's features are neither
-                tokens nor a map.
+                tokens nor a map, or a class token alone, which is not to be pooled.
         """
         features = self._features(pixels)
         with torch.autocast(pixels.device.type, enabled=False):
@@ -127,6 +127,8 @@ class Descriptor(nn.Module):
             tokens = features[:, self._prefix :]
         else:
             tokens = features.flatten(1, 2) if self._channels_last else features.flatten(2).transpose(1, 2)
+        if not tokens.shape[1]:
+            raise LabelError(f'{type(self.network).__name__} gives its class token alone; give pooling="token"')
         if self.pooling == "max":
             return tokens.amax(1)
         if weights is None:

@@ -122,6 +122,9 @@ def test_what_cannot_be_pooled_is_refused(vit: Any) -> None:
         Descriptor(vit, pooling="mean")(PIXELS, torch.ones(2, 5))
     with pytest.raises(LabelError, match='tokens are weighted by pooling="mean" or "gem", not by \'token\''):
         Descriptor(vit)(PIXELS, torch.ones(2, 8))
+    pit = timm.create_model("pit_ti_224", num_classes=0)
+    with pytest.raises(LabelError, match='PoolingVisionTransformer gives its class token alone; give pooling="token"'):
+        Descriptor(pit, pooling="mean")(torch.zeros(1, 3, 224, 224))
     crossvit = timm.create_model("crossvit_tiny_240", num_classes=0)
     with pytest.raises(LabelError, match="gives neither tokens nor a map, which a descriptor is made of"):
         Descriptor(crossvit, pooling="mean")(torch.zeros(1, 3, 240, 240))
