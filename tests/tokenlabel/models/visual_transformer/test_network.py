@@ -131,11 +131,19 @@ def test_the_map_of_vt_fpn_is_the_sum_of_levels_that_have_read_the_tokens_of_all
     assert {part.heads for part in (model.transformer, *model.projectors)} == {2}
 
 
+def _let_blocks_work(model: nn.Module) -> None:
+    """timm begins the last batch norm of each block at 0, so that the block does nothing."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+
+
 @torch.no_grad()
 def test_mixtoken_swaps_places_of_the_stems_map_or_of_what_the_first_module_gets() -> None:
     resnet, fpn = VTResNet(5, img_size=64, **SMALL).eval(), VTFPN(5, img_size=64, **SMALL_FPN).eval()
     pixels = torch.randn(2, 3, 64, 64)
     for model, first in ((resnet, resnet.layer4[0]), (fpn, fpn.layer1)):
+        _let_blocks_work(model)
         mix = Mix((1, 0), (Part(Box(0, 0.25, 0.5, 0.75), 1.0),) * 2, model.token_grid, "tokens")
         seen: list[torch.Tensor] = []
         hook = first.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
@@ -157,9 +165,7 @@ def test_what_timms_users_give_reaches_it(kind: Any) -> None:
     known: dict[str, Any] = {**small, "img_size": 64, "in_chans": 1, "dtype": torch.float64, "token_share": 0.25}
     for options, differs in (({}, False), ({"drop_rate": 0.5}, True), ({"drop_path_rate": 0.5}, True)):
         model = kind(5, **known, **options)
-        for module in model.modules():  # timm begins the last of each block at 0, so that the block does nothing
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.ones_(module.weight)
+        _let_blocks_work(model)
         assert torch.equal(model.train()(pixels)[0], model(pixels)[0]) != differs
         assert torch.equal(model.eval()(pixels), model(pixels))
         assert model.token_share == 0.25
