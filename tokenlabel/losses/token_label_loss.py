@@ -33,8 +33,8 @@ def token_label_loss(
         token_weight: the paper's β.
 
     Raises:
-        LabelError: the model has another number of tokens, or fewer classes than the annotator; labels of another form,
-            or class numbers that the model does not have.
+        LabelError: the model has no logits of tokens, another number of them, or fewer classes than the annotator;
+            labels of another form, or class numbers that the model does not have.
 
     Example:
         >>> classes, probabilities = torch.full((1, 5, 1), 2), torch.ones(1, 5, 1)
@@ -42,6 +42,11 @@ def token_label_loss(
         >>> token_label_loss(torch.zeros(1, 4), torch.zeros(1, 4, 4), targets)  # 1.5 log 4
         tensor(2.0794)
     """
+    if token_logits.ndim != 3:
+        raise LabelError(
+            f"the logits of tokens must be [b, t, C], not {list(token_logits.shape)}; a model without places in the "
+            "picture has none, and can learn from class labels alone"
+        )
     b, t = token_logits.shape[:2]
     if targets.classes.shape[:2] != (b, 1 + t):
         raise LabelError(

@@ -59,6 +59,7 @@ class TokenViT(vit.VisionTransformer):
         self.token_share = token_share
         self.init_weights(needs_reset=False)
         self.register_state_dict_post_hook(_say_grid)
+        self.register_load_state_dict_pre_hook(_take_names_of_token_head)
         self.register_load_state_dict_pre_hook(_fit_positions)
 
     @property
@@ -187,6 +188,13 @@ def _resampled(positions: torch.Tensor, old: tuple[int, ...], new: tuple[int, ..
 def _say_grid(model: TokenViT, state: dict[str, torch.Tensor], prefix: str, metadata: dict[str, Any]) -> None:
     """Note the grid of the positions beside the weights: their number alone does not tell 4x9 from 6x6."""
     metadata["grid"] = list(model.patch_embed.grid_size)
+
+
+def _take_names_of_token_head(model: TokenViT, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Give weights of timm's same network by `with_token_head` our names: a hook before loading."""
+    if f"{prefix}network.cls_token" in state:
+        for name in [name for name in state if name.startswith(f"{prefix}network.")]:
+            state[prefix + name.removeprefix(f"{prefix}network.")] = state.pop(name)
 
 
 def _fit_positions(

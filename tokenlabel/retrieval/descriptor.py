@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from tokenlabel.errors import LabelError
+from tokenlabel.models.visual_transformer.trunk import VisualTokenStudent
 from tokenlabel.retrieval.whitening import Whitening
 
 Pooling = Literal["token", "mean", "max", "gem"]
@@ -73,14 +74,9 @@ class Descriptor(nn.Module):
 
         Raises:
             LabelError: weights of another number of tokens, or for another pooling; the network's features are neither
-                tokens nor a map.
+                tokens nor a map, or a class token alone, which is not to be pooled.
         """
-        features: Any = self.network.forward_features(pixels)
-        if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
-            raise LabelError(
-                f"{type(self.network).__name__} gives neither tokens nor a map, which a descriptor is made of; take "
-                "another network"
-            )
+        features = self._features(pixels)
         with torch.autocast(pixels.device.type, enabled=False):
             pooled = self._pooled(features.to(torch.promote_types(features.dtype, torch.float32)), weights)
             normed = getattr(self.network, "fc_norm", nn.Identity())  # timm's norm after pooling, where it has one
@@ -96,7 +92,8 @@ class Descriptor(nn.Module):
         """
         like = next(self.network.parameters())
         training = self.network.training
-        features = self.network.eval().forward_features(like.new_zeros(1, 3, *size))
+        self.network.eval()
+        features = self._features(like.new_zeros(1, 3, *size))
         self.network.train(training)
         if features.ndim == 4:
             rows, columns = features.shape[1:3] if self._channels_last else features.shape[2:]
@@ -109,6 +106,18 @@ class Descriptor(nn.Module):
             )
         return int(grid[0]), int(grid[1])
 
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Tokens [b, t, D], or a map, before pooling."""
+        features: Any = self.network.forward_features(pixels)
+        if isinstance(self.network, VisualTokenStudent):
+            features, _map = features  # visual tokens: what it classifies by
+        if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
+            raise LabelError(
+                f"{type(self.network).__name__} gives neither tokens nor a map, which a descriptor is made of; take "
+                "another network"
+            )
+        return features
+
     def _pooled(self, features: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         if weights is not None and self.pooling not in ("mean", "gem"):
             raise LabelError(f'tokens are weighted by pooling="mean" or "gem", not by {self.pooling!r}')
@@ -118,6 +127,8 @@ class Descriptor(nn.Module):
             tokens = features[:, self._prefix :]
         else:
             tokens = features.flatten(1, 2) if self._channels_last else features.flatten(2).transpose(1, 2)
+        if not tokens.shape[1]:
+            raise LabelError(f'{type(self.network).__name__} gives its class token alone; give pooling="token"')
         if self.pooling == "max":
             return tokens.amax(1)
         if weights is None:

@@ -253,14 +253,22 @@ def _network(settings: RetrievalSettings) -> Any:
             del options["img_size"]  # a network that need not know it
         except RuntimeError as error:
             raise LabelError(f"timm cannot make {settings.model}: {error}; `timm.list_models()` lists names") from error
+        except (ValueError, AssertionError) as error:
+            raise LabelError(f"{settings.model} cannot be made with --img-size {settings.img_size}: {error}") from error
     if settings.initial:
         try:
-            missing = load_checkpoint(network, settings.initial, strict=False, weights_only=True).missing_keys
+            found = load_checkpoint(network, settings.initial, strict=False, filter_fn=_bare, weights_only=True)
         except (OSError, RuntimeError) as error:
-            raise LabelError(f"{settings.initial} has no weights of {settings.model}: {error}") from error
-        if missing:
+            reason = error if str(error) else "there is no such file"  # timm raises it without a word
+            raise LabelError(f"{settings.initial} has no weights of {settings.model}: {reason}") from error
+        if missing := found.missing_keys:
             raise LabelError(
                 f"{settings.initial} lacks {len(missing)} of {settings.model}'s weights, the first of them "
                 f"{missing[0]!r}; give weights of that network"
             )
     return network
+
+
+def _bare(weights: dict[str, torch.Tensor], _network: nn.Module) -> dict[str, torch.Tensor]:
+    """The names of the network's own weights, where it learned inside `with_token_head`."""
+    return {name.removeprefix("network."): value for name, value in weights.items()}

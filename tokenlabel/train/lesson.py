@@ -25,7 +25,8 @@ class Lesson(nn.Module):
         model: the student, on its device.
 
     Raises:
-        LabelError: a teacher for a student that learns from none; a teacher's weights that are of another model.
+        LabelError: a teacher for a student that learns from none; a teacher's weights that are of another model, or
+            that have no head for tokens where its answers for tokens are asked for.
     """
 
     def __init__(self, settings: TrainSettings, model: Any) -> None:
@@ -41,6 +42,12 @@ class Lesson(nn.Module):
             )
         self.teacher = model.teacher()
         load_weights(self.teacher, settings.teacher)
+        of_tokens = self.teacher.get_submodule("aux_head").parameters()
+        if settings.teacher_token_weight and not any(bool(weight.any()) for weight in of_tokens):
+            raise LabelError(
+                f"the weights in {settings.teacher} have no head for tokens, so that the teacher has no answers for "
+                "tokens to imitate; give --teacher-token-weight 0, or a teacher that learned from token labels"
+            )
 
     def train(self, mode: bool = True) -> Lesson:
         """Train the student; its teacher stays in evaluation mode."""

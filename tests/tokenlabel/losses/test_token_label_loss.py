@@ -50,6 +50,13 @@ def test_a_model_with_other_tokens_is_refused(targets: TokenTargets) -> None:
         token_label_loss(torch.zeros(5, CLASSES), torch.zeros(5, 9, CLASSES), targets)
 
 
+def test_a_model_without_tokens_is_refused(targets: TokenTargets) -> None:
+    with pytest.raises(
+        LabelError, match=r"the logits of tokens must be \[b, t, C\], not \[2, 5\]; a model without plac"
+    ):
+        token_label_loss(torch.zeros(2, 5), torch.zeros(2, 5), targets)
+
+
 def test_a_model_with_fewer_classes_is_refused(targets: TokenTargets) -> None:
     with pytest.raises(LabelError, match="but the model has 7 classes; it needs as many as the annotator"):
         token_label_loss(torch.zeros(5, 7), torch.zeros(5, 12, 7), targets)

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from tokenlabel import LabelError
-from tokenlabel.models import LVViT
+from tokenlabel.models import VTFPN, LVViT, VTResNet
 from tokenlabel.retrieval import Descriptor, Whitening
 
 PIXELS = torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
@@ -88,6 +88,29 @@ def test_a_student_is_described_too_and_whitened() -> None:
         assert describe(PIXELS[..., :32]).dtype == torch.float32
 
 
+@torch.no_grad()
+def test_students_of_visual_tokens_are_described_by_what_they_classify_by() -> None:
+    small = {"channels": (8, 8, 8, 8), "token_width": 12}
+    for student in (
+        VTResNet(5, img_size=64, layers=(1, 1, 1), channels=(8, 8, 12)),
+        VTFPN(5, img_size=64, layers=(1, 1, 1, 1), width=8, branch_width=8, **small),  # type: ignore[arg-type]
+    ):
+        describe, pixels = Descriptor(student.eval(), pooling="mean"), torch.randn(2, 3, 64, 64)
+        expected = student.forward_head(student.forward_features(pixels), pre_logits=True)
+        assert torch.allclose(describe(pixels), normalize(expected, dim=1), atol=1e-6)
+        assert describe.width == 12
+        with pytest.raises(LabelError, match="does not say how its tokens lie in the picture, which pooling by labels"):
+            describe.token_grid((64, 64))
+
+
+@torch.no_grad()
+def test_features_are_pooled_in_float32_under_autocast(vit: Any) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens = vit.forward_features(PIXELS)[:, vit.num_prefix_tokens :].float()
+        found = Descriptor(vit, pooling="mean")(PIXELS)
+    assert torch.allclose(found, normalize(tokens.mean(1), dim=1), atol=1e-6)
+
+
 def test_what_cannot_be_pooled_is_refused(vit: Any) -> None:
     with pytest.raises(LabelError, match="pooling must be one of token, mean, max, gem, not 'avg'"):
         Descriptor(vit, pooling="avg")  # type: ignore[arg-type]
@@ -99,6 +122,9 @@ def test_what_cannot_be_pooled_is_refused(vit: Any) -> None:
         Descriptor(vit, pooling="mean")(PIXELS, torch.ones(2, 5))
     with pytest.raises(LabelError, match='tokens are weighted by pooling="mean" or "gem", not by \'token\''):
         Descriptor(vit)(PIXELS, torch.ones(2, 8))
+    pit = timm.create_model("pit_ti_224", num_classes=0)
+    with pytest.raises(LabelError, match='PoolingVisionTransformer gives its class token alone; give pooling="token"'):
+        Descriptor(pit, pooling="mean")(torch.zeros(1, 3, 224, 224))
     crossvit = timm.create_model("crossvit_tiny_240", num_classes=0)
     with pytest.raises(LabelError, match="gives neither tokens nor a map, which a descriptor is made of"):
         Descriptor(crossvit, pooling="mean")(torch.zeros(1, 3, 240, 240))

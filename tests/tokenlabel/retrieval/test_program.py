@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torchvision.datasets import ImageFolder
 
 from storage import Schema, create_store
 from tests.labels import random_labels
-from tokenlabel import LabelError, folder_keys
+from tokenlabel import LabelError, folder_keys, with_token_head
 from tokenlabel.retrieval import Whitening, contrastive_loss, retrieval_scores
 from tokenlabel.retrieval.__main__ import main
 from tokenlabel.retrieval.pictures import Pictures, pipeline
@@ -82,8 +83,10 @@ def test_the_memory_stays_empty_for_the_steps_that_are_asked_for(settings: dict[
 
 
 @pytest.mark.usefixtures("single_threaded")
-def test_each_setting_of_the_losses_changes_what_is_learnt(settings: dict[str, Any], tmp_path: Path) -> None:
-    changes: list[dict[str, Any]] = [{}, {"koleo": 5}, {"margin": 0.9}, {"momentum": 0.5}]
+def test_each_setting_of_the_training_changes_what_is_learnt(settings: dict[str, Any], tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [{}, {"koleo": 5}, {"margin": 0.9}, {"momentum": 0.5}, {"momentum": 0.9}]
+    changes += [{"memory": 0.1}, {"lr": 1e-2}, {"weight_decay": 0.5}, {"hflip": 0}, {"pooling": "mean"}]
+    changes += [{"amp": "bfloat16"}]
     learnt = [contrastive(settings, tmp_path / str(n), **changed)[1] for n, changed in enumerate(changes)]
     assert len({*learnt}) == len(changes)
     assert contrastive(settings, tmp_path / "again")[1] == learnt[0]
@@ -111,6 +114,44 @@ def test_a_picture_is_no_pair_with_its_own_earlier_descriptor(
     assert torch.equal(first, torch.eye(4, dtype=torch.bool))
     assert second.shape == (4, 8)
     assert second.sum(1).tolist() == [2] * 4  # itself, and itself in the memory
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_pictures_are_described_in_evaluation_mode_and_steps_are_taken_in_training_mode(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {**settings, "model": "test_resnet", "pooling": "mean", "steps": 2, "evaluate_every": 1}
+    trainer, modes = RetrievalTrainer(RetrievalSettings(**small)), []
+    step = RetrievalTrainer._step
+
+    def watched(self: RetrievalTrainer, *given: Any) -> dict[str, float]:
+        modes.append(self.descriptor.training)
+        return step(self, *given)
+
+    monkeypatch.setattr(RetrievalTrainer, "_step", watched)
+    trainer.train()
+    assert modes == [True, True]
+    trainer.descriptor.eval()
+    found, _ = trainer.describe(small["val"], "")
+    trainer.descriptor.train()
+    assert torch.equal(trainer.describe(small["val"], "")[0], found)  # its batch norms would say otherwise
+
+
+def test_pixels_are_normalised_as_the_network_was_made_for(settings: dict[str, Any]) -> None:
+    trainer, images = RetrievalTrainer(RetrievalSettings(**settings)), ImageFolder(settings["val"])
+    plain, _ = Pictures(images, pipeline(32, 32, (0.0,) * 3, (1.0,) * 3))[0]
+    known = trainer.descriptor.network.pretrained_cfg
+    mean, std = (torch.tensor(known[name])[:, None, None] for name in ("mean", "std"))
+    assert torch.allclose(trainer._pictures(images, "")[0][0], (plain - mean) / std, atol=1e-5)
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_a_loss_that_is_not_finite_ends_it(settings: dict[str, Any], tmp_path: Path) -> None:
+    network = RetrievalTrainer(RetrievalSettings(**settings)).descriptor.network
+    torch.nn.init.constant_(network.norm.weight, torch.nan)
+    torch.save(network.state_dict(), tmp_path / "broken.pt")
+    with pytest.raises(SystemExit, match="error: the loss is nan; try a lower --lr, in another --output"):
+        main(words(settings, initial=tmp_path / "broken.pt"))
 
 
 @pytest.mark.usefixtures("single_threaded")
@@ -161,6 +202,16 @@ def test_weights_are_taken_from_a_file(settings: dict[str, Any], tmp_path: Path)
     second = RetrievalTrainer(RetrievalSettings(**settings, initial=str(tmp_path / "weights.pt")))
     pixels = torch.randn(1, 3, 32, 32)
     assert torch.equal(second.descriptor.eval()(pixels), first.descriptor.eval()(pixels))
+    student = with_token_head(timm.create_model("test_vit", num_classes=5, img_size=32))
+    torch.save(student.state_dict(), tmp_path / "student.pt")
+    third = RetrievalTrainer(RetrievalSettings(**settings, initial=str(tmp_path / "student.pt")))
+    assert torch.equal(third.descriptor.network.norm.weight, student.network.norm.weight)
+    assert torch.equal(third.descriptor.network.cls_token, student.network.cls_token)
+    some = dict(first.descriptor.network.state_dict())
+    del some["norm.bias"]
+    torch.save(some, tmp_path / "some.pt")
+    with pytest.raises(LabelError, match="lacks 1 of test_vit's weights, the first of them 'norm.bias'; give weights"):
+        RetrievalTrainer(RetrievalSettings(**settings, initial=str(tmp_path / "some.pt")))
     with pytest.raises(LabelError, match="test_vit2"):
         RetrievalTrainer(
             RetrievalSettings(**{**settings, "model": "test_vit2", "initial": str(tmp_path / "weights.pt")})
@@ -178,6 +229,8 @@ def test_a_picture_is_a_function_of_seed_and_step(settings: dict[str, Any]) -> N
     assert not torch.equal(pictures[index][0], pictures[again][0])
     assert not torch.equal(pictures[index][0], Pictures(images, shown, seed=2)[index][0])
     assert np.isfinite(pictures[index][0].numpy()).all()
+    centre = pipeline(24, 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert torch.equal(Pictures(images, centre, seed=1)[index][0], Pictures(images, centre, seed=2)[again][0])
 
 
 @pytest.mark.parametrize(
@@ -190,7 +243,11 @@ def test_a_picture_is_a_function_of_seed_and_step(settings: dict[str, Any]) -> N
         ({"model": "no_such_model"}, "error: timm cannot make no_such_model"),
         ({"model": "test_resnet"}, "error: ResNet has no class token"),
         ({"device": "mps"}, "error: --device mps cannot be used"),
-        ({"initial": "nowhere.pt"}, "error: nowhere.pt has no weights of test_vit"),
+        ({"initial": "nowhere.pt"}, "error: nowhere.pt has no weights of test_vit: there is no such file"),
+        (
+            {"model": "lvvit_t", "img_size": 40, "resize": 40},
+            "lvvit_t cannot be made with --img-size 40: 40x40 pixels ca",
+        ),
     ],
 )
 @pytest.mark.usefixtures("single_threaded")

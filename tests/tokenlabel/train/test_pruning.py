@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import timm
 import torch
 
+from tokenlabel import LabelError
 from tokenlabel.train.__main__ import main
 from tokenlabel.train.lesson import Lesson
 from tokenlabel.train.rates import make_optimizer, set_base_rate
@@ -103,6 +105,16 @@ def test_a_teacher_stays_in_evaluation_mode_and_gets_no_gradient(tmp_path: Path)
     assert lesson.teacher is not None
     assert not any(module.training for module in lesson.teacher.modules())
     assert {name.split(".")[0] for name, weight in lesson.named_parameters() if weight.requires_grad} == {"model"}
+
+
+def test_a_teacher_without_a_head_for_tokens_is_imitated_in_its_answers_for_pictures_alone(tmp_path: Path) -> None:
+    file = tmp_path / "deit.pt"
+    torch.save(timm.create_model("deit_tiny_patch16_224", embed_dim=256, num_heads=4, num_classes=5).state_dict(), file)
+    settings = TrainSettings(model="dynamicvit_deit_256_07", drop_path=0, teacher=str(file))
+    model = student(settings, 5)
+    with pytest.raises(LabelError, match=r"deit.pt have no head for tokens, .*; give --teacher-token-weight 0, or a"):
+        Lesson(settings, model)
+    Lesson(replace(settings, teacher_token_weight=0), model)
 
 
 @pytest.mark.parametrize(

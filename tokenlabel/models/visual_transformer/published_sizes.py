@@ -39,6 +39,11 @@ def _create(size: str, pretrained: bool, given: dict[str, Any]) -> VTResNet:
 
 
 def _create_fpn(size: str, pretrained: bool, given: dict[str, Any]) -> VTFPN:
+    if given.get("features_only"):  # timm takes maps of falling resolution alone
+        raise ValueError(
+            f"vt_fpn_{size} has no features_only: its last map has more places than those of its stages; take the maps "
+            "that its forward_intermediates gives"
+        )
     block, layers, _ = _SIZES[size]
     return build(VTFPN, f"vt_fpn_{size}", pretrained, {"block": block, "layers": layers}, given)
 

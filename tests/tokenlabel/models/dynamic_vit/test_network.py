@@ -15,7 +15,7 @@ from tests.tokenlabel.models.contract import CLASSES, StudentContract
 from tokenlabel import Mix
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.mixing.mix import Part
-from tokenlabel.models import DynamicViT, LVViT, combined_logits
+from tokenlabel.models import DynamicViT, LVViT, combined_logits, with_token_head
 from tokenlabel.models.dynamic_vit import Pruned, distillation_loss, kept_token_loss, pruning_loss, ratio_loss
 from tokenlabel.models.dynamic_vit.masked_attention import MaskedAttention
 from tokenlabel.models.dynamic_vit.predictor import ScorePredictor
@@ -168,6 +168,20 @@ def test_a_deit_keeps_its_answer() -> None:
     model.load_state_dict(deit.state_dict())
     pixels = torch.randn(2, 3, 32, 32)
     assert torch.allclose(model(pixels), deit(pixels), atol=1e-5)
+
+
+def test_weights_of_a_deit_that_learned_by_a_head_for_tokens_load() -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"depth": 2, "num_classes": 5}
+    deit = with_token_head(timm.create_model("deit_small_patch16_224", img_size=32, **options)).eval()
+    nn.init.normal_(deit.aux_head.weight, std=0.1)
+    model = timm.create_model("dynamicvit_deit_s_07", img_size=32, sites=(1,), keep_ratio=1.0, **options).eval()
+    model.load_state_dict(deit.state_dict())
+    pixels = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(model(pixels), deit(pixels), atol=1e-5)
+    larger = timm.create_model("dynamicvit_deit_s_07", img_size=64, sites=(1,), **options)
+    larger.load_state_dict(deit.state_dict())
+    assert torch.equal(larger.aux_head.weight, deit.aux_head.weight)
 
 
 def test_choices_are_given_back_to_their_own_pictures() -> None:

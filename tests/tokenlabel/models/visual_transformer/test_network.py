@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch import nn
+from torch.nn.functional import interpolate
 from torchvision.datasets import ImageFolder
 
-from storage import LabelMap
+from storage import Box, LabelMap
 from tests.tokenlabel.models.contract import CLASSES, StudentContract
-from tokenlabel import Crops, LabeledImages, LabelError, View, collate, token_label_loss, token_targets
+from tokenlabel import Crops, LabeledImages, LabelError, Mix, View, collate, token_label_loss, token_targets
+from tokenlabel.mixing.mix import Part
 from tokenlabel.models import VTFPN, VTResNet
 from tokenlabel.train.settings import TrainSettings
 from tokenlabel.train.student import student as made_by_trainer
@@ -111,6 +114,65 @@ def test_vt_fpn_gathers_tokens_of_each_level_and_mixes_all() -> None:
     assert torch.allclose(visual, model.transformer(torch.cat(gathered, 1)), atol=1e-5)
 
 
+@torch.no_grad()
+def test_the_map_of_vt_fpn_is_the_sum_of_levels_that_have_read_the_tokens_of_all() -> None:
+    model = VTFPN(5, img_size=64, heads=2, **SMALL_FPN).eval()
+    (visual, places), maps = model.forward_intermediates(torch.randn(2, 3, 64, 64))
+    expected = torch.zeros(2, 8, 16, 16)
+    for level in range(4):
+        x = model.laterals[level](maps[1 + level])
+        x = model.projectors[level](x.flatten(2).transpose(1, 2), visual).transpose(1, 2).reshape(x.shape)
+        for step in model.branches[level]:
+            x = step.norm(step.conv(x)).clamp(min=0)
+            if level:
+                x = interpolate(x, scale_factor=2, mode="bilinear")
+        expected += x
+    assert torch.allclose(places, expected, atol=1e-5)
+    assert {part.heads for part in (model.transformer, *model.projectors)} == {2}
+
+
+def _let_blocks_work(model: nn.Module) -> None:
+    """timm begins the last batch norm of each block at 0, so that the block does nothing."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+
+
+@torch.no_grad()
+def test_mixtoken_swaps_places_of_the_stems_map_or_of_what_the_first_module_gets() -> None:
+    resnet, fpn = VTResNet(5, img_size=64, **SMALL).eval(), VTFPN(5, img_size=64, **SMALL_FPN).eval()
+    pixels = torch.randn(2, 3, 64, 64)
+    for model, first in ((resnet, resnet.layer4[0]), (fpn, fpn.layer1)):
+        _let_blocks_work(model)
+        mix = Mix((1, 0), (Part(Box(0, 0.25, 0.5, 0.75), 1.0),) * 2, model.token_grid, "tokens")
+        seen: list[torch.Tensor] = []
+        hook = first.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+        model.logits(pixels)
+        model.logits(pixels, mix)
+        hook.remove()
+        plain, mixed = seen
+        if plain.ndim == 3:
+            plain, mixed = (places.transpose(1, 2).unflatten(2, model.token_grid) for places in (plain, mixed))
+        assert torch.equal(mixed, mix.tokens(plain))
+        assert not torch.equal(mixed, plain)
+
+
+@pytest.mark.parametrize("kind", [VTResNet, VTFPN])
+@torch.no_grad()
+def test_what_timms_users_give_reaches_it(kind: Any) -> None:
+    small = SMALL if kind is VTResNet else SMALL_FPN
+    pixels = torch.randn(8, 1, 64, 64, dtype=torch.float64)
+    known: dict[str, Any] = {**small, "img_size": 64, "in_chans": 1, "dtype": torch.float64, "token_share": 0.25}
+    for options, differs in (({}, False), ({"drop_rate": 0.5}, True), ({"drop_path_rate": 0.5}, True)):
+        model = kind(5, **known, **options)
+        _let_blocks_work(model)
+        assert torch.equal(model.train()(pixels)[0], model(pixels)[0]) != differs
+        assert torch.equal(model.eval()(pixels), model(pixels))
+        assert model.token_share == 0.25
+    model.reset_classifier(3)
+    assert [head.weight.dtype for head in model.get_classifier()] == [torch.float64] * 2
+
+
 def test_sizes_that_form_no_grid_are_refused() -> None:
     with pytest.raises(ValueError, match="40x64 pixels cannot be divided into patches of 16; give a size whose"):
         VTResNet(5, img_size=(40, 64), **SMALL)
@@ -134,6 +196,8 @@ def test_maps_of_all_stages_are_there_for_timms_users() -> None:
     model = timm.create_model("vt_resnet18", features_only=True, out_indices=(1, 3, 4), img_size=64)
     shapes = [tuple(found.shape) for found in model(torch.zeros(1, 3, 64, 64))]
     assert shapes == [(1, 64, 16, 16), (1, 256, 4, 4), (1, 256, 4, 4)]
+    with pytest.raises(ValueError, match="vt_fpn_resnet18 has no features_only.*that its forward_intermediates gives"):
+        timm.create_model("vt_fpn_resnet18", features_only=True, img_size=64)
 
 
 def test_vt_fpn_learns_per_pixel_targets_of_a_store(finished: Path, scene_folder: Path) -> None:

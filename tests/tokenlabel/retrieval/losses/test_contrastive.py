@@ -62,10 +62,23 @@ def test_pairs_of_one_picture_are_left_out() -> None:
     assert float(loss) == pytest.approx((1 + 1 + 1 + 0 + 1 + 0.5) / 3)
 
 
+def test_a_picture_is_left_out_even_if_it_is_not_said_to_belong_to_itself() -> None:
+    z = normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    who = torch.tensor([0, 0, 1, 1, 1, 2])
+    positive = positive_pairs(who, who)
+    assert torch.equal(
+        contrastive_loss(z, z, positive & ~torch.eye(6, dtype=torch.bool)), contrastive_loss(z, z, positive)
+    )
+    with pytest.raises(LabelError, match="all 3 pictures of the batch belong together"):
+        contrastive_loss(z[2:5], z[2:5], ~torch.eye(3, dtype=torch.bool))
+
+
 def test_it_is_computed_in_float32_under_autocast() -> None:
     z = normalize(torch.randn(8, 16, generator=torch.Generator().manual_seed(0)), dim=1)
     who = torch.arange(8) % 2
     plain = contrastive_loss(z, z, positive_pairs(who, who))
+    exact = contrastive_loss(z.double(), z.double(), positive_pairs(who, who))
+    assert float(plain) == pytest.approx(float(exact), rel=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(contrastive_loss(z, z, positive_pairs(who, who)), plain)
 

@@ -63,6 +63,10 @@ def test_it_is_computed_in_float32_under_autocast() -> None:
         assert koleo_loss(z.bfloat16()).dtype == torch.float32
         inside = koleo_loss(z)
     assert torch.equal(inside, koleo_loss(z))
+    many = normalize(torch.randn(200, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    distances = torch.cdist(many.double(), many.double()).fill_diagonal_(torch.inf)
+    with torch.autocast("cpu", torch.bfloat16):  # in bfloat16 another would be the nearest of some
+        assert float(koleo_loss(many)) == pytest.approx(-float(distances.amin(1).log().mean()), rel=1e-5)
 
 
 def test_one_picture_is_refused() -> None:

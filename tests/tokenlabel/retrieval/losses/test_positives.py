@@ -64,6 +64,22 @@ def test_many_labels_are_read_in_parts(store: LabelStore, monkeypatch: pytest.Mo
     assert torch.equal(machine_identities(store, store.keys), whole)
 
 
+def test_labels_that_name_no_class_for_the_whole_picture_are_refused(tmp_path: Path) -> None:
+    """One covers a corner alone; of the other, no class has any probability."""
+    for name in ("corner", "nothing"):
+        schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=2, recipe={"model": "resnet50"})
+        made = create_store(str(tmp_path / f"{name}.zarr"), schema, ["whole.jpg", f"{name}.jpg"])
+        labels = random_labels(np.random.default_rng(0), 2)
+        if name == "corner":
+            labels.boxes[1] = [0, 0, 0.3, 0.3]
+        else:
+            labels.scores[1] = 0
+        made.write(range(2), labels)
+        machine_identities(made, ["whole.jpg"])
+        with pytest.raises(LabelError, match=rf"the label of {name}.jpg in .* names no class for the picture as a who"):
+            machine_identities(made, made.keys)
+
+
 def test_a_picture_without_a_label_is_named(store: LabelStore) -> None:
     with pytest.raises(KeyNotFoundError, match="no row for the key 'nowhere.jpg'"):
         machine_identities(store, ["nowhere.jpg"])
