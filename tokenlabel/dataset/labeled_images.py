@@ -199,6 +199,7 @@ class LabeledImages(Dataset[Example]):
             picture = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
             shown.append([_shown(augment(picture, rng)) for augment in self._views.augmentations])
             classes.append(torch.tensor(self._class(sample, index, row)))
+            del sample, picture  # to hold it while the next is decoded takes 0.1 ms more: the system gives new memory
         grids = self._views.grids(self.tokens)
         views = [
             self._targets(labels, [each[n][1] for each in shown], rows, classes, grid) for n, grid in enumerate(grids)

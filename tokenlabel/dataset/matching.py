@@ -120,6 +120,7 @@ def check_size(index: int, picture: Image.Image, size: Sequence[int]) -> None:
 _TRANSFORMS = (
     *("transform", "transforms", "augment", "augmentation", "augmentations"),
     *("image_transform", "img_transform", "joint_transform", "train_transform", "preprocess"),
+    *("aug", "augs", "tfm", "tfms"),
 )
 
 
@@ -128,7 +129,8 @@ def _moving(images: Any) -> str | None:
     for name in _TRANSFORMS:
         found = getattr(images, name, None)
         for each in (found, getattr(images, f"_{name}", None)):
-            if callable(each) and not inspect.ismethod(each):
+            steps = each if isinstance(each, list | tuple) else [each]
+            if any(callable(step) and not _is_own_method(step, images) for step in steps):
                 return f"{type(images).__name__}.{name}"
     form = getattr(images, "format", None)  # of a Dataset of Hugging Face's
     if isinstance(form, dict) and form.get("type") == "custom":
@@ -138,6 +140,11 @@ def _moving(images: Any) -> str | None:
     inner = [each for each in inner if hasattr(each, "__getitem__") and not hasattr(each, "dtype")]  # no arrays
     inner += [*(getattr(images, "datasets", None) or ())]
     return next((found for each in inner if (found := _moving(each)) is not None), None)
+
+
+def _is_own_method(step: Any, images: Any) -> bool:
+    """Whether it is a method of the dataset's class, and not one of a pipeline that was given to the dataset."""
+    return inspect.ismethod(step) and (step.__self__ is images or step.__self__ is type(images))
 
 
 def _attribute(images: Any, name: str) -> Any:

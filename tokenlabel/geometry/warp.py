@@ -21,7 +21,7 @@ from storage import Box
 from tokenlabel.geometry.view import View
 
 _ROUNDING = 1e-9
-_CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float64)
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +54,16 @@ class Stage:
     @property
     def is_plain(self) -> bool:
         """Whether it is only a matrix, and takes no point from outside the picture that it was given."""
-        return self.displacement is None and not self.holes and bool(self.trace_back(_CORNERS)[1].all())
+        if self.displacement is not None or self.holes:
+            return False
+        # In plain numbers: of so few points numpy would take several times as long.
+        (a, b, c), (d, e, f), (g, h, i) = self.matrix.tolist()
+        for y, x in _CORNERS:
+            depth = g * y + h * x + i
+            low, high = -_ROUNDING * depth, (1 + _ROUNDING) * depth
+            if not (depth > 0 and low <= a * y + b * x + c <= high and low <= d * y + e * x + f <= high):
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,13 +144,11 @@ class Warp:
         """The same as a `View`, padding included, if it neither rotates nor bends, else None. Holes are ignored."""
         if any(stage.displacement is not None for stage in self.stages):
             return None
-        matrix = reduce(np.matmul, (stage.matrix for stage in self.stages), np.eye(3))
-        matrix = matrix / matrix[2, 2]
-        across = np.abs([matrix[0, 1], matrix[1, 0], matrix[2, 0], matrix[2, 1]]).max()
-        height, width = float(matrix[0, 0]), float(matrix[1, 1])
-        if across > _ROUNDING or not height or not width:
+        matrix = reduce(np.matmul, (stage.matrix for stage in self.stages)) if self.stages else np.eye(3)
+        (height, b, y), (d, width, x), (g, h, _) = (matrix / matrix[2, 2]).tolist()
+        if max(abs(b), abs(d), abs(g), abs(h)) > _ROUNDING or not height or not width:
             return None
-        top, left = float(matrix[0, 2]) + min(height, 0), float(matrix[1, 2]) + min(width, 0)
+        top, left = y + min(height, 0), x + min(width, 0)
         box = Box(top, left, top + abs(height), left + abs(width))
         return View(box, mirrored=width < 0, flipped=height < 0)
 

@@ -1,7 +1,8 @@
-"""How is a step of a v2 pipeline that takes the picture alone run beside a label? Watched, or as one that stays still.
+"""How is a step of a v2 pipeline run, and how do we learn what it moves? Its type decides.
 
-torchvision's v2 hands a whole sample to each step. `Lambda`, `ToPureTensor` and functions of one's own that take a
-picture know nothing of the label beside it; torchvision's policies move the picture and leave the label.
+torchvision's v2 hands a whole sample to each step. Beside a label it would run each of its kernels a second time, and
+`Lambda`, `ToPureTensor` and functions of one's own that take a picture know nothing of a label. So torchvision's usual
+steps are given the picture alone; what else takes a sample gets a label beside the picture.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+from PIL import Image
 from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from storage import LabelMap, Status
 from tokenlabel.errors import LabelError
+from tokenlabel.geometry.pixel_warp import PixelWarp
 from tokenlabel.pipelines.label_tensor import LabelTensor
-from tokenlabel.pipelines.policies import AutoAugment, RandAugment, TrivialAugmentWide
-from tokenlabel.pipelines.watched_step import Shown, Step, run_recorded, run_still
+from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
+from tokenlabel.pipelines.watched_step import Shown, Step, WatchedStep, described, run_recorded, run_still
+
+_ANY = LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)  # only its geometry is used
 
 # This package's own policies draw and do the same, and move the label too.
 _CARRYING: dict[type, type] = {
@@ -28,29 +33,75 @@ _CARRYING: dict[type, type] = {
     v2.TrivialAugmentWide: TrivialAugmentWide,
 }
 _CONTAINERS = (v2.Compose, v2.RandomApply, v2.RandomChoice, v2.RandomOrder)
+# Steps of exactly these types move no pixel, or move all by one of torchvision's functions; a subclass may do more.
+_STILL = {
+    *(v2.ColorJitter, v2.GaussianBlur, v2.Grayscale, v2.RandomGrayscale, v2.RandomPhotometricDistort),
+    *(v2.Normalize, v2.PILToTensor, v2.ToDtype, v2.ToImage, v2.ToPureTensor, nn.Identity),
+}
+_MOVING = {
+    *(v2.CenterCrop, v2.RandomCrop, v2.RandomResizedCrop, v2.Resize),
+    *(v2.RandomHorizontalFlip, v2.RandomVerticalFlip),
+}
 
 
 def followed(step: Any, still: Sequence[Step]) -> Any:
-    """The same step, or steps inside a step, such that a label follows it.
+    """The same step, or steps inside a step, over `Shown` instead of pictures, drawing the same random numbers.
 
     Args:
         step: of a v2 pipeline; it is left as it is.
         still: steps that, as the user knows, move and hide no pixel.
+
+    Raises:
+        LabelError: it cannot be followed, as `LabeledCompose` says.
     """
     kind = type(step)
-    if any(step is known for known in still) or kind in (v2.ToPureTensor, nn.Identity):
-        return _PictureStep(step, run_still)
-    if kind in _CARRYING:
-        twin = copy.copy(step)
-        twin.__class__ = _CARRYING[kind]
-        return twin
+    if kind in _STILL or any(step is known for known in still):
+        return WatchedStep(step, run_still)
+    if kind in _MOVING:
+        return WatchedStep(step, _run_moving)
     if kind is v1.Compose:
         return v2.Compose([followed(inner, still) for inner in step.transforms])
     if kind in _CONTAINERS:
         return _rebuilt(step, [followed(inner, still) for inner in step.transforms])
     if kind is v2.Lambda or (not isinstance(step, v2.Transform) and takes_one(step)):
-        return _PictureStep(step, run_recorded)
-    return step
+        return WatchedStep(step, run_recorded)
+    if kind in _CARRYING:
+        step = copy.copy(step)
+        step.__class__ = _CARRYING[kind]
+    return WatchedStep(LabeledCompose([step]), _run_beside_a_label)
+
+
+def _run_moving(step: Any, given: Shown) -> Shown:
+    """Run a step that moves all pixels by functions of torchvision's, and do the same to the warp."""
+    spy, called = copy.copy(step), []
+
+    def call(function: Callable[..., Any], picture: Any, *args: Any, **named: Any) -> Any:
+        called.append((function.__name__, args, named))
+        return step._call_kernel(function, picture, *args, **named)
+
+    object.__setattr__(spy, "_call_kernel", call)
+    result = spy(given.pixels)
+    moved = _in_pixels(given)
+    for name, args, named in called:
+        moved = getattr(moved, name)(*args, **named)
+    shown = Shown(result, moved.warp)
+    if shown.size != moved.size:
+        raise LabelError(
+            f"{step!r} gave {described(result)}, but by what torchvision was asked to do it should have "
+            f"{moved.size[0]}x{moved.size[1]} pixels; report it, with the version of torchvision"
+        )
+    return shown
+
+
+def _run_beside_a_label(step: LabeledCompose, given: Shown) -> Shown:
+    """Run a step that takes a sample, with a label that is moved with the picture."""
+    label = LabelTensor(_ANY, given.pixels, canvas=given.size).moved(_in_pixels(given))
+    result, label = step(given.pixels, label)
+    return Shown(result, label.warp)
+
+
+def _in_pixels(given: Shown) -> PixelWarp:
+    return PixelWarp(given.warp, given.size, pillow=isinstance(given.pixels, Image.Image))
 
 
 def takes_one(step: Callable[..., Any]) -> bool:
@@ -71,19 +122,6 @@ def _rebuilt(container: Any, steps: list[Any]) -> Any:
     twin._modules.pop("transforms", None)  # a ModuleList
     twin.transforms = steps
     return twin
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _PictureStep:
-    """A step that takes a picture, for samples (picture, label)."""
-
-    step: Step
-    run: Callable[[Step, Shown], Shown]
-
-    def __call__(self, picture: Any, label: LabelTensor) -> tuple[Any, LabelTensor]:
-        """The picture that the step makes, and the label that belongs to it."""
-        shown = self.run(self.step, Shown(picture, label.warp))
-        return shown.pixels, label.moved(replace(label.pixels, warp=shown.warp, size=shown.size))
 
 
 def refuse_batches(augment: Any) -> None:

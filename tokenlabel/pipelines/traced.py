@@ -40,8 +40,9 @@ class Traced:
       with its prefetcher it erases on the device, after the targets were made. So `create_transform(…, re_prob=0.25)`
       goes with `create_loader(…, re_prob=0, use_prefetcher=False)`. With the prefetcher, `create_transform(…,
       use_prefetcher=True)` gives the uint8 that it expects, and `collate_fn=tokenlabel.collate_pairs` its pairs.
-    - **torchvision v2**: as `LabeledCompose` takes them, with this package's policies in place of torchvision's, which
-      draw the same random numbers. A step of your own, or of `Lambda`, that takes the picture alone must move pixels by
+    - **torchvision v2**: the usual crops, flips and colours are given the picture alone, and other steps as
+      `LabeledCompose` takes them, with this package's policies in place of torchvision's, which draw the same random
+      numbers. A step of your own, or of `Lambda`, that takes the picture alone must move pixels by
       PIL's own methods; one that takes (picture, label) must not move pixels, and only a change of size is noticed.
 
     Args:

@@ -93,6 +93,18 @@ def test_a_transform_of_any_dataset_is_refused(images: ImageFolder, finished: Pa
             LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)
 
 
+@pytest.mark.parametrize("name", ["transforms", "_augs", "tfms"])
+def test_a_list_of_steps_or_the_method_of_a_pipeline_is_a_transform(
+    images: ImageFolder, finished: Path, name: str
+) -> None:
+    flip = v1.RandomHorizontalFlip(1.0)
+    for given in ([flip], (v1.CenterCrop(9), flip), flip.forward):
+        own = Own(images)
+        setattr(own, name, given)
+        with pytest.raises(LabelError, match=rf"has a transform of its own \(Own.{name.removeprefix('_')}\)"):
+            LabeledImages(own, finished, keys=folder_keys(images), **ARGUMENTS)
+
+
 def test_a_method_called_transform_is_no_transform(images: ImageFolder, finished: Path) -> None:
     class WithMethod(Own):
         def transform(self) -> None:

@@ -15,9 +15,10 @@ from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from storage import LabelMap, Status
 from tests.tokenlabel.coordinates import pil_coordinates
 from tests.tokenlabel.pipelines.traced_pictures import TALL, assert_true, errors, plain
-from tokenlabel import LabelError, RandAugment, Traced
+from tokenlabel import LabeledCompose, LabelError, LabelTensor, RandAugment, Traced
 
 PICTURE = pil_coordinates(96, 128)
 TO_FLOAT = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
@@ -51,6 +52,38 @@ def test_a_pipeline_of_either_kind_is_traced(transform: Any) -> None:
 def test_policies_of_this_package_are_of_v2() -> None:
     traced = Traced([RandAugment(), v2.Resize(TALL), *TO_FLOAT])
     assert len({traced(PICTURE, np.random.default_rng(seed))[0].sum().item() for seed in range(5)}) > 1
+
+
+def test_the_usual_steps_of_v2_run_once_for_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = []
+
+    def counted(step: v2.Transform, given: Any, params: dict[str, Any]) -> Any:
+        run.append(type(step))
+        return originals[type(step)](step, given, params)
+
+    steps = [v2.RandomCrop(90), v2.RandomResizedCrop(TALL), v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0)]
+    steps += [v2.Resize(80), v2.CenterCrop(TALL), v2.ColorJitter(0.1), *TO_FLOAT, v2.Normalize([0.5], [0.5])]
+    originals = {type(step): type(step).transform for step in steps}
+    for kind in originals:
+        monkeypatch.setattr(kind, "transform", counted)
+    torch.manual_seed(0)
+    Traced(steps)(PICTURE)
+    assert run == [type(step) for step in steps]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_usual_steps_of_v2_are_followed_as_a_label_beside_the_picture_is(seed: int) -> None:
+    steps = [v2.RandomCrop(90, padding=8), v2.Resize(70), v2.RandomResizedCrop((64, 48)), v2.RandomVerticalFlip()]
+    steps += [v2.RandomHorizontalFlip(), v2.CenterCrop((60, 52)), *TO_FLOAT, v2.CenterCrop(40)]
+    torch.manual_seed(seed)
+    pixels, warp = Traced(steps)(PICTURE)
+    label = LabelTensor(LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1), PICTURE, canvas=(96, 128))
+    torch.manual_seed(seed)
+    beside, label = LabeledCompose(steps)(PICTURE, label)
+    assert torch.equal(pixels, beside)
+    points = np.random.default_rng(seed).random((50, 2))
+    for traced, expected in zip(warp.trace_back(points), label.warp.trace_back(points), strict=True):
+        np.testing.assert_array_equal(traced, expected)
 
 
 @pytest.mark.parametrize(
