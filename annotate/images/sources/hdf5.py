@@ -105,7 +105,7 @@ def _count(file: h5py.File, address: object) -> int:
     if not isinstance(images, h5py.Dataset):
         stored = "; it looks like part of a store of labels, not like pictures" * ("classes" in [*file])
         raise AnnotateError(
-            f"the HDF5 file {address} has no dataset {IMAGES!r} but {', '.join(_named(file)) or 'nothing'}{stored}. "
+            f"the HDF5 file {address} has no dataset {IMAGES!r} but {', '.join(sorted(file)) or 'nothing'}{stored}. "
             f"It must hold the pictures; {LABELS!r} may hold their class numbers and {KEYS!r} their keys"
         )
     encoded = images.ndim == 1 and h5py.check_vlen_dtype(images.dtype) == np.uint8
@@ -128,11 +128,6 @@ def _count(file: h5py.File, address: object) -> int:
             f"{IMAGES!r} in {address} says that it has {len(images):,} pictures; the file holds no more than {most:,}"
         )
     return len(images)
-
-
-def _named(file: h5py.File) -> list[str]:
-    """The names at the top of the file; that of a group ends with a slash."""
-    return [name + "/" * (file.get(name, getclass=True) is h5py.Group) for name in sorted(file)]
 
 
 def _own(file: h5py.File, name: str) -> Any:
