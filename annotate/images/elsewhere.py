@@ -1,18 +1,26 @@
-"""Where are the pictures, if the folder that was given has none? In a folder below it, or in a cache of `datasets`."""
+"""Where is what an address lacks? Pictures: in a folder below it, or a cache. ImageNet's val classes: in a list."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from annotate.errors import AnnotateError
+from annotate.images.source import ImageSource
+from annotate.images.sources.folder import FolderReader
 
 _DEEP = 4  # folders: the cache of the Hub has snapshots/COMMIT/data
 _SHOWN = 3
 # What `load_dataset` calls its files: NAME-SPLIT.arrow, or NAME-SPLIT-00000-of-00002.arrow.
 _CACHED = re.compile(r"(?P<split>.+?)(-\d{5}-of-\d{5})?\.arrow")
+_VAL = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
+_ANSWERS = "LOC_val_solution.csv"  # the classes, as Kaggle has them
+_PROGRAM = (
+    'BEGIN {print "path,label"} NR > 1 {split($2, part, " "); print $1 ".JPEG," part[1]}'  # ImageId,PredictionString
+)
 
 
 def refuse_if_below(path: Path, is_collection: Callable[[set[str]], bool]) -> None:
@@ -55,3 +63,26 @@ def _refuse_cache(path: Path, folder: Path, name: str) -> None:
         f"{path} holds the cache of `load_dataset`, whose form may change with `datasets`. Save a split once, and give "
         f'the folder saved: python -c "{program}"'
     )
+
+
+def about_classes(source: ImageSource) -> str:
+    """How the classes of these pictures are given; "" unless they are ImageNet's validation pictures without classes.
+
+    Keys of a folder are sorted, so that the first and the last tell of all.
+    """
+    ends = (source.keys[0], source.keys[-1])
+    if source.targets is not None or not all(map(_VAL.fullmatch, ends)):
+        return ""
+    folder, extract = source.reader.root, ""
+    if not isinstance(source.reader, FolderReader):
+        folder = folder / "val"
+        extract = f"extract them into {folder}, "
+    listed = folder / "val.csv"
+    sentence = (
+        "these are ImageNet's validation pictures without folders of classes. Labels need no classes; for those of "
+        f"`calibrate` and `audit`, {extract}give {listed} instead"
+    )
+    if listed.is_file():
+        return sentence
+    made = f"awk -F, {shlex.quote(_PROGRAM)} {_ANSWERS} > {shlex.quote(str(listed))}"
+    return f"{sentence}, made once from ImageNet's {_ANSWERS}: {made}"

@@ -17,6 +17,7 @@ import torch
 from annotate.class_names import Names
 from annotate.errors import AnnotateError, PictureError
 from annotate.images.decode import decode
+from annotate.images.elsewhere import about_classes
 from annotate.images.source import ImageSource
 from annotate.model.annotator import Annotator
 from annotate.model.model_name import imagenet_synsets
@@ -176,9 +177,8 @@ def _nll(logits: torch.Tensor, classes: torch.Tensor, temperature: torch.Tensor)
 def _numbers(source: ImageSource, class_names: Sequence[str] | None, class_count: int) -> list[int]:
     """The number of each picture's class among the networks' classes, or -1."""
     if source.targets is None:
-        raise AnnotateError(
-            "cannot calibrate: the pictures have no classes; give a folder with one folder for each class"
-        )
+        how = about_classes(source) or "give a folder with one folder for each class"
+        raise AnnotateError(f"cannot calibrate: the pictures have no classes; {how}")
     targets = [int(target) for target in source.targets]
     if source.target_names is None:
         if (largest := max(targets)) >= class_count:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
+from annotate.images.elsewhere import about_classes
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob
@@ -91,7 +92,7 @@ def run(
         names=None if names is None else tuple(names),
         allow_global=allow_global,
     )
-    for note in recipe.notes:
+    for note in filter(None, (*recipe.notes, about_classes(source))):
         say(note)
     store, is_new = open_or_create(source, address, request, part=part, say=say)
     job = LabelJob(

@@ -14,7 +14,8 @@ from demo.photographs.measures import probability
 from storage import LabelMap, LabelStore
 
 # All under licences without "share alike", so that the picture can be shown anywhere; see LICENCES.md.
-FIRST, LOCATION = "bee", (1, 8)
+# The location is at the edge of the bee: mostly bee, and other insects that the network takes it for.
+FIRST, LOCATION = "bee", (5, 4)
 MORE = ("red_panda", "gibbon", "jaguars", "hens", "suspension_bridge", "macaw", "koala", "chameleon")
 
 WIDTH, MARGIN, GAP = 1600, 32, 16
@@ -156,8 +157,9 @@ def _tags(
 
 
 def _short(name: str, width: int, size: int) -> str:
-    """The first synonym, cut off where it is wider than this many pixels."""
-    name = name.partition(",")[0]
+    """The synonym that says most by itself, cut off where it is wider than this many pixels."""
+    first, *others = name.split(", ")
+    name = next((other for other in others if other.endswith(f" {first}")), first)  # rose hip, not hip
     while font(size).getlength(name) > width:
         name = f"{name.removesuffix('…')[:-1]}…"
     return name

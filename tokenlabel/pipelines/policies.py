@@ -72,6 +72,9 @@ _LEFT_BEHIND: dict[type, str] = {
     v2.FiveCrop: "makes five pictures of one, but a LabelTensor belongs to one; use CenterCrop or RandomCrop",
     v2.TenCrop: "makes ten pictures of one, but a LabelTensor belongs to one; use CenterCrop or RandomCrop",
     v2.LinearTransformation: "mixes all pixels of the picture, so that no pixel shows one point; leave it out",
+    v2.MixUp: "mixes the pictures of a batch, and this is a pipeline of one; use tokenlabel.Mixer on batches",
+    v2.CutMix: "mixes the pictures of a batch, and this is a pipeline of one; use tokenlabel.Mixer on batches",
+    v2.RandomIoUCrop: "crops by boxes of objects, which are not in a sample here; use RandomResizedCrop",
 }
 
 

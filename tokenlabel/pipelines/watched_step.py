@@ -186,8 +186,8 @@ def described(found: object) -> str:
 class WatchedStep:
     """A step, and how it is run."""
 
-    step: Step
-    run: Callable[[Step, Shown], Shown]
+    step: Any
+    run: Callable[[Any, Shown], Shown]
 
     def __call__(self, given: Shown) -> Shown:
         """What the step makes of what it is given."""

@@ -47,6 +47,19 @@ def test_the_poster_shows_only_what_may_be_shown_anywhere() -> None:
     assert not [name for name in (poster.FIRST, *poster.MORE) if "SA" in licences[name]]
 
 
+def test_the_location_that_the_poster_explains_lies_on_the_object() -> None:
+    (first,) = (each for each in photographs() if each.name == poster.FIRST)
+    y, x = ((place + 0.5) / 14 for place in poster.LOCATION)
+    assert any(box.top <= y <= box.bottom and box.left <= x <= box.right for box in first.boxes)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("hip, rose hip, rosehip", "rose hip"), ("lesser panda, red panda", "lesser panda")]
+)
+def test_the_poster_calls_a_class_by_the_synonym_that_says_most(name: str, shown: str) -> None:
+    assert poster._short(name, 500, 22) == shown
+
+
 def test_boxes_that_leave_the_picture_are_refused() -> None:
     with pytest.raises(ValueError, match=r"a: give one box or more, with edges in \[0, 1\]"):
         Photograph(name="a", class_name="bee", boxes=(Box(0, 0, 1.1, 1),), author="", licence="", source="", package="")
