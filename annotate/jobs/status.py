@@ -131,14 +131,15 @@ class StatusWatcher:
         Raises:
             StoreError: the store cannot be asked. It may be asked again.
         """
-        now, damaged = datetime.now(UTC).timestamp(), set()
+        now = datetime.now(UTC).timestamp()
+        damaged: set[int] = set()
         for shard, record in self._store.records_of(sorted(self._store.committed() - self._seen)):
             if isinstance(record, Record):
                 self._take(shard, record)
             elif isinstance(record, UnreadableError):
                 raise record
-            else:  # damaged, or gone since it was listed: it may be repaired, so it is read again next time
-                damaged |= {shard} if record is not None else set()
+            elif record is not None:  # damaged: it may be repaired, so it is read again next time
+                damaged.add(shard)
         self._read_before, self.damaged = now, frozenset(damaged)
         recent = [each for host in self._hosts.values() for each in host.recent(now)]
         finished = sum(count for _, count in recent)
