@@ -108,7 +108,7 @@ def _facts(now: StoreStatus) -> Iterator[tuple[str, str]]:
     yield "without a label", f"{now.failed:,}"
     yield "pending", f"{now.pending:,}"
     if now.damaged:
-        yield "records that cannot be read", f"{now.damaged:,} · annotate verify --repair"
+        yield "records that cannot be read", f"{now.damaged:,}"
     if not now.is_at_rest:
         yield "pictures a second", "none lately" if now.speed is None else f"{now.speed:,.1f}"
         if now.seconds_left is not None:
@@ -159,7 +159,8 @@ def _about(shard: int, state: str, history: History) -> str:
 def _legend(counts: Counter[str], each: int) -> Iterator[str]:
     for state in ("finished", "failed", "damaged", "work", "left"):
         if counts[state]:
-            yield f'<li><i class="{state}"></i>{_STATES[state]}: {counts[state]:,}</li>'
+            advice = " (annotate verify --repair)" if state == "damaged" else ""
+            yield f'<li><i class="{state}"></i>{_STATES[state]}: {counts[state]:,}{advice}</li>'
     if each > 1:
         yield f"<li>each cell is {each:,} shards</li>"
 
@@ -167,7 +168,9 @@ def _legend(counts: Counter[str], each: int) -> Iterator[str]:
 def _speed(speeds: Speeds) -> str:
     """The chart of the speed of all workers together."""
     values = speeds.of[""]
-    left_out = f"pauses of {duration(speeds.pauses)} in all are left out" if speeds.pauses > 0 else ""
+    left_out = "a shard counts once it is finished" + (
+        f"; pauses of {duration(speeds.pauses)} in all are left out" if speeds.pauses > 0 else ""
+    )
     axis = (f"{_time(speeds.start)} UTC", left_out, f"{_time(speeds.stop)} UTC")
     return (
         f"<section><h2>Speed: up to {values.max():,.1f} pictures a second</h2>"
@@ -186,7 +189,7 @@ def _workers(now: StoreStatus, history: History, names: Sequence[str]) -> str:
     for each in history.shards.values():
         latest[each.worker] = max(latest.get(each.worker, -math.inf), each.finished)
     rows = "".join(
-        f'<tr><td>{escape(printable(name))}</td><td class="number">{now.workers[name][0]:,}</td>'
+        f'<tr><td class="name">{escape(printable(name))}</td><td class="number">{now.workers[name][0]:,}</td>'
         f'<td class="number">{now.workers[name][1]:,.1f}</td>'
         f'<td class="number">{_time(latest[name]) if math.isfinite(latest[name]) else ""}</td>'
         f'<td class="wide"><svg class="spark" {_box(speeds.of[name])}>{_path(speeds.of[name], highest)}</svg></td></tr>'

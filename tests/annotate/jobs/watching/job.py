@@ -17,7 +17,8 @@ HOSTILE = "<script>document.title=1</script>"
 def store_of_a_job(address: str | Path, *, done: int = 61, shards: int = 96) -> LabelStore:
     """The store as it is while shards are in work; shard 7 has a picture whose key and reason are HTML."""
     keys = [f"photos/{n:04}.jpg" for n in range(10 * shards)]
-    keys[72] = f"photos/{HOSTILE}.jpg"
+    if shards > 7:
+        keys[72] = f"photos/{HOSTILE}.jpg"
     store = create_store(str(address), SCHEMA, keys)
     rng = np.random.default_rng(0)
     labels = random_labels(rng, 10)
