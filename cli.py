@@ -122,7 +122,7 @@ class CommandGroup(click.Group):
                 raise
             from annotate.text import hide_home
 
-            click.echo(f"error: {hide_home(str(error))}", err=True)
+            click.echo(hide_home("\n".join([f"error: {error}", *getattr(error, "__notes__", ())])), err=True)
             sys.exit(ERROR)
 
 

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+Explained = TypeVar("Explained", bound=Exception)
+
+
+def explained(error: Explained, page: str) -> Explained:
+    """The error with a note that names the page of docs/ which explains it: a traceback and `annotate` show it last.
+
+    Args:
+        error: the error.
+        page: a page and its heading, such as "cluster.md#one-machine"; a test checks that both exist.
+    """
+    error.add_note(f"docs/{page} explains it")
+    return error
 
 
 class StoreError(Exception):
@@ -20,6 +34,10 @@ class FormatError(StoreError):
 class DamageError(StoreError):
     """Bytes of the store are missing or not what was written."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        explained(self, "reliability.md")
+
 
 class UnreadableError(StoreError):
     """Something of the store could not be read: permissions, a mount, a server, a link that leads elsewhere.
@@ -30,6 +48,10 @@ class UnreadableError(StoreError):
 
 class NotLabelledError(StoreError):
     """The requested rows have no committed labels yet."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        explained(self, "label.md")
 
 
 class KeyNotFoundError(StoreError):

@@ -15,6 +15,7 @@ from typing import Any
 from annotate.cluster.temporary_folder import temporary_folder
 from annotate.cores import usable_cores
 from annotate.errors import AnnotateError
+from storage.errors import explained
 
 LOCAL = "local"  # the address of a cluster that is started for one job on this machine
 
@@ -140,17 +141,19 @@ def _refuse_unreachable(address: str) -> None:
 
 
 def _cannot_start(error: Exception) -> AnnotateError:
-    return AnnotateError(
+    cannot = AnnotateError(
         f"Ray cannot start on this machine: {_first_line(error)}. Label without it, in one process, with --local; or "
         "in several, each with --local and its own --shards"
     )
+    return explained(cannot, "cluster.md#one-machine")
 
 
 def _unreachable(address: str, error: Exception) -> AnnotateError:
-    return AnnotateError(
+    cannot = AnnotateError(
         f"cannot reach the Ray cluster at {address!r}: {_first_line(error)}. Start one with `ray start --head`, with "
         "the same token for all (docs/cluster.md), or leave --ray-address out to work on this machine alone"
     )
+    return explained(cannot, "cluster.md#a-ray-cluster")
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from annotate.images.source import ImageSource, Picture
 from annotate.images.sources.folder import FolderReader, holds_pictures
 from annotate.images.suffixes import is_parquet, is_picture, is_tar
 from storage import Status
+from storage.errors import explained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,11 @@ def open_images(address: str | os.PathLike[str]) -> ImageSource:
     >>> list(source.keys), source.target_names
     (['a/picture.jpg', 'b/picture.jpg'], ('a', 'b'))
     """
-    return _open(address, _kind(_local(address)))
+    try:
+        return _open(address, _kind(_local(address)))
+    except AnnotateError as error:
+        explained(error, "sources.md")
+        raise
 
 
 def by_key(address: str | os.PathLike[str]) -> Callable[[str], Picture]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,10 +108,12 @@ class StatusWatcher:
 
     Args:
         store: any store of labels.
+        on_record: called with the number of each shard whose record is read, and the record.
     """
 
-    def __init__(self, store: LabelStore) -> None:
-        self._store = store
+    def __init__(self, store: LabelStore, *, on_record: Callable[[int, Record], None] | None = None) -> None:
+        self._store, self._on_record = store, on_record
+        self.damaged: frozenset[int] = frozenset()  # shards whose records could not be read the last time
         self._seen: set[int] = set()
         self._labelled = self._failed = self._accounted = self._retried = 0
         self._reasons: Counter[str] = Counter()
@@ -128,15 +131,16 @@ class StatusWatcher:
         Raises:
             StoreError: the store cannot be asked. It may be asked again.
         """
-        now, damaged = datetime.now(UTC).timestamp(), 0
+        now = datetime.now(UTC).timestamp()
+        damaged: set[int] = set()
         for shard, record in self._store.records_of(sorted(self._store.committed() - self._seen)):
             if isinstance(record, Record):
                 self._take(shard, record)
             elif isinstance(record, UnreadableError):
                 raise record
-            else:  # damaged, or gone since it was listed: it may be repaired, so it is read again next time
-                damaged += record is not None
-        self._read_before = now
+            elif record is not None:  # damaged: it may be repaired, so it is read again next time
+                damaged.add(shard)
+        self._read_before, self.damaged = now, frozenset(damaged)
         recent = [each for host in self._hosts.values() for each in host.recent(now)]
         finished = sum(count for _, count in recent)
         # A run that began within the window has worked for a part of it only.
@@ -151,7 +155,7 @@ class StatusWatcher:
             shards=self._store.shard_count,
             shards_pending=self._store.shard_count - len(self._seen),
             retried=self._retried,
-            damaged=damaged,
+            damaged=len(damaged),
             reasons=dict(self._reasons.most_common()),
             speed=finished / elapsed if finished else None,
             workers={
@@ -161,6 +165,8 @@ class StatusWatcher:
         )
 
     def _take(self, shard: int, record: Record) -> None:
+        if self._on_record is not None:
+            self._on_record(shard, record)
         rows = len(self._store.rows_of(shard))
         self._seen.add(shard)
         self._accounted += rows

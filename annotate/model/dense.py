@@ -29,6 +29,7 @@ from annotate.errors import AnnotateError
 from annotate.model.heads.choice import head_of
 from annotate.model.heads.head import Unfaithful
 from storage import Box
+from storage.errors import explained
 
 # Relative, in float32. Affine heads reach 1e-6; the best of the others, MobileNetV3's, 1e-2.
 EXACT = 1e-4
@@ -241,7 +242,8 @@ class DenseClassifier(nn.Module):
 
     def _refuse(self, why: str) -> Any:
         answer = "frozen" if self.head == "frozen" else "dense"
-        raise AnnotateError(f"the model {self.name} has no faithful {answer} answer: {why}.")
+        error = AnnotateError(f"the model {self.name} has no faithful {answer} answer: {why}.")
+        raise explained(error, "annotators.md#every-family-of-timm")
 
 
 def _size_hint(model: Any, given: tuple[int, int]) -> str:

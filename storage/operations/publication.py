@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storage.errors import StoreError
+from storage.errors import StoreError, explained
 from storage.operations.integrity import verify
 from storage.operations.manifest import write_manifest
 from storage.store import LabelStore
@@ -93,10 +93,11 @@ def finalize(store: LabelStore, publication: Publication) -> int:
         True
     """
     if pending := store.pending():
-        raise StoreError(
+        error = StoreError(
             f"cannot finalize {store.address}: {len(pending):,} of {len(store.shards()):,} shards are pending; "
             "`annotate run` labels them"
         )
+        raise explained(error, "publish.md")
     found = verify(store)
     if found.state == "unreadable":
         raise StoreError(f"cannot finalize {store.address}: parts of it cannot be read; `annotate verify` names them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F  # noqa: N812 the field's own name
 
+from storage.errors import explained
 from tokenlabel.errors import LabelError
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.targets.token_targets import TokenTargets
@@ -68,7 +69,8 @@ def class_label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> t
 def _check_classes(label: torch.Tensor, class_count: int) -> None:
     """Check class numbers; not on a GPU, where the check would wait for all work before it."""
     if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
-        raise LabelError(
+        error = LabelError(
             f"label holds class numbers {int(label.min())} to {int(label.max())}, but the model has {class_count} "
             "classes; leave out pictures without a class, or teach all by the annotator alone (label=None)"
         )
+        raise explained(error, "trainers.md#common-mistakes")

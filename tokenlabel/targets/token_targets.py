@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from storage import LabelMap
+from storage.errors import explained
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
@@ -248,10 +249,11 @@ class TokenTargets:
             return
         largest = int(self.classes.max())
         if largest >= class_count and bool((self.probabilities[self.classes >= class_count] > 0).any()):
-            raise LabelError(
+            error = LabelError(
                 f"the targets name class {largest}, but class_count is {class_count}; give the class_count of the "
                 "store that they come from"
             )
+            raise explained(error, "trainers.md#common-mistakes")
 
     def _checked(self, label: torch.Tensor, class_count: int = 1 << 31) -> torch.Tensor:
         pictures = self.outside.shape[:-1]
@@ -262,10 +264,11 @@ class TokenTargets:
             )
         # On a GPU this check would wait for all work before it.
         if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
-            raise LabelError(
+            error = LabelError(
                 f"class numbers {int(label.min())} to {int(label.max())} were given, but class_count is {class_count}; "
                 "leave out pictures without a class (-1)"
             )
+            raise explained(error, "trainers.md#common-mistakes")
         return label
 
 

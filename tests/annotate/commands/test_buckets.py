@@ -29,6 +29,8 @@ def test_a_bucket_is_an_address_like_any_other(
         result = subprocess.run([sys.executable, "-m", "cli", *map(str, words)], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         assert json.loads(command("status", address, "--json").stdout)["labelled"] == 30
+        assert command("status", address, "--html", tmp_path / "status.html").exit_code == 0
+        assert "30" in (tmp_path / "status.html").read_text()
         assert command("verify", address, "--deep").exit_code == 0
         assert "30" in command("inspect", address).stdout
         sheet = command("inspect", address, "--images", images, "-o", tmp_path / "sheet.png", "--count", 2)

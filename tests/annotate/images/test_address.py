@@ -36,7 +36,7 @@ def test_a_collection_below_the_address_is_named(tmp_path: Path, kind: str, belo
     (tmp_path / "hub" / below).parent.mkdir(parents=True)
     KINDS[kind](tmp_path / "hub" / below)
     (tmp_path / "hub" / "README.md").touch()
-    with pytest.raises(AnnotateError, match=r"hub holds no picture, but there are .* below it: give (.+)$") as caught:
+    with pytest.raises(AnnotateError, match=r"hub holds no picture, but there are .* below it: give (.+)") as caught:
         open_images(tmp_path / "hub")
     address = str(caught.value).rpartition("give ")[2]
     assert Path(address) == tmp_path / "hub" / below

@@ -134,6 +134,9 @@ REFUSED = {
     "FiveCrop": (v2.FiveCrop(10), "makes five pictures of one, but a LabelTensor belongs to one; use CenterCrop"),
     "TenCrop": (v2.TenCrop(10), "makes ten pictures of one, but a LabelTensor belongs to one; use CenterCrop"),
     "LinearTransformation": (v2.LinearTransformation(torch.eye(3), torch.zeros(3)), "mixes all pixels .* leave it out"),
+    "MixUp": (v2.MixUp(num_classes=10), "mixes the pictures of a batch, .* use tokenlabel.Mixer"),
+    "CutMix": (v2.CutMix(num_classes=10), "mixes the pictures of a batch, .* use tokenlabel.Mixer"),
+    "RandomIoUCrop": (v2.RandomIoUCrop(), "crops by boxes of objects, .* use RandomResizedCrop"),
 }
 NESTED = {
     "alone": lambda step: [step],

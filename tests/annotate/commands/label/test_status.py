@@ -60,3 +60,52 @@ def test_watching_ends_where_only_damage_is_left_and_survives_a_failed_request(
     asked.clear()
     result = command("status", store, "--watch")
     assert (result.exit_code, "error: cannot list shards" in result.stderr) == (1, True)
+
+
+def test_a_page_for_a_browser_is_written_at_each_reading_and_the_last_stays(
+    command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, page = store / "shards/record/c/1", tmp_path / "status.html"
+    kept, pages = record.read_bytes(), []
+    record.unlink()
+
+    def sleep(seconds: float) -> None:
+        pages.append(page.read_text())
+        record.write_bytes(kept)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://head:8265")
+    assert command("status", store, "--watch", "--every", "7", "--html", page).exit_code == 0
+    (first,), last = pages, page.read_text()
+    assert ('content="7"' in first, "73.3<small>" in first) == (True, True)
+    assert ('http-equiv="refresh"' in last, "100<small>" in last) == (False, True)
+    assert '<a href="http://head:8265">' in last
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("status")] == ["status.html"]
+
+
+def test_a_reader_of_the_page_never_finds_a_part_of_it(
+    command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is replaced by a whole one: where the new one cannot take its name, the old one stays as it was."""
+    page = tmp_path / "status.html"
+    page.write_text("before")
+
+    def full(*names: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("storage.files.atomic_file.os.replace", full)
+    result = command("status", store, "--html", page)
+    assert (result.exit_code, page.read_text()) == (1, "before")
+    assert f"cannot write {page}: No space left on device" in result.stderr
+
+
+def test_a_page_in_no_folder_is_refused_before_anything_is_read(command, tmp_path: Path) -> None:
+    result = command("status", tmp_path / "nothing.zarr", "--html", tmp_path / "no" / "status.html")
+    assert (result.exit_code, "there is no folder" in result.stderr) == (2, True)
+
+
+def test_the_page_of_a_store_in_hdf5_files_is_the_same(command, store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    assert command("convert", store, tmp_path / "copy.h5").exit_code == 0
+    assert command("status", tmp_path / "copy.h5", "--html", tmp_path / "status.html").exit_code == 0
+    assert (tmp_path / "status.html").read_text().count('<i class="finished" title="shard ') == 4

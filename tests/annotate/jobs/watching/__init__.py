@@ -1,0 +1,1 @@
+"""Does the page of a job say what its store says?"""
