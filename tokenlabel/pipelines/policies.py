@@ -74,7 +74,6 @@ _LEFT_BEHIND: dict[type, str] = {
     v2.LinearTransformation: "mixes all pixels of the picture, so that no pixel shows one point; leave it out",
     v2.MixUp: "mixes the pictures of a batch, and this is a pipeline of one; use tokenlabel.Mixer on batches",
     v2.CutMix: "mixes the pictures of a batch, and this is a pipeline of one; use tokenlabel.Mixer on batches",
-    v2.RandomIoUCrop: "crops by boxes of objects, which are not in a sample here; use RandomResizedCrop",
 }
 
 

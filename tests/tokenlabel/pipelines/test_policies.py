@@ -136,7 +136,6 @@ REFUSED = {
     "LinearTransformation": (v2.LinearTransformation(torch.eye(3), torch.zeros(3)), "mixes all pixels .* leave it out"),
     "MixUp": (v2.MixUp(num_classes=10), "mixes the pictures of a batch, .* use tokenlabel.Mixer"),
     "CutMix": (v2.CutMix(num_classes=10), "mixes the pictures of a batch, .* use tokenlabel.Mixer"),
-    "RandomIoUCrop": (v2.RandomIoUCrop(), "crops by boxes of objects, .* use RandomResizedCrop"),
 }
 NESTED = {
     "alone": lambda step: [step],
