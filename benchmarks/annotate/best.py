@@ -1,13 +1,15 @@
 """How many of timm's best networks are accepted? `python -m benchmarks.annotate.best results-imagenet.csv`
 
-The file is timm's own, from its folder results/. Networks are built without weights, and each is asked as `annotate`
-asks it, on tensors that have a shape and nothing else: this shows which head answers, and in which grid. How exact a
-head is needs weights; `python -m benchmarks.annotate.families` measures it for one network of each kind.
+The file of results is timm's own, from its folder results/. Networks are built without weights, and each is asked as
+`annotate` asks it, on tensors that have a shape and nothing else: this shows which head answers, and in which grid. How
+exact a head is needs weights; `python -m benchmarks.annotate.families` measures it for one network of each kind. With
+`--kept FILE`, a run that was ended continues.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +22,11 @@ from annotate.errors import AnnotateError
 from annotate.model.dense import DenseClassifier
 from demo.markdown import table
 from networks.locations import has_token_head
+
+BEGIN, END = (
+    "<!-- python -m benchmarks.annotate.best results-imagenet.csv --write docs/best.md -->",
+    "<!-- end of best -->",
+)
 
 
 def asked(name: str) -> tuple[str, str]:
@@ -53,20 +60,37 @@ def asked(name: str) -> tuple[str, str]:
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--count", default=200, show_default=True, help="How many of the best.")
-def main(results: Path, count: int) -> None:
+@click.option("--kept", type=click.Path(path_type=Path), help="File of answers: those in it are not asked for again.")
+@click.option("--write", "page", type=click.Path(path_type=Path, exists=True), help="Replace the table of this page.")
+def main(results: Path, count: int, kept: Path | None, page: Path | None) -> None:
     """Print for the best networks by top-1 how each answers, and how many are accepted."""
     with results.open(newline="") as file:
         best = sorted(csv.DictReader(file), key=lambda row: -float(row["top1"]))[:count]
+    known = {} if kept is None or not kept.exists() else dict(map(json.loads, kept.read_text().splitlines()))
     rows, kinds = [], Counter[str]()
     for row in tqdm(best, desc="asking", leave=False):
-        try:
-            kind, detail = asked(row["model"])
-        except AnnotateError as error:
-            kind, detail = "not in this timm", str(error)[:120]
+        name = row["model"]
+        if name not in known:
+            try:
+                known[name] = asked(name)
+            except AnnotateError as error:
+                known[name] = "not in this timm", str(error)[:120]
+            if kept is not None:
+                with kept.open("a") as file:
+                    file.write(json.dumps([name, known[name]]) + "\n")
+        kind, detail = known[name]
         kinds[kind] += 1
-        rows.append([row["model"], row["top1"], kind, detail])
-    print(f"The best {len(rows)}: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()) + ".\n")
-    print(table(["model", "top-1", "answers by", "grid, or why not"], rows))
+        rows.append([name, row["top1"], kind, detail])
+    counted = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    found = f"Of the best {len(rows)}: {counted}.\n\n" + table(
+        ["model", "top-1", "answers by", "grid, or why not"], rows
+    )
+    if page is None:
+        print(found)
+        return
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{found}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
