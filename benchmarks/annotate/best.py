@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import click
@@ -35,20 +36,33 @@ def asked(name: str) -> tuple[str, str]:
     Raises:
         AnnotateError: this timm cannot build the network.
     """
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        raise AnnotateError(f"timm {timm.__version__} has no {name}")
+    size = config.input_size if config.fixed_input_size else config.test_input_size or config.input_size
+    return _asked(name.partition(".")[0], config.input_size[1:], size[1:])
+
+
+@cache
+def _asked(architecture: str, img_size: tuple[int, int], size: tuple[int, int]) -> tuple[str, str]:
+    """The same of any weights of an architecture with this input.
+
+    Args:
+        architecture: timm's name without a tag.
+        img_size: height and width that a network with fixed positions is built for, pixels.
+        size: those of the input that it is asked with.
+    """
+    fixed = (timm.get_pretrained_cfg(architecture) or timm.models.PretrainedCfg()).fixed_input_size
     try:
         with torch.device("meta"), torch.inference_mode():
-            model = timm.create_model(name)
+            model = timm.create_model(architecture, **({"img_size": img_size} if fixed else {}))
     except Exception as error:  # timm raises exceptions of many types
-        raise AnnotateError(f"timm {timm.__version__} cannot build {name}: {error}") from error
+        raise AnnotateError(f"timm {timm.__version__} cannot build {architecture}: {error}") from error
     if has_token_head(model):
         return "token head", ""  # whether it has weights, which `annotate` asks first, shows only with weights
-    config = model.pretrained_cfg
-    size = (config.get("test_input_size") or config["input_size"])[1:]
-    if config.get("fixed_input_size"):
-        size = config["input_size"][1:]
     try:
         with torch.device("meta"), torch.inference_mode():
-            dense = DenseClassifier(model, name)
+            dense = DenseClassifier(model, architecture)
             shape = dense(torch.empty(1, 3, *size)).shape
     except AnnotateError as error:
         return "refused", str(error).partition(": ")[2]
