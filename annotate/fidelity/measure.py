@@ -3,7 +3,8 @@
 Training reads the target of a crop from the label of the whole picture. Methods that store crops ask the annotator for
 each crop instead: it sees the crop at its full input size, and nothing beside it. Here both are made and compared:
 
-    target  q   the mean of the stored label over the crop, by the alignment that training uses
+    target  q   the mean of the stored label over the crop, by the alignment that training uses; of its classes the 8
+                most probable are kept, as `LabeledImages` keeps them
     label   p   the mean of the annotator's label of the crop alone, over its locations: all classes are kept
     answer  p   the network's own answer for the crop alone, softmax(mean of its logits / T), mean over the passes
 
@@ -36,6 +37,7 @@ from storage import Box, LabelMap, LabelStore, Status
 AREAS = 0.08, 0.15, 0.25, 0.5, 0.75, 1.0
 _TOGETHER = 16  # crops that are labelled at once: all their classes are kept
 _FEWEST = 2  # pictures
+KEEP = 8  # classes of a target: the default of `tokenlabel.LabeledImages`
 
 
 def fidelity(
@@ -46,6 +48,7 @@ def fidelity(
     pictures: int = 64,
     crops: int = 2,
     areas: Sequence[float] = AREAS,
+    keep: int | None = KEEP,
     seed: int = 0,
     on_picture: Callable[[int], object] = lambda count: None,
 ) -> Fidelity:
@@ -58,6 +61,7 @@ def fidelity(
         pictures: how many are chosen at random of those that have a label.
         crops: of each picture and size; the whole picture is one.
         areas: the sizes of crops, as fractions of a picture's area, in (0, 1].
+        keep: classes of a target, as training keeps them; None keeps all that the label names in the crop.
         seed: of the choice.
         on_picture: called with 1 after each picture.
 
@@ -80,7 +84,8 @@ def fidelity(
         except PictureError:
             left_out += 1
         else:
-            found.append(_of_picture(picture, label, annotator, areas, crops, np.random.default_rng([seed, row])))
+            rng = np.random.default_rng([seed, row])
+            found.append(_of_picture(picture, label, annotator, areas, crops, keep, rng))
         on_picture(1)
     if len(found) < _FEWEST:
         raise AnnotateError(
@@ -96,6 +101,7 @@ def _of_picture(
     annotator: Annotator,
     areas: Sequence[float],
     crops: int,
+    keep: int | None,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """For each area and crop KL and agreement, of the label and of the answer: [areas, crops, 4], NaN where none."""
@@ -109,7 +115,7 @@ def _of_picture(
         shown = [np.ascontiguousarray(picture[where]) for _, _, where in some]
         labels, answers = annotator(shown), _own_answers(annotator, shown)
         for number, (n, m, where) in enumerate(some):
-            target = answer_in(label, _box(where, size), annotator.class_count)
+            target = answer_in(label, _box(where, size), annotator.class_count, keep=keep)
             if labels.status[number] != Status.LABELLED or target is None:
                 continue
             own = answer_in(labels[number], Box.whole(), annotator.class_count)

@@ -42,6 +42,7 @@ def _areas(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ...
 @click.option("--count", type=click.IntRange(min=2), default=64, help="Number of pictures, chosen at random.")
 @click.option("--crops", type=click.IntRange(min=1), default=2, help="Number of crops of each size of a picture.")
 @click.option("--areas", default=_AREAS, callback=_areas, metavar="A,A,…", help="Sizes: fractions of a picture's area.")
+@click.option("--keep", type=click.IntRange(min=1), default=8, help="Classes of a target that training keeps.")
 @click.option("--seed", type=int, default=0, help="Random seed.")
 @json_option
 def fidelity(
@@ -52,6 +53,7 @@ def fidelity(
     count: int,
     crops: int,
     areas: tuple[float, ...],
+    keep: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -76,6 +78,7 @@ def fidelity(
             pictures=count,
             crops=crops,
             areas=areas,
+            keep=keep,
             seed=seed,
             on_picture=more,
         )

@@ -16,10 +16,11 @@ LABELS = random_labels(np.random.default_rng(3), 20, grid=(6, 5), k=3, class_cou
 CROP = Box(0.1, 0.3, 0.62, 0.9)
 
 
-def test_it_is_the_target_that_training_has_for_the_picture_as_a_whole() -> None:
-    trained = token_targets(LABELS, [View(CROP)] * 20, (2, 2), keep=CLASSES).dense(CLASSES)[:, 0].numpy()
+@pytest.mark.parametrize("keep", [None, 3, 8])
+def test_it_is_the_target_that_training_has_for_the_picture_as_a_whole(keep: int | None) -> None:
+    trained = token_targets(LABELS, [View(CROP)] * 20, (2, 2), keep=keep or CLASSES).dense(CLASSES)[:, 0].numpy()
     for n in range(20):
-        assert answer_in(LABELS[n], CROP, CLASSES) == pytest.approx(trained[n], abs=2e-5)
+        assert answer_in(LABELS[n], CROP, CLASSES, keep=keep) == pytest.approx(trained[n], abs=2e-5)
 
 
 def test_no_class_has_0_where_one_is_not_named_and_all_add_up_to_1() -> None:
