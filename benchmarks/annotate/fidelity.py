@@ -30,7 +30,6 @@ from storage import open_store
 
 SIZES = (0, 2)  # of EfficientNet-Lite
 SCALES = (0.8, 1.0, 1.2)
-MANY = 50  # classes of a location that one store keeps, where the others keep 5
 SCENES, CROPS = 64, 1
 BEGIN, END = (
     "<!-- python -m benchmarks.annotate.fidelity --write docs/annotators.md -o docs/fidelity.png -->",
@@ -40,18 +39,17 @@ BEGIN, END = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An annotator and its pictures: its name in the table, and the k classes that its store keeps."""
+    """An annotator and its pictures, by its name in the table."""
 
     name: str
     pictures: Path
     recipe: Recipe
     weights: Path
-    k: int = 5
 
     def measured(self, folder: Path) -> Fidelity:
         """The fidelity of a new store of these pictures, in this folder."""
         address = folder / f"{self.name}.zarr"
-        run(FolderImages(self.pictures), str(address), self.recipe, LocalWorkers(), k=self.k, allow_global=True)
+        run(FolderImages(self.pictures), str(address), self.recipe, LocalWorkers(), allow_global=True)
         store = open_store(address)
         return fidelity(store, by_key(self.pictures), annotator_of_store(store, [self.weights]), crops=CROPS)
 
@@ -64,8 +62,6 @@ def cases(folder: Path) -> Iterator[Case]:
         recipe = Recipe.for_model(networks.model(number), checkpoint=weights, input_size=side)
         yield Case(name=name, pictures=PICTURES, recipe=recipe, weights=weights)
         yield Case(name=f"{name}, 3 scales", pictures=PICTURES, recipe=replace(recipe, scales=SCALES), weights=weights)
-        if number == SIZES[0]:
-            yield Case(name=f"{name}, top {MANY}", pictures=PICTURES, recipe=recipe, weights=weights, k=MANY)
     scenes.write(folder, splits={"val": SCENES})
     weights = folder / "digits.safetensors"
     annotator.train(weights)
