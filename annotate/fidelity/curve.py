@@ -17,7 +17,8 @@ _TOP, _BOTTOM, _LEFT, _GAP, _RIGHT = 78, 58, 62, 84, 24
 _SPLIT = (_WIDTH - _LEFT - _GAP - _RIGHT) // 2
 _GRID = (228, 228, 231)
 COLOURS = tuple(PALETTE[n] for n in (4, 5, 2, 6, 0, 1))  # those of the palette that are dark enough for lines on white
-_BANDS = 3  # of more lines, intervals are drawn as bars
+_BANDS = 3  # of more lines, intervals are drawn as bars, and points so many pixels beside each other
+_BESIDE = 4
 _TICKS = 0.08, 0.15, 0.25, 0.5, 0.75, 1.0
 
 
@@ -85,18 +86,22 @@ def _panel(
         draw.line((x, bottom * _FINE, x, (bottom + 5) * _FINE), FAINT, _FINE)
         _text(draw, (x / _FINE, bottom + 9), f"{area * 100:g} %", FAINT, 12, anchor="ma")
     _text(draw, (left + _SPLIT / 2, bottom + 30), "area of the crop, of its picture's", FAINT, 12, anchor="ma")
-    for line, colour in zip(lines, _colours(len(lines)), strict=True):
-        found = [(area, *values(each)) for area, each in line.points]
-        band = [at(area, end) for area, _, _, end in found] + [at(area, end) for area, _, end, _ in found[::-1]]
-        if len(lines) > _BANDS:
-            for area, _, low_end, high_end in found:
-                draw.line((*at(area, low_end), *at(area, high_end)), colour, _FINE)
-        elif len(found) > 1:
+    colours, many = _colours(len(lines)), len(lines) > _BANDS
+    for number, (line, colour) in enumerate(zip(lines, colours, strict=True)):
+        if many or len(line.points) == 1:
+            beside = _BESIDE * _FINE * (number - (len(lines) - 1) / 2)
+            for area, each in line.points:
+                (x, least), (_, most_y) = (at(area, value) for value in values(each)[1:])
+                draw.line((x + beside, least, x + beside, most_y), colour, _FINE)
+        else:
+            ends = [(area, values(each)[1:]) for area, each in line.points]
+            band = [at(area, upper) for area, (_, upper) in ends] + [at(area, lower) for area, (lower, _) in ends[::-1]]
             mask = Image.new("L", sheet.size)
             ImageDraw.Draw(mask).polygon(band, 34)
             sheet.paste(colour, (0, 0), mask)
-    for line, colour in zip(lines, _colours(len(lines)), strict=True):
-        points = [at(area, values(each)[0]) for area, each in line.points]
+    for number, (line, colour) in enumerate(zip(lines, colours, strict=True)):
+        beside = _BESIDE * _FINE * (number - (len(lines) - 1) / 2) if many else 0
+        points = [(x + beside, y) for x, y in (at(area, values(each)[0]) for area, each in line.points)]
         draw.line(points, colour, 3 * _FINE, joint="curve")
         for x, y in points:
             draw.ellipse((x - 4 * _FINE, y - 4 * _FINE, x + 4 * _FINE, y + 4 * _FINE), colour)

@@ -2,7 +2,7 @@
 
 The demo's photographs are labelled by EfficientNet-Lite, in one pass and at three scales, and the demo's scenes by its
 annotator. Each store is then compared with its annotator's answers on random crops, as `annotate fidelity` does.
-About 10 minutes on 2 cores.
+About 25 minutes on one core.
 """
 
 from __future__ import annotations
