@@ -12,7 +12,7 @@ from annotate.interval import of_fraction, reach
 def test_the_mean_of_a_few_values_has_students_interval(count: int, quantile: float) -> None:
     values = np.arange(count, dtype=float)
     expected = quantile * values.std(ddof=1) / count**0.5
-    assert reach(values) == pytest.approx(expected, rel=2e-3)
+    assert reach(values) == pytest.approx(expected, rel=6e-3)
 
 
 @pytest.mark.parametrize(("part", "low", "high"), [(8, 0.4902, 0.9433), (10, 0.7225, 1.0), (0, 0.0, 0.2775)])
