@@ -25,6 +25,7 @@ SECTIONS = {
         "inspect": "Describe a store; show its labels as a sheet or a report.",
         "compare": "Compare the labels of two stores of the same pictures.",
         "query": "List the pictures that show a class, largest area first.",
+        "fidelity": "Compare targets of crops with answers on the crops.",
         "audit": "List the pictures whose own class is probably wrong.",
     },
     "share": {
@@ -53,6 +54,7 @@ EXAMPLES = {
     "inspect": "annotate inspect labels.zarr --images photos -o sheet.png",
     "compare": "annotate compare one.zarr other.zarr --images photos -o sheet.png",
     "query": "annotate query labels.zarr --class tabby --min-area 0.1",
+    "fidelity": "annotate fidelity photos labels.zarr -o curve.png",
     "audit": "annotate audit labels.zarr --part 0.01",
     "convert": "annotate convert labels.zarr labels.h5/",
     "merge": "annotate merge one.zarr other.zarr all.zarr",

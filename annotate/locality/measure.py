@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from annotate.errors import PictureError
 from annotate.images.decode import decode
 from annotate.images.source import ImageSource
+from annotate.interval import reach
 from annotate.locality.mosaic import TILES, mosaic, tile, tile_of_locations
 from storage import LabelMap
 
@@ -40,7 +41,6 @@ GLOBAL = 1 / TILES
 LEAST = 0.5  # of the share alone, as far as it is above 0.25; below this, `run` asks whether such labels are wanted
 _APART = 0.005  # a share alone that is not further above 0.25 says nothing
 _MOST, _FEWEST, _ONE_IN = 16, 2, 40  # mosaics; and pictures of a job for each of them
-_FEW = (12.71, 4.303, 3.182, 2.776, 2.571)  # Student's t at 0.975; from 6 on by [Abramowitz and Stegun, 26.7.5]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,20 +273,13 @@ def _locality(shares: NDArray[np.float64]) -> Locality:
     kept = (value - GLOBAL) / (alone - GLOBAL)
     # The tiles of a mosaic depend on each other; of a single one there is nothing else.
     beside, single = (shares.mean(1) if len(shares) > 1 else shares[0]).T
-    reach = _reach(beside - value)
+    of_value = reach(beside - value)
     # The standard error of a ratio of two means is that of what the ratio leaves unexplained.
-    reach_of_kept = _reach(beside - GLOBAL - kept * (single - GLOBAL)) / (alone - GLOBAL)
+    of_kept = reach(beside - GLOBAL - kept * (single - GLOBAL)) / (alone - GLOBAL)
     return Locality(
         value=value,
-        interval=(max(0.0, value - reach), min(1.0, value + reach)),
+        interval=(max(0.0, value - of_value), min(1.0, value + of_value)),
         alone=alone,
-        kept=(kept, kept - reach_of_kept, kept + reach_of_kept),
+        kept=(kept, kept - of_kept, kept + of_kept),
         mosaics=len(shares),
     )
-
-
-def _reach(rest: NDArray[np.float64]) -> float:
-    """Half of the 95 % interval of a mean, from the differences [n] from it."""
-    free = len(rest) - 1
-    quantile = _FEW[free - 1] if free <= len(_FEW) else 1.96 + 2.373 / free + 2.823 / free**2
-    return quantile * float(rest.std(ddof=1)) / math.sqrt(len(rest))

@@ -1,13 +1,6 @@
 """What does a label map say of each token of a training picture? ROI-align, without a dense [classes, h, w] map.
 
-A token sees a rectangle of the source picture. Its scores are the label map's bilinear interpolation, averaged over a
-regular grid of points in that rectangle: per axis as many points as the rectangle is cells long, rounded up; a cell is
-the rectangle of one location of the label map. That is `torchvision.ops.roi_align(aligned=True, sampling_ratio=-1)`.
-Because points form a grid, rows and columns separate:
-
-    scores [tokens_y, tokens_x, p] = W_y [tokens_y, h] · map [h, w, p] · W_x [tokens_x, w]ᵀ
-
-with p the classes that occur in this one picture: a few dozen, however many classes there are in all.
+A token sees a rectangle of the source picture: storage/alignment/region.py says what its scores are.
 
 A token of a picture that was rotated or bent does not see a rectangle, and one that was padded or erased in part sees
 less than its rectangle. Such tokens are read at the points of a regular grid, each wherever it lies in the source.
@@ -20,18 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import Box, LabelMap, Status
-from storage.labelmap import no_class
+from storage import LabelMap, Status
+from storage.alignment.region import BEYOND, ROUNDING, palette, region_scores
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
 
-# How far beyond the grid's edge its outermost cells count, in cells, where the picture continues: the grids of networks
-# that begin at the first pixel (annotate/model/dense.py) end half a cell before the picture does.
-BEYOND = 0.5
 _LEAST_POINTS, _MOST_POINTS = 4, 32  # along each side of a token that is not a rectangle in its source
-# Lengths in cells are sums of rounded numbers: 3.0000000001 counts as 3.
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,18 +68,7 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
 
 
 def _align_crop(label: LabelMap, view: View, tokens: tuple[int, int]) -> TokenScores:
-    h, w = label.grid
-    region, picture = label.box.to_inner(view.box), label.box.to_inner(Box.whole())
-    rows, row_cover = axis_weights(
-        region.top * h, region.bottom * h, cells=h, tokens=tokens[0], reach=(picture.top * h, picture.bottom * h)
-    )
-    columns, column_cover = axis_weights(
-        region.left * w, region.right * w, cells=w, tokens=tokens[1], reach=(picture.left * w, picture.right * w)
-    )
-    classes, dense = _palette(label)
-    scores = columns @ (rows @ dense.reshape(h, -1)).reshape(tokens[0], w, len(classes))
-    outside = np.outer(row_cover, column_cover) < 0.5
-    scores[outside] = 0
+    classes, scores, outside = region_scores(label, view.box, tokens)
     if view.mirrored:
         scores, outside = scores[:, ::-1], outside[:, ::-1]
     if view.flipped:
@@ -135,51 +112,6 @@ def covers_something(boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
     top_left, bottom_right = boxes[..., :2], boxes[..., 2:]
     meets = ((bottom_right > top_left) & (top_left < 1) & (bottom_right > 0)).all(-1)
     return np.asarray(finite & meets)
-
-
-def axis_weights(
-    start: float, stop: float, *, cells: int, tokens: int, reach: tuple[float, float] | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """The weight of each cell of an axis for each token along it, and the fraction of each token that lies on the axis.
-
-    Args:
-        start, stop: the interval that all tokens cover together, in cells; the axis runs from 0 to `cells`.
-        cells, tokens: their numbers.
-        reach: where the picture begins and ends, in cells; by default the ends of the axis.
-
-    Returns:
-        weights float32 [tokens, cells], each row summing to 1, and cover float64 [tokens] in [0, 1]. Both are of
-        the part of a token inside the axis; with `reach`, of the part inside the picture and at most BEYOND from the
-        axis.
-    """
-    least, most = (0, cells) if reach is None else (max(-BEYOND, reach[0]), min(cells + BEYOND, reach[1]))
-    length = (stop - start) / tokens
-    samples = max(1, int(np.ceil(length - ROUNDING)))
-    edges = start + length * np.arange(tokens + 1)
-    inside = np.clip(edges, least, most)
-    low, high = inside[:-1, None], inside[1:, None]
-    # Cell i has its centre at i + 1/2, and points beyond the outermost centres take the value there.
-    points = np.clip(low + (high - low) * (np.arange(samples) + 0.5) / samples - 0.5, 0, cells - 1)
-    below = np.floor(points).astype(np.intp)
-    above = np.minimum(below + 1, cells - 1)
-    part = points - below
-    weights = np.zeros((tokens, cells))
-    row = np.arange(tokens)[:, None]
-    np.add.at(weights, (row, below), (1 - part) / samples)
-    np.add.at(weights, (row, above), part / samples)
-    return weights.astype(np.float32), (high - low)[:, 0] / length
-
-
-def _palette(label: LabelMap) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float32]]:
-    """The classes [p] that occur in a label, and its scores as a dense map float32 [h, w, p] over these classes."""
-    h, w = label.grid
-    classes, index = np.unique(label.classes, return_inverse=True)
-    flat = np.arange(h * w)[:, None] * len(classes) + index.reshape(h * w, label.k)
-    mass = np.bincount(flat.ravel(), label.scores.ravel(), minlength=h * w * len(classes))
-    dense = mass.astype(np.float32).reshape(h, w, len(classes))
-    if classes[-1] == no_class(classes.dtype):
-        return classes[:-1], dense[..., :-1]
-    return classes, dense
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +173,7 @@ def _align_warped(label: LabelMap, warp: Warp, tokens: tuple[int, int]) -> Token
     outside = count < 0.5 * points.down * points.across
     weights = weights.reshape(rows * columns, h * w) / np.maximum(count, 1)[:, None]
     weights[outside] = 0
-    classes, dense = _palette(label)
+    classes, dense = palette(label)
     scores = (weights.astype(np.float32) @ dense.reshape(h * w, -1)).reshape(rows, columns, -1)
     outside = outside.reshape(rows, columns)
     if frame := warp.frame:

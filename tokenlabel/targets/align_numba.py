@@ -13,10 +13,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from storage import LabelMap
+from storage.alignment.region import BEYOND, ROUNDING
 from storage.labelmap import no_class
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
-from tokenlabel.targets.align import BEYOND, ROUNDING, Points
+from tokenlabel.targets.align import Points
 from tokenlabel.targets.sparse import SparseTargets
 
 _MOST = 2**16  # up to so many classes, one number is kept for each possible class id

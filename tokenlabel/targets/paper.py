@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from torchvision.ops import roi_align
 
 from storage import Box, LabelMap, Status
+from storage.alignment.region import BEYOND, ROUNDING
 from storage.encoding.scores import LEAST_REMAINDER
 from storage.labelmap import no_class
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
-from tokenlabel.targets.align import BEYOND, ROUNDING, check_boxes
+from tokenlabel.targets.align import check_boxes
 from tokenlabel.targets.reading import COMPILED
 from tokenlabel.targets.sparse import check_grid
 from tokenlabel.targets.token_targets import TokenTargets

@@ -1,0 +1,8 @@
+"""How far is a crop's target, read from the whole picture's label, from the annotator's own answer on the crop?"""
+
+from annotate.fidelity.annotator import annotator_of_store
+from annotate.fidelity.curve import Line, curve
+from annotate.fidelity.figures import AtSize, Closeness, Fidelity
+from annotate.fidelity.measure import AREAS, fidelity
+
+__all__ = ["AREAS", "AtSize", "Closeness", "Fidelity", "Line", "annotator_of_store", "curve", "fidelity"]

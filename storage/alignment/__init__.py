@@ -1,0 +1,1 @@
+"""What does a label map say of a part of its picture?"""
