@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from annotate.errors import AnnotateError
 from annotate.model.augmented_views import onto_grid, scaled_size
 from annotate.model.compilation import compiled
-from annotate.model.dense import Consistency, DenseClassifier
-from annotate.model.elsewhere.own_function import FunctionNetwork
-from annotate.model.elsewhere.own_map import OwnMap
+from annotate.model.dense import Consistency
+from annotate.model.elsewhere.dense_answer import AnyNetwork, dense_answer
 from annotate.model.network import Network
 from annotate.model.preprocess import preprocess
 from annotate.model.recipe import Recipe
@@ -233,14 +232,8 @@ class Annotator:
             return values
         return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
 
-    def _load(self, network: Network | FunctionNetwork, measured: Mapping[str, Any]) -> _ReadyNetwork:
-        dense: DenseClassifier | OwnMap
-        if isinstance(network, FunctionNetwork):
-            made = network.build()
-            provenance, dense = network.provenance(made), OwnMap(made, network.model)
-        else:
-            model = network.build()
-            provenance, dense = network.provenance(model), DenseClassifier(model, network.model, self.recipe.head)
+    def _load(self, network: AnyNetwork, measured: Mapping[str, Any]) -> _ReadyNetwork:
+        dense, provenance = dense_answer(network, self.recipe.head)
         grid, class_count, consistency = dense.consistency(network.input_size)
         inputs: list[int] = []
         grid_boxes = [Box.from_edges(edges) for edges in measured.get("grid_boxes", ())]
@@ -260,7 +253,7 @@ class Annotator:
             if not is_measured:
                 grid_boxes.append(dense.grid_box(fit[0], its_grid))
         placed: Any = dense.to(self._device)
-        if not isinstance(network, FunctionNetwork):
+        if isinstance(network, Network):
             placed = placed.to(memory_format=torch.channels_last)
             placed = compiled(placed) if self._compiled_for else placed
         mean, std = (torch.tensor(v, device=self._device).view(3, 1, 1) * 255 for v in (network.mean, network.std))

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_args
 
 from annotate.errors import AnnotateError
 from annotate.images.decode import Exif
+from annotate.model.elsewhere.hf_network import HubNetwork, is_of_transformers
 from annotate.model.elsewhere.own_function import FunctionNetwork, is_function
 from annotate.model.network import Network
 from annotate.model.preprocess import Mode
@@ -50,7 +51,7 @@ class Recipe:
     4
     """
 
-    networks: tuple[Network | FunctionNetwork, ...]
+    networks: tuple[Network | FunctionNetwork | HubNetwork, ...]
     preprocess: Mode = "squash"
     exif: Exif = "ignore"
     head: Head = "local"
@@ -93,7 +94,7 @@ class Recipe:
     def for_model(cls, model: str, *, preprocess: Mode = "squash", **network: Any) -> Self:
         """The recipe of one network and one pass. Loads no weights; see `Network.of` for the arguments.
 
-        A name MODULE:FUNCTION is a function of yours; see `DenseNetwork`.
+        A name MODULE:FUNCTION is a function of yours (see `DenseNetwork`), and hf:NAME a network of Transformers.
 
         Raises:
             AnnotateError: timm has no such model, or the checkpoint cannot be read.
@@ -121,10 +122,7 @@ class Recipe:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The recipe of `to_json`'s values. Its networks have no checkpoint file."""
-        networks = tuple(
-            (FunctionNetwork if is_function(network["model"]) else Network).from_json(network)
-            for network in values["networks"]
-        )
+        networks = tuple(_source_of(network["model"]).from_json(network) for network in values["networks"])
         return cls(**{**values, "networks": networks, "scales": tuple(values["scales"])})
 
     def class_names(self) -> tuple[str, ...] | None:
@@ -146,13 +144,19 @@ class Recipe:
         return known[0][1] if known else None
 
 
-def network_of(model: str, **given: Any) -> Network | FunctionNetwork:
-    """The network of timm's name, or of a function MODULE:FUNCTION; see `Network.of` for what may be given.
+def network_of(model: str, **given: Any) -> Network | FunctionNetwork | HubNetwork:
+    """The network of timm's name, of `hf:NAME`, or of a function MODULE:FUNCTION; see `Network.of` for the rest.
 
     Raises:
         AnnotateError: there is none, or it cannot be made.
     """
-    return FunctionNetwork.of(model, **given) if is_function(model) else Network.of(model, **given)
+    return _source_of(model).of(model, **given)
+
+
+def _source_of(model: str) -> type[Network | FunctionNetwork | HubNetwork]:
+    if is_of_transformers(model):
+        return HubNetwork
+    return FunctionNetwork if is_function(model) else Network
 
 
 def annotator_of(recipe: Mapping[str, Any]) -> str:

@@ -12,8 +12,7 @@ import click
 from annotate.commands.options.settings import WRITTEN, read_settings
 
 if TYPE_CHECKING:
-    from annotate.model.elsewhere.own_function import FunctionNetwork
-    from annotate.model.network import Network
+    from annotate.model.elsewhere.dense_answer import AnyNetwork
     from annotate.model.recipe import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -188,7 +187,7 @@ def _networks(
     pretrained: bool,
     of_each: dict[str, tuple[tuple[Any, ...], str]],
     model_kwargs: tuple[tuple[str, Any], ...],
-) -> tuple[Network | FunctionNetwork, ...]:
+) -> tuple[AnyNetwork, ...]:
     """One network for each --model; `of_each` has the arguments that one value or several give, and their options."""
     from annotate.model.recipe import network_of
 
