@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError
-from annotate.model.augmented_views import onto_grid, scaled_size
+from annotate.model.augmented_views import area_average, onto_grid, scaled_size
 from annotate.model.compilation import compiled
 from annotate.model.dense import Consistency
 from annotate.model.elsewhere.dense_answer import AnyNetwork, dense_answer
@@ -45,7 +45,7 @@ class Annotator:
     recipe's temperature; of its classes the k most probable are kept.
 
     recipe, k:   as given
-    grid:        rows and columns of the labels
+    grid:        rows and columns of the labels; those of the first network's map, unless the recipe has coarser ones
     class_count: number of classes of each network
     consistency: for each network, how close its dense answer is to its own; see `Consistency`
     provenance:  for each network, where its weights come from; JSON values, see `Network.provenance`
@@ -95,7 +95,12 @@ class Annotator:
         known = measured or [{}] * len(recipe.networks)
         self._ready = [self._load(network, found) for network, found in zip(recipe.networks, known, strict=True)]
         first = self._ready[0]
-        self.grid, self.class_count, self._grid_box = first.grid, first.class_count, first.grid_boxes[0]
+        self.grid, self.class_count, self._grid_box = recipe.grid or first.grid, first.class_count, first.grid_boxes[0]
+        if self.grid[0] > first.grid[0] or self.grid[1] > first.grid[1]:
+            raise AnnotateError(
+                f"the map of {recipe.networks[0].model} has {first.grid[0]}x{first.grid[1]} locations, and the grid "
+                f"{self.grid[0]}x{self.grid[1]} is finer; give at most its own, or a larger --input-size"
+            )
         self.consistency = tuple(ready.consistency for ready in self._ready)
         self.provenance = tuple(ready.provenance for ready in self._ready)
         for network, ready in zip(recipe.networks, self._ready, strict=True):
@@ -146,9 +151,12 @@ class Annotator:
         fitted = [[picture.inputs[n][1] for picture in prepared] for n in range(len(self._inputs))]
         boxes = [box.to_outer(self._grid_box) for box in fitted[0]]
         total: Any = 0
+        own = self._ready[0].grid
         for n, grid_box, logits in self._logits(prepared):
             probabilities = (logits / self.recipe.temperature).softmax(-1)[..., : self.class_count]
-            total = total + onto_grid(probabilities, [box.to_outer(grid_box) for box in fitted[n]], self.grid, boxes)
+            total = total + onto_grid(probabilities, [box.to_outer(grid_box) for box in fitted[n]], own, boxes)
+        if own != self.grid:
+            total = area_average(total, self.grid)
         scores, classes = (total / self.recipe.passes).topk(self.k, dim=-1)
         results = [self._from_device(values) for values in (scores, classes.to(torch.int32))]
         done = torch.cuda.Event() if self._device.type == "cuda" else None

@@ -25,6 +25,9 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     "DetrForSegmentation": ("universal", "AutoModelForUniversalSegmentation"),
 }
 
+# Networks that are asked more than a picture, by the type of their configuration.
+_MORE_THAN_PICTURES = {"oneformer": "a text that names its task", "videomt": "a video"}
+
 
 def read_config(folder: Path, model: str) -> Any:
     """The configuration, a `PretrainedConfig`.
@@ -74,6 +77,11 @@ def load(folder: Path, config: Any, model: str) -> Any:
 
 
 def _known(config: Any, model: str) -> tuple[Kind, str]:
+    if (more := _MORE_THAN_PICTURES.get(config.model_type)) is not None:
+        raise AnnotateError(
+            f"{model} labels no pictures alone: a network of the type {config.model_type} also takes {more}. Give "
+            "another segmenter, or write a function of yours for it (--model MODULE:FUNCTION)"
+        )
     named = [str(name) for name in getattr(config, "architectures", None) or ()]
     for end, known in _KINDS.items():
         if named and named[0].endswith(end):

@@ -230,6 +230,16 @@ def test_a_network_without_a_dense_answer_is_refused_with_the_reason(kind: str, 
         Annotator(Recipe.for_model(f"hf:{saved(tmp_path / kind, kind)}"), k=1)
 
 
+def test_a_network_that_is_asked_more_than_a_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    about = {"model_type": "oneformer", "architectures": ["OneFormerForUniversalSegmentation"], "id2label": NAMES}
+    (tmp_path / "one" / "config.json").write_text(json.dumps(about))
+    with pytest.raises(
+        AnnotateError, match="hf:one labels no pictures alone: .*oneformer also takes a text that names"
+    ):
+        Recipe.for_model(f"hf:{tmp_path / 'one'}")
+
+
 def test_a_name_that_cannot_be_had_without_the_internet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(AnnotateError, match=r"cannot get nobody/nothing from the Hub.*copy the folder here.*gated"):
