@@ -234,9 +234,7 @@ def test_a_network_that_is_asked_more_than_a_picture_is_refused(tmp_path: Path) 
     (tmp_path / "one").mkdir()
     about = {"model_type": "oneformer", "architectures": ["OneFormerForUniversalSegmentation"], "id2label": NAMES}
     (tmp_path / "one" / "config.json").write_text(json.dumps(about))
-    with pytest.raises(
-        AnnotateError, match="hf:one labels no pictures alone: .*oneformer also takes a text that names"
-    ):
+    with pytest.raises(AnnotateError, match="hf:one labels no pictures alone: .*oneformer also takes a text"):
         Recipe.for_model(f"hf:{tmp_path / 'one'}")
 
 
