@@ -21,11 +21,10 @@ optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
 for epoch in range(2):
     data.set_epoch(epoch)  # other crops
     for pixels, targets, _ in DataLoader(data, 16, shuffle=True, collate_fn=collate, drop_last=True):
-        shares = torch.zeros(len(pixels), side**2 // 16, count + 1).scatter_add_(
-            2, targets.classes[:, 1:].long(), targets.probabilities[:, 1:]
-        )
-        shares[..., -1] = targets.remainder[:, 1:]
-        wanted = interpolate(shares.mT.unflatten(2, tokens), size=side, mode="bilinear")
+        shares = torch.zeros(*targets.classes.shape[:2], count + 1)
+        shares.scatter_add_(2, targets.classes.long(), targets.probabilities)
+        shares[..., -1] = targets.remainder
+        wanted = interpolate(shares[:, 1:].mT.unflatten(2, tokens), size=side, mode="bilinear")  # 0 is the whole crop
         loss = -(wanted * student(pixels)["out"].log_softmax(1)).sum(1).mean()
         optimizer.zero_grad()
         loss.backward()
