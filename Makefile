@@ -69,5 +69,5 @@ clean:  ## remove the environment and everything that the demo, the docs and dis
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,s3,dev,docs,demo]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[annotate,hdf5,hf,s3,dev,docs,demo]'
 	@touch $(INSTALLED)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from annotate.locality.measure import Locality
     from annotate.model.annotator import Annotator
     from annotate.model.convert_checkpoint import convert_checkpoint
+    from annotate.model.elsewhere.hf_network import HubNetwork
     from annotate.model.elsewhere.own_function import DenseNetwork, FunctionNetwork
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
@@ -35,6 +36,7 @@ _FILE_OF = {
     "Calibration": "jobs.calibrate",
     "DenseNetwork": "model.elsewhere.own_function",
     "FunctionNetwork": "model.elsewhere.own_function",
+    "HubNetwork": "model.elsewhere.hf_network",
     "ImageSource": "images.source",
     "LocalWorkers": "jobs.workers",
     "Locality": "locality.measure",
@@ -58,6 +60,7 @@ __all__ = [
     "Calibration",
     "DenseNetwork",
     "FunctionNetwork",
+    "HubNetwork",
     "ImageSource",
     "LocalWorkers",
     "Locality",

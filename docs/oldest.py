@@ -12,18 +12,19 @@ PAGE = Path(__file__).with_name("dependencies.md")
 SETUP = Path(__file__).parents[1] / "setup.cfg"
 HEADING = "## The oldest versions"
 TABLE = "| package | in | oldest allowed | run on |\n|---|---|---|---|\n"
+_NEWEST = ("trainers", "hub", "hf")  # extras that are run with the newest versions alone
 _BOUND = re.compile(r"([A-Za-z0-9-]+)>=([0-9.]+)$")
 
 
 def bounds() -> list[tuple[str, str, str]]:
-    """Each package with a lower bound in setup.cfg, where it stands there, and the bound; not of trainers and Hub."""
+    """Each package with a lower bound in setup.cfg, where it stands there, and the bound; not of `_NEWEST`."""
     config = ConfigParser()
     config.read(SETUP)
     lists = {"all": config["options"]["install_requires"], **config["options.extras_require"]}
     return [
         (found[1], place, found[2])
         for place, lines in lists.items()
-        if place not in ("trainers", "hub")
+        if place not in _NEWEST
         for line in lines.split()
         if (found := _BOUND.match(line))
     ]
@@ -35,8 +36,8 @@ def section() -> str:
     python = platform.python_version()
     return (
         f"{HEADING}\n\n`make oldest` installs these, here on Python {python}, runs all tests and writes this table. "
-        "Packages without a bound are the newest that fit. The programs of other trainers, and the Hub's client, are "
-        "not run with theirs."
+        "Packages without a bound are the newest that fit. The programs of other trainers, the Hub's client, and "
+        "Transformers are not run with theirs."
         f"\n\n{TABLE}" + "\n".join(rows) + "\n"
     )
 

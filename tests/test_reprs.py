@@ -96,6 +96,9 @@ def of_annotate(recipe: Recipe, store: LabelStore, scene_folder: Path, single_th
         "Calibration": Calibration(temperature=1.23456789, pictures=2000, accuracy=1 / 3, nll=pairs, error=pairs),
         "DenseNetwork": SimpleNamespace(class_names=("red", "green"), input_size=(8, 16), gives="logits"),  # a user's
         "FunctionNetwork": annotate.FunctionNetwork(model="own:make", weights=f"sha256:{0:064}", input_size=(8, 16)),
+        "HubNetwork": annotate.HubNetwork(
+            model="hf:own", weights=f"sha256:{0:064}", input_size=(8, 16), mean=(0.5,) * 3, std=(0.5,) * 3
+        ),
         "ImageSource": FolderImages(scene_folder / "images/val"),
         "LocalWorkers": annotate.LocalWorkers(),
         "Locality": Locality(

@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError
-from annotate.model.augmented_views import onto_grid, scaled_size
+from annotate.model.augmented_views import area_average, onto_grid, scaled_size
 from annotate.model.compilation import compiled
-from annotate.model.dense import Consistency, DenseClassifier
-from annotate.model.elsewhere.own_function import FunctionNetwork
-from annotate.model.elsewhere.own_map import OwnMap
+from annotate.model.dense import Consistency
+from annotate.model.elsewhere.dense_answer import AnyNetwork, dense_answer
 from annotate.model.network import Network
 from annotate.model.preprocess import preprocess
 from annotate.model.recipe import Recipe
@@ -46,7 +45,7 @@ class Annotator:
     recipe's temperature; of its classes the k most probable are kept.
 
     recipe, k:   as given
-    grid:        rows and columns of the labels
+    grid:        rows and columns of the labels; those of the first network's map, unless the recipe has coarser ones
     class_count: number of classes of each network
     consistency: for each network, how close its dense answer is to its own; see `Consistency`
     provenance:  for each network, where its weights come from; JSON values, see `Network.provenance`
@@ -96,7 +95,12 @@ class Annotator:
         known = measured or [{}] * len(recipe.networks)
         self._ready = [self._load(network, found) for network, found in zip(recipe.networks, known, strict=True)]
         first = self._ready[0]
-        self.grid, self.class_count, self._grid_box = first.grid, first.class_count, first.grid_boxes[0]
+        self.grid, self.class_count, self._grid_box = recipe.grid or first.grid, first.class_count, first.grid_boxes[0]
+        if self.grid[0] > first.grid[0] or self.grid[1] > first.grid[1]:
+            raise AnnotateError(
+                f"the map of {recipe.networks[0].model} has {first.grid[0]}x{first.grid[1]} locations, and the grid "
+                f"{self.grid[0]}x{self.grid[1]} is finer; give at most its own, or a larger --input-size"
+            )
         self.consistency = tuple(ready.consistency for ready in self._ready)
         self.provenance = tuple(ready.provenance for ready in self._ready)
         for network, ready in zip(recipe.networks, self._ready, strict=True):
@@ -147,9 +151,12 @@ class Annotator:
         fitted = [[picture.inputs[n][1] for picture in prepared] for n in range(len(self._inputs))]
         boxes = [box.to_outer(self._grid_box) for box in fitted[0]]
         total: Any = 0
+        own = self._ready[0].grid
         for n, grid_box, logits in self._logits(prepared):
             probabilities = (logits / self.recipe.temperature).softmax(-1)[..., : self.class_count]
-            total = total + onto_grid(probabilities, [box.to_outer(grid_box) for box in fitted[n]], self.grid, boxes)
+            total = total + onto_grid(probabilities, [box.to_outer(grid_box) for box in fitted[n]], own, boxes)
+        if own != self.grid:
+            total = area_average(total, self.grid)
         scores, classes = (total / self.recipe.passes).topk(self.k, dim=-1)
         results = [self._from_device(values) for values in (scores, classes.to(torch.int32))]
         done = torch.cuda.Event() if self._device.type == "cuda" else None
@@ -233,14 +240,8 @@ class Annotator:
             return values
         return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
 
-    def _load(self, network: Network | FunctionNetwork, measured: Mapping[str, Any]) -> _ReadyNetwork:
-        dense: DenseClassifier | OwnMap
-        if isinstance(network, FunctionNetwork):
-            made = network.build()
-            provenance, dense = network.provenance(made), OwnMap(made, network.model)
-        else:
-            model = network.build()
-            provenance, dense = network.provenance(model), DenseClassifier(model, network.model, self.recipe.head)
+    def _load(self, network: AnyNetwork, measured: Mapping[str, Any]) -> _ReadyNetwork:
+        dense, provenance = dense_answer(network, self.recipe.head)
         grid, class_count, consistency = dense.consistency(network.input_size)
         inputs: list[int] = []
         grid_boxes = [Box.from_edges(edges) for edges in measured.get("grid_boxes", ())]
@@ -260,7 +261,7 @@ class Annotator:
             if not is_measured:
                 grid_boxes.append(dense.grid_box(fit[0], its_grid))
         placed: Any = dense.to(self._device)
-        if not isinstance(network, FunctionNetwork):
+        if isinstance(network, Network):
             placed = placed.to(memory_format=torch.channels_last)
             placed = compiled(placed) if self._compiled_for else placed
         mean, std = (torch.tensor(v, device=self._device).view(3, 1, 1) * 255 for v in (network.mean, network.std))

@@ -1,6 +1,7 @@
-"""How do several passes over one picture become one label? Each is resampled onto the labels' grid.
+"""How do several passes over one picture become one label? Each is resampled onto the grid of the first.
 
 With test-time augmentation a picture passes through a network mirrored, and at several sizes; see `Recipe.passes`.
+Where a coarser grid is asked for, their mean is averaged by area.
 """
 
 from __future__ import annotations
@@ -39,6 +40,30 @@ def onto_grid(
         align_corners=False,
     )
     return sampled.permute(0, 2, 3, 1)
+
+
+def area_average(probabilities: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """The mean of a map over each location of a coarser grid of the same box, by area; they need not divide evenly.
+
+    Args:
+        probabilities: [b, h', w', classes].
+        grid: rows h and columns w of the answer, at most h' and w'.
+
+    Returns:
+        [b, h, w, classes].
+    """
+    down, across = (
+        _overlaps(n, each).to(probabilities) for n, each in zip(grid, probabilities.shape[1:3], strict=True)
+    )
+    return torch.einsum("iy,byxc,jx->bijc", down, probabilities, across)
+
+
+def _overlaps(coarse: int, fine: int) -> torch.Tensor:
+    """The fraction of each of `coarse` equal parts of an axis that lies in each of `fine`: float64 [coarse, fine]."""
+    wide = torch.arange(coarse + 1, dtype=torch.float64)[:, None] / coarse
+    narrow = torch.arange(fine + 1, dtype=torch.float64) / fine
+    common = torch.minimum(wide[1:], narrow[1:]) - torch.maximum(wide[:-1], narrow[:-1])
+    return common.clamp_min(0) * coarse
 
 
 def _centres(start: float, length: float, count: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_args
 
 from annotate.errors import AnnotateError
 from annotate.images.decode import Exif
+from annotate.model.elsewhere.hf_network import HubNetwork, is_of_transformers
 from annotate.model.elsewhere.own_function import FunctionNetwork, is_function
 from annotate.model.network import Network
 from annotate.model.preprocess import Mode
@@ -22,7 +23,8 @@ Precision = Literal["float32", "bfloat16"]
 class Recipe:
     """Everything that decides a label, except the picture.
 
-    networks:       their probabilities are averaged; the labels have the grid of the first
+    networks:       their probabilities are averaged; the labels have the box, and unless `grid` is given the grid, of
+                    the first
     preprocess:     how a picture is fitted to their inputs: "squash", "letterbox" or "center"; see
                     annotate/model/preprocess.py
     exif:           "ignore" or "apply" the EXIF orientation of a picture
@@ -33,6 +35,8 @@ class Recipe:
     flip:           test-time augmentation: each picture also passes through each network mirrored
     scales:         test-time augmentation: the multiples of the input size to label at; 1.0 is one of them
     temperature:    the logits are divided by it before the softmax
+    grid:           rows and columns of the labels, at most those of the first network's map, whose probabilities are
+                    averaged by area; None keeps its own
     precision:      of the networks' arithmetic: "float32", or "bfloat16" where autocast uses it
 
     Raises:
@@ -50,7 +54,7 @@ class Recipe:
     4
     """
 
-    networks: tuple[Network | FunctionNetwork, ...]
+    networks: tuple[Network | FunctionNetwork | HubNetwork, ...]
     preprocess: Mode = "squash"
     exif: Exif = "ignore"
     head: Head = "local"
@@ -59,6 +63,7 @@ class Recipe:
     temperature: float = 1.0
     precision: Precision = "float32"
     white: float | None = None
+    grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check that each field is in its range."""
@@ -80,6 +85,8 @@ class Recipe:
             raise AnnotateError(f"the temperature must be from 0.01 to 100, not {self.temperature}")
         if self.white is not None and not 0 < self.white < math.inf:
             raise AnnotateError(f"white must be a number above 0, not {self.white}")
+        if self.grid is not None and min(self.grid) < 1:
+            raise AnnotateError(f"the grid must have at least 1x1 locations, not {self.grid}")
 
     def __repr__(self) -> str:
         """The networks, and the other fields where they differ from their defaults."""
@@ -93,7 +100,7 @@ class Recipe:
     def for_model(cls, model: str, *, preprocess: Mode = "squash", **network: Any) -> Self:
         """The recipe of one network and one pass. Loads no weights; see `Network.of` for the arguments.
 
-        A name MODULE:FUNCTION is a function of yours; see `DenseNetwork`.
+        A name MODULE:FUNCTION is a function of yours (see `DenseNetwork`), and hf:NAME a network of Transformers.
 
         Raises:
             AnnotateError: timm has no such model, or the checkpoint cannot be read.
@@ -111,21 +118,20 @@ class Recipe:
         return tuple(note for network in self.networks for note in network.notes)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` gives an equal recipe back. A `white` of None is left out, as it was."""
+        """Plain JSON values; `from_json` gives an equal recipe back. A `white` or `grid` of None is left out."""
         values = asdict(self) | {"networks": [network.to_json() for network in self.networks]}
-        if self.white is None:
-            del values["white"]
+        for name in ("white", "grid"):
+            if values[name] is None:
+                del values[name]
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
         return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The recipe of `to_json`'s values. Its networks have no checkpoint file."""
-        networks = tuple(
-            (FunctionNetwork if is_function(network["model"]) else Network).from_json(network)
-            for network in values["networks"]
-        )
-        return cls(**{**values, "networks": networks, "scales": tuple(values["scales"])})
+        networks = tuple(_source_of(network["model"]).from_json(network) for network in values["networks"])
+        grid = None if values.get("grid") is None else tuple(values["grid"])
+        return cls(**{**values, "networks": networks, "scales": tuple(values["scales"]), "grid": grid})
 
     def class_names(self) -> tuple[str, ...] | None:
         """The names of the classes that the networks share, or None if no network names them.
@@ -146,13 +152,19 @@ class Recipe:
         return known[0][1] if known else None
 
 
-def network_of(model: str, **given: Any) -> Network | FunctionNetwork:
-    """The network of timm's name, or of a function MODULE:FUNCTION; see `Network.of` for what may be given.
+def network_of(model: str, **given: Any) -> Network | FunctionNetwork | HubNetwork:
+    """The network of timm's name, of `hf:NAME`, or of a function MODULE:FUNCTION; see `Network.of` for the rest.
 
     Raises:
         AnnotateError: there is none, or it cannot be made.
     """
-    return FunctionNetwork.of(model, **given) if is_function(model) else Network.of(model, **given)
+    return _source_of(model).of(model, **given)
+
+
+def _source_of(model: str) -> type[Network | FunctionNetwork | HubNetwork]:
+    if is_of_transformers(model):
+        return HubNetwork
+    return FunctionNetwork if is_function(model) else Network
 
 
 def annotator_of(recipe: Mapping[str, Any]) -> str:

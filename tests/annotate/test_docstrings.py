@@ -27,6 +27,7 @@ WITHOUT_EXAMPLE = {
     "Calibration",
     "DenseNetwork",
     "FunctionNetwork",
+    "HubNetwork",
     "ImageSource",
     "Locality",
     "PictureError",

@@ -12,8 +12,7 @@ import click
 from annotate.commands.options.settings import WRITTEN, read_settings
 
 if TYPE_CHECKING:
-    from annotate.model.elsewhere.own_function import FunctionNetwork
-    from annotate.model.network import Network
+    from annotate.model.elsewhere.dense_answer import AnyNetwork
     from annotate.model.recipe import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -21,16 +20,21 @@ Command = TypeVar("Command", bound=Callable[..., object])
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
 --mean, --std R,G,B, --interpolation FILTER, --exif ignore|apply, --white N,
---batch-size, --rows-per-shard, --precision, --[no-]compile, --names FILE,
---allow-global."""
+--grid HxW, --batch-size, --rows-per-shard, --precision, --[no-]compile,
+--names FILE, --allow-global."""
 
 
-def _size(value: Any) -> tuple[int, int]:
+def _size(value: Any, name: str = "input_sizes") -> tuple[int, int]:
     """The (height, width) of "224", 224 or "192x256"."""
     parts = str(value).lower().split("x")
     if not all(part.isdecimal() and int(part) > 0 for part in parts) or len(parts) > 2:
-        raise _malformed("input_sizes", value)
+        raise _malformed(name, value)
     return int(parts[0]), int(parts[-1])
+
+
+def _grid(value: Any) -> tuple[int, int]:
+    """The (rows, columns) of "14", 14 or "14x18"."""
+    return _size(value, "grid")
 
 
 def _scales(value: Any) -> tuple[float, ...]:
@@ -85,7 +89,11 @@ def _read_configs(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...
 
 _OPTIONS = [
     click.option(
-        "--model", "models", multiple=True, metavar="NAME", help="timm network to use. Repeat it to average several."
+        "--model",
+        "models",
+        multiple=True,
+        metavar="NAME",
+        help="timm network, or hf:NAME. Repeat it to average.",
     ),
     click.option(
         "--checkpoint",
@@ -143,6 +151,7 @@ _OPTIONS = [
     click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", hidden=True),
     click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
     click.option("--white", type=click.FloatRange(min=0, min_open=True), hidden=True),
+    click.option("--grid", type=_grid, metavar="HxW", hidden=True),
     click.option("--batch-size", type=click.IntRange(min=1), hidden=True),
 ]
 
@@ -188,7 +197,7 @@ def _networks(
     pretrained: bool,
     of_each: dict[str, tuple[tuple[Any, ...], str]],
     model_kwargs: tuple[tuple[str, Any], ...],
-) -> tuple[Network | FunctionNetwork, ...]:
+) -> tuple[AnyNetwork, ...]:
     """One network for each --model; `of_each` has the arguments that one value or several give, and their options."""
     from annotate.model.recipe import network_of
 

@@ -22,7 +22,8 @@ from torch import nn
 
 Answer = TypeVar("Answer")
 
-_ACTIVATIONS = {nn.modules.activation.__name__, activations.__name__}  # the modules that define them
+# The modules that define them; Transformers need not be installed.
+_ACTIVATIONS = {nn.modules.activation.__name__, activations.__name__, "transformers.activations"}
 _OTHER_ACTIVATIONS = (SquaredReLU, StarReLU)
 _RMS_NORMS = (
     nn.RMSNorm,

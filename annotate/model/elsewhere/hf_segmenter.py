@@ -1,0 +1,50 @@
+"""How does a segmenter of Transformers label pictures? By its own map; queries are combined as it does itself.
+
+    semantic    logits of each class at each location
+    universal   Σ over queries of softmax(classes)_c · sigmoid(mask): the scores of `post_process_semantic_segmentation`
+
+The class "no object" of a query is left out, so that what no query claims is the label's remainder. Where queries claim
+more than all of a location together, the scores are divided by their sum, which leaves their order as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from annotate.model.elsewhere.own_function import Scores
+
+
+class HubSegmenter(nn.Module):
+    """A segmenter of Transformers as a `DenseNetwork`, whose map covers its whole input.
+
+    Args:
+        model: the network.
+        class_names: of its classes, in order.
+        is_universal: whether it answers with queries and masks.
+    """
+
+    gives: Scores
+
+    def __init__(self, model: Any, class_names: Sequence[str], *, is_universal: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = tuple(class_names)
+        self.gives = "probabilities" if is_universal else "logits"
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The map [b, h, w, classes] of normalised pixels [b, 3, H, W]."""
+        answer: Any = self.model(pixel_values=pixels)
+        if self.gives == "logits":
+            logits: torch.Tensor = answer.logits.permute(0, 2, 3, 1)
+            return logits
+        # DETR names its queries' answers otherwise.
+        queries = getattr(answer, "class_queries_logits", None)
+        masks = getattr(answer, "masks_queries_logits", None)
+        classes = (answer.logits if queries is None else queries).float().softmax(-1)[..., :-1]
+        shares = (answer.pred_masks if masks is None else masks).float().sigmoid()
+        scores = torch.einsum("bqc,bqhw->bhwc", classes, shares)
+        return scores / scores.sum(-1, keepdim=True).clamp_min(1)
