@@ -55,7 +55,7 @@ def input_of(
         "input_size": size,
         "mean": tuple(map(float, mean or _three(settings, model, "mean"))),
         "std": tuple(map(float, std or _three(settings, model, "std"))),
-        "interpolation": interpolation or Image.Resampling(settings.get("resample", 3)).name.lower(),
+        "interpolation": interpolation or _filter(settings, model),
     }
 
 
@@ -66,6 +66,18 @@ def _three(settings: Mapping[str, Any], model: str, name: str) -> tuple[float, .
             f"the processor of {model} has image_{name} = {values!r}; expected three numbers. Give --{name} R,G,B"
         )
     return tuple(values)
+
+
+def _filter(settings: Mapping[str, Any], model: str) -> str:
+    """The name of the filter that pictures are resized with; Pillow's number 3, bicubic, where none is said."""
+    number = settings.get("resample")
+    try:
+        return Image.Resampling(3 if number is None else number).name.lower()
+    except ValueError as error:
+        raise AnnotateError(
+            f"the processor of {model} has resample = {number!r}; expected the number of one of Pillow's filters, 0 to "
+            "5. Give --interpolation NAME"
+        ) from error
 
 
 def _size(settings: Mapping[str, Any], model: str) -> tuple[int, int]:

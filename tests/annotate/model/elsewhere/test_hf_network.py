@@ -21,6 +21,7 @@ from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Annotator
 from annotate.model.elsewhere.hf_network import HubNetwork
+from annotate.model.elsewhere.hf_processor import input_of
 from annotate.model.recipe import Recipe
 from storage import open_store
 from tests.annotate.model.elsewhere.tiny_networks import NAMES, SIZES, saved
@@ -194,6 +195,14 @@ def test_a_processor_that_changes_pixels_in_another_way_is_refused(
     folder = saved(tmp_path / "vit", "vit", **settings)
     with pytest.raises(AnnotateError, match=f"changes pixels in a way that is not known here: .*{why}"):
         Recipe.for_model(f"hf:{folder}", input_size=(32, 32))
+
+
+def test_the_filter_is_the_processors_bicubic_where_it_names_none_and_an_unknown_one_is_named() -> None:
+    settings = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    found = [input_of(settings | {"resample": number}, "hf:vit")["interpolation"] for number in (0, 2, None)]
+    assert found == ["nearest", "bilinear", "bicubic"]
+    with pytest.raises(AnnotateError, match="the processor of hf:vit has resample = 9; .* --interpolation NAME"):
+        input_of(settings | {"resample": 9}, "hf:vit")
 
 
 def test_what_a_folder_lacks_is_named_before_the_job(tmp_path: Path) -> None:
