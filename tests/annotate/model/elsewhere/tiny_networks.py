@@ -1,4 +1,4 @@
-"""Networks of Transformers with few random weights, saved as their own library saves them."""
+"""Which networks of Transformers do the tests label with? Small random ones, as their own library saves them."""
 
 from __future__ import annotations
 
