@@ -48,7 +48,8 @@ def test_every_pixel_is_taught_the_class_that_it_shows_and_the_rest_is_a_class_m
     pixels, wanted = known["pixels"], known["wanted"]
     assert wanted.shape == (16, 3, 128, 128)
     torch.testing.assert_close(wanted.sum(1), torch.ones(16, 128, 128))
-    torch.testing.assert_close(wanted[:, 2], torch.full((16, 128, 128), 0.1), atol=1e-3, rtol=0)
+    # A byte holds the square root of a score: half a step at 0.9 is 0.0037.
+    torch.testing.assert_close(wanted[:, 2], torch.full((16, 128, 128), 0.1), atol=4e-3, rtol=0)
     is_green = pixels[:, 1] > pixels[:, 0]
     assert 0.1 < is_green.float().mean() < 0.9
     assert ((wanted[:, 1] > wanted[:, 0]) == is_green).float().mean() > 0.97
