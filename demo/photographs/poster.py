@@ -40,10 +40,14 @@ def poster(store: LabelStore, known: Sequence[Photograph]) -> Image.Image:
         _FAINT,
         font=font(25),
     )
-    y += 122
+    draw.text((MARGIN, y + 96), "Soft labels to train other networks on, not outlines.", _FAINT, font=font(25))
+    y += 156
     y = _first(sheet, named[FIRST], labels[FIRST], names, y)
     draw.text(
-        (MARGIN, y), "More label maps. Colours are classes, opaque where they are probable", _FAINT, font=font(22)
+        (MARGIN, y),
+        "More label maps. Each picture has its own colours: one for each large class, stronger where it is probable.",
+        _FAINT,
+        font=font(22),
     )
     y += 40
     columns = 4
