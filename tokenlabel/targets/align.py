@@ -56,6 +56,7 @@ def align(label: LabelMap, view: View | Warp, tokens: tuple[int, int]) -> TokenS
         >>> classes = np.uint16([[[3], [7]]])  # a grid of 1x2 locations, k = 1: class 3 left, class 7 right
         >>> scores, box = np.float32([[[1.0], [1.0]]]), np.float32([0, 0, 1, 1])
         >>> label = LabelMap(classes, scores, box, np.uint32([48, 64]), np.array(Status.LABELLED, np.uint8))
+        >>> from storage import Box
         >>> found = align(label, View(Box(0, 0, 1, 0.5)), (1, 1))  # a crop: the left half
         >>> found.classes.tolist(), found.scores.round(2).tolist()
         ([3, 7], [[[1.0, 0.0]]])
