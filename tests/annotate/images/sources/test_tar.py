@@ -275,6 +275,9 @@ def test_a_tar_without_pictures_or_that_cannot_be_read_says_so(tmp_path: Path) -
     train = write_tar(tmp_path / "train" / "train.tar", {"n01440764.tar": inner, "n01443537.tar": inner})
     with pytest.raises(AnnotateError, match="train.tar holds tar files, such as 'n01440764.tar'. Extract it, and each"):
         open_images(train)
+    write_tar(tmp_path / "train" / "val.tar", {"1.jpg": b"1"})  # beside one whose pictures are read as they are
+    with pytest.raises(AnnotateError, match="train holds other files: train.tar holds tar files"):
+        open_images(tmp_path / "train")
     (tmp_path / "folder.tar").mkdir()
     with pytest.raises(AnnotateError, match="cannot read the tar file .*folder.tar: Is a directory"):
         open_images(tmp_path)
