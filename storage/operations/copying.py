@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from storage.backends import absolute, create_store
 from storage.encoding.coded_labels import CodedLabels
 from storage.errors import MismatchError, StoreError
 from storage.operations.progress import OnProgress, Progress, silent
+from storage.operations.target import create_target, lies_inside
 from storage.store import LabelStore, put
 
 
@@ -70,13 +69,11 @@ def copy(source: LabelStore, address: str, *, on_progress: OnProgress = silent) 
         ...     copied.copied_now, copied.pending, list(open_store(copied.address).keys)
         (0, 2, ['cat/1.jpg', 'dog/2.jpg'])
     """
-    if f"{absolute(address)}/".startswith(f"{absolute(source.address).rstrip('/')}/"):
+    if lies_inside(address, source):
         raise StoreError(
             f"cannot copy {source.address} to {address}: the target is inside the source; give an address outside it"
         )
-    target = create_store(address, source.schema, source.keys, source.targets.tolist())
-    if not np.array_equal(target.targets, source.targets):
-        raise MismatchError(address, ["targets: the store has other classes of the dataset than the source"])
+    target = create_target(address, source.schema, source.keys, source.targets)
     there, shards = target.committed(), source.shards()
     before = done = sum(len(shards[shard]) for shard in there)
     on_progress(Progress(done, len(source), 0))

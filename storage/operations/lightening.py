@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from storage.backends import create_store
 from storage.encoding import coded_labels as coding
 from storage.encoding import scores
 from storage.encoding.averaged_grid import averaged
 from storage.encoding.coarse import coarse_codes
 from storage.encoding.coded_labels import CodedLabels
-from storage.errors import MismatchError, StoreError
-from storage.header import hash_targets
+from storage.errors import StoreError
 from storage.labelmap import LabelMap, no_class
-from storage.operations.gathering.selecting import refuse_own_address
 from storage.operations.progress import OnProgress, Progress, silent
+from storage.operations.target import create_target, refuse_own_address
 from storage.schema import Schema
 from storage.store import LabelStore, put
 
@@ -178,9 +176,7 @@ def lighten(source: LabelStore, address: str, lightness: Lightness, *, on_progre
         schema = lightness.schema(source.schema)
     except ValueError as error:
         raise StoreError(f"cannot make a light store of {source.address}: {error}") from error
-    target = create_store(address, schema, source.keys, source.targets.tolist())
-    if target.header.targets_sha256 != hash_targets(source.targets):
-        raise MismatchError(address, ["targets: the store has other classes of the dataset than the source"])
+    target = create_target(address, schema, source.keys, source.targets)
     there = target.committed()
     before = done = sum(len(target.rows_of(shard)) for shard in there)
     on_progress(Progress(done, len(source), 0))

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.backends import create_store
 from storage.errors import MismatchError, StoreError
-from storage.header import hash_targets
 from storage.operations.gathering.gather import Gathered, Origins, fetch_rows, gather
-from storage.operations.gathering.selecting import refuse_own_address
 from storage.operations.progress import OnProgress, silent
+from storage.operations.target import create_target, refuse_own_address
 from storage.schema import Schema
 from storage.status import Status
 from storage.store import LabelStore
@@ -60,9 +58,7 @@ def merge(
         _refuse_other(first, other)
     keys, origins = _order(sources, by_key)
     targets = _targets(sources, keys, origins)
-    target = create_store(address, _schema(sources), keys, targets.tolist())
-    if target.header.targets_sha256 != hash_targets(targets):
-        raise MismatchError(address, ["targets: the store has other classes of the dataset than the parts"])
+    target = create_target(address, _schema(sources), keys, targets, made_of="parts")
     return gather(sources, origins, target, on_progress)
 
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from storage.backends import absolute, create_store
-from storage.errors import KeyNotFoundError, MismatchError, StoreError
-from storage.header import hash_targets
+from storage.errors import KeyNotFoundError, StoreError
 from storage.operations.gathering.gather import Gathered, Origins, gather
 from storage.operations.progress import OnProgress, silent
+from storage.operations.target import create_target, refuse_own_address
 from storage.store import LabelStore
 
 
@@ -59,21 +58,5 @@ def select(source: LabelStore, keys: Sequence[str], address: str, *, on_progress
     }
     schema = replace(source.schema, provenance={**source.schema.provenance, "selected_from": about})
     targets = source.targets[rows]
-    target = create_store(address, schema, keys, targets.tolist())
-    if target.header.targets_sha256 != hash_targets(targets):
-        raise MismatchError(address, ["targets: the store has other classes of the dataset than the source"])
+    target = create_target(address, schema, keys, targets)
     return gather([source], Origins(source=np.zeros(len(rows), np.int64), row=rows), target, on_progress)
-
-
-def refuse_own_address(sources: Sequence[LabelStore], address: str) -> None:
-    """Check that a new store is not to be made inside one of those that it is made of.
-
-    Raises:
-        StoreError: it is.
-    """
-    for source in sources:
-        if f"{absolute(address)}/".startswith(f"{absolute(source.address).rstrip('/')}/"):
-            raise StoreError(
-                f"cannot write {address}: it is inside the store {source.address}, which is read; give an address "
-                "outside it"
-            )
