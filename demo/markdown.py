@@ -1,9 +1,10 @@
-"""How are tables written in Markdown? For pages, and aligned for terminals. The demo and the benchmarks use it."""
+"""How are tables written in Markdown, and into a page? The demo and the benchmarks use it."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, aligned: bool = False) -> str:
@@ -28,3 +29,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, aligned: bool =
 def section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: str) -> str:
     """A heading, an aligned table of figures, and notes on it."""
     return "\n".join([f"## {title}", "", table(head, rows, aligned=True), textwrap.fill(notes, 120), ""])
+
+
+def replace_between(page: Path, first: str, last: str, text: str) -> None:
+    """Replace what a page has between two marks; both stay.
+
+    Raises:
+        ValueError: the page lacks the marks.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
+    if not (begin and end):
+        raise ValueError(f"{page} lacks the marks for tables; add {first.strip()} and after it {last.strip()}")
+    page.write_text(f"{before}{first}{text}{last}{after}", encoding="utf-8")

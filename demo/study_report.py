@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from scipy.stats import t as students_t
 
-from demo.markdown import table
+from demo.markdown import replace_between, table
 
 COMMAND = "make study"
 INK, PALE, ACCENT = "#1d2733", "#9aa7b4", "#c2410c"
@@ -158,12 +158,7 @@ def write(page: Path, text: str, command: str = COMMAND) -> None:
     Raises:
         ValueError: the page lacks the marks.
     """
-    first, last = marks(command)
-    before, begin, rest = page.read_text().partition(first)
-    _, end, after = rest.partition(last)
-    if not (begin and end):
-        raise ValueError(f"{page} lacks the marks for tables; add {first.strip()} and after it {last.strip()}")
-    page.write_text(f"{before}{first}\n{text}\n{last}{after}")
+    replace_between(page, *marks(command), f"\n{text}\n")
 
 
 def plot(path: Path, accuracy: Values, miou: Values, worth: Mapping[str, Worth], base: str) -> None:

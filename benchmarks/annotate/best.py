@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from annotate.errors import AnnotateError
 from annotate.model.dense import DenseClassifier
-from demo.markdown import table
+from demo.markdown import replace_between, table
 from networks.locations import has_token_head
 
 BEGIN, END = (
@@ -102,9 +102,7 @@ def main(results: Path, count: int, kept: Path | None, page: Path | None) -> Non
     if page is None:
         print(found)
         return
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{found}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    replace_between(page, BEGIN, END, f"\n\n{found}\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.recipe import Recipe
 from demo import annotator, scenes
-from demo.markdown import table
+from demo.markdown import replace_between, table
 from demo.photographs import networks
 from demo.photographs.act import INPUT_SIZE
 from demo.photographs.collection import PICTURES
@@ -103,9 +103,7 @@ def main(page: Path | None, output: Path | None) -> None:
     if page is None:
         print(written)
         return
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{written}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    replace_between(page, BEGIN, END, f"\n\n{written}\n")
 
 
 if __name__ == "__main__":

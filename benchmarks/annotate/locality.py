@@ -20,7 +20,7 @@ from annotate.locality import Locality, locality
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from demo import annotator, scenes
-from demo.markdown import table
+from demo.markdown import replace_between, table
 from demo.photographs import networks
 from demo.photographs.collection import PICTURES
 from demo.truth import label_truth
@@ -102,9 +102,7 @@ def main(page: Path | None) -> None:
     if page is None:
         print(found)
         return
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{found}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    replace_between(page, BEGIN, END, f"\n\n{found}\n")
 
 
 if __name__ == "__main__":

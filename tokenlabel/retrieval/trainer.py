@@ -259,7 +259,7 @@ def _network(settings: RetrievalSettings) -> Any:
         try:
             found = load_checkpoint(network, settings.initial, strict=False, filter_fn=_bare, weights_only=True)
         except (OSError, RuntimeError) as error:
-            reason = error if str(error) else "there is no such file"  # timm raises it without a word
+            reason = error if str(error) else "there is no such file"  # the error of timm has no message
             raise LabelError(f"{settings.initial} has no weights of {settings.model}: {reason}") from error
         if missing := found.missing_keys:
             raise LabelError(
