@@ -34,7 +34,8 @@ def test_value_and_gradient_are_those_of_the_dense_distribution(
 ) -> None:
     """To 1e-6 in float32, beside float64 and autograd; with classes named twice, and with nothing named.
 
-    With few classes a model may be all but right, and its error a difference of larger numbers, which are rounded.
+    With few classes a model may be all but right, and its error a difference of larger numbers, which are rounded:
+    the softmax three times, the target twice, its sum, their product, and the difference.
     """
     rng = np.random.default_rng(seed)
     targets = random_targets(rng, m=m, class_count=class_count)
@@ -51,7 +52,8 @@ def test_value_and_gradient_are_those_of_the_dense_distribution(
     (found * weights.float()).sum().backward()
     (expected * weights).sum().backward()
     error = (logits.grad.double() - wide.grad).norm(dim=-1)
-    assert (error <= 1e-6 * wide.grad.norm(dim=-1) + 2e-7 * weights).all()
+    eight_roundings = 8 * torch.finfo(torch.float32).eps / 2
+    assert (error <= 1e-6 * wide.grad.norm(dim=-1) + eight_roundings * weights).all()
 
 
 def test_it_is_as_exact_where_a_batch_is_processed_in_parts() -> None:
