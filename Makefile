@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-JOBS ?= auto
+# Processes of the tests: one more than cores, as those that start Ray or a server wait for much of their time.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo study test oldest faults families trainers bench gpu api docs dist check format clean
@@ -24,7 +25,7 @@ faults: $(INSTALLED)  ## run real jobs through every fault that docs/reliability
 families: $(INSTALLED)  ## run the contract of students over a network of every family of timm, 5 to 10 minutes
 	FAMILIES=all $(BIN)/python -m pytest tests/tokenlabel/models/test_token_head.py
 
-test: $(INSTALLED)  ## run the tests, a process a core; JOBS=1 for one, which pytest's debugger needs
+test: $(INSTALLED)  ## run the tests, one process more than cores; JOBS=1 for one, which pytest's debugger needs
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --durations 20
 
 oldest:  ## run the tests with the oldest versions that setup.cfg allows, in their own environment; docs/dependencies.md

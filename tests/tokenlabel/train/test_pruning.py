@@ -77,9 +77,13 @@ def test_the_base_is_frozen_first_and_learns_slower_then(
     main(["--evaluate", "--val", arguments[arguments.index("--val") + 1], "--output", str(run), "--workers", "0"])
 
 
-def test_each_group_keeps_its_rate_and_its_decay() -> None:
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [("lvvit_s", ("score_predictor.",)), ("deit_256", ("score_predictor.", "aux_head."))],  # of no DeiT is that head
+)
+def test_each_group_keeps_its_rate_and_its_decay(name: str, added: tuple[str, ...]) -> None:
     settings = TrainSettings(
-        model="dynamicvit_deit_256_07", img_size="32", drop_path=0, base_rate=0.01, frozen_epochs=2, lr=1.0
+        model=f"dynamicvit_{name}_07", img_size="32", drop_path=0, base_rate=0.01, frozen_epochs=2, lr=1.0
     )
     model = student(settings, 10)
     optimizer = make_optimizer(settings, model, 1.0)
@@ -90,7 +94,7 @@ def test_each_group_keeps_its_rate_and_its_decay() -> None:
         for group in optimizer.param_groups:
             for weight in group["params"]:
                 name = named[id(weight)]
-                assert group.get("lr_scale", 1.0) == (1.0 if name.startswith("score_predictor.") else of_base), name
+                assert group.get("lr_scale", 1.0) == (1.0 if name.startswith(added) else of_base), name
                 spared = weight.ndim < 2 or name in ("cls_token", "pos_embed")
                 assert group["weight_decay"] == (0 if spared else settings.weight_decay), name
 

@@ -54,8 +54,6 @@ class DynamicViT(TokenViT):
             order; a size that is not a multiple of the patch; another pooling.
     """
 
-    added_parts = ("score_predictor",)
-
     def __init__(
         self,
         num_classes: int = 1000,
@@ -113,6 +111,8 @@ class DynamicViT(TokenViT):
             dtype=dtype,
         )
         self.keep_ratio, self.sites = keep_ratio, tuple(sites)
+        # LV-ViT has a head for tokens. DeiT, whose stem is one convolution, was published without.
+        self.added_parts = ("score_predictor",) if stem_strides else ("score_predictor", "aux_head")
         self.score_predictor = nn.ModuleList(ScorePredictor(embed_dim, device=device, dtype=dtype) for _ in sites)
         self.score_predictor.apply(initialise)
         self.kept_counts()
