@@ -11,8 +11,9 @@ import pytest
 from annotate.errors import AnnotateError
 from annotate.inspect import survey
 from annotate.inspect.survey import areas
-from storage import Box, DamageError, LabelMap, LabelStore, StoreError, create_store, open_store, verify
+from storage import Box, DamageError, LabelMap, LabelStore, Record, StoreError, create_store, open_store, verify
 from storage.alignment.region import axis_weights, region_scores
+from storage.backend import Backend
 from storage.encoding import coded_labels as coding
 from storage.encoding.coded_labels import CodedLabels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
@@ -122,3 +123,20 @@ def test_no_memory_is_taken_for_classes_that_only_the_header_has(address: Path) 
     forge_header(address, {"schema.class_count": 2**31})
     with pytest.raises(AnnotateError, match="2,147,483,648 classes"):
         survey(open_store(address))
+
+
+def test_shards_without_a_record_are_not_asked_for_one_by_one(
+    address: Path, labels: LabelMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header may say that there are millions."""
+    store = create_store(address, SCHEMA, KEYS)
+    store.write(SHARDS[1], labels[4:8])
+    asked, record = [], type(store.backend).record
+
+    def counted(backend: Backend, shard: int) -> Record | None:
+        asked.append(shard)
+        return record(backend, shard)
+
+    monkeypatch.setattr(type(store.backend), "record", counted)
+    assert [report.state for report in verify(open_store(address)).shards] == ["pending", "ok", "pending"]
+    assert {*asked} == {1}
