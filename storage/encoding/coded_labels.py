@@ -14,7 +14,7 @@ from storage.labelmap import LabelMap, no_class
 from storage.schema import Schema
 from storage.status import Status
 
-_FARTHEST = 2.0**28  # edge of a box: more than the pixels of the longest picture that is decoded
+FARTHEST = 2.0**28  # edge of a box: more than the pixels of the longest picture that is decoded
 
 
 class CodedLabels(NamedTuple):
@@ -102,6 +102,6 @@ def problems(coded: CodedLabels, schema: Schema) -> Iterator[str]:
 
 def are_boxes(boxes: NDArray[np.float32]) -> bool:
     """Whether each of these boxes [n, 4] has an area, and no edge is farther away than any picture is long."""
-    if not (np.abs(boxes) <= _FARTHEST).all():  # nor if one is not a number
+    if not (np.abs(boxes) <= FARTHEST).all():  # nor if one is not a number
         return False
-    return bool((boxes[:, 2:] - boxes[:, :2] >= 1 / _FARTHEST).all())
+    return bool((boxes[:, 2:] - boxes[:, :2] >= 1 / FARTHEST).all())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.encoding import coded_labels as coding
-from storage.encoding.coded_labels import CodedLabels
+from storage.encoding.coded_labels import FARTHEST, CodedLabels
 from storage.errors import DamageError, StoreError
 from storage.labelmap import LabelMap
 from storage.schema import Schema
@@ -62,10 +62,8 @@ def refuse_unknown(status: NDArray[np.uint8], name: str) -> None:
 def _problem(labels: LabelMap, schema: Schema) -> str | None:
     """What makes them no labels of this schema. In few passes: training waits for this."""
     classes, scores, status = labels.classes, labels.scores, labels.status
-    if _has_unknown(status):
-        return "an unknown status"
-    if not coding.are_boxes(labels.boxes[status == Status.LABELLED].reshape(-1, 4)):
-        return "no box, or one without area"
+    if not (_one_has_its_box(labels) if status.ndim == 0 else not _has_unknown(status) and _have_boxes(labels)):
+        return "an unknown status" if _has_unknown(status) else "no box, or one without area"
     following: NDArray[Any] = classes + classes.dtype.type(1)  # "no class", the largest id, is followed by 0
     if following.max(initial=0) > schema.class_count:
         return f"a class id beyond its {schema.class_count:,} classes"
@@ -78,3 +76,19 @@ def _problem(labels: LabelMap, schema: Schema) -> str | None:
 
 def _has_unknown(status: NDArray[np.uint8]) -> bool:
     return bool(((status > Status.REFUSED) & (status != Status.PENDING)).any())
+
+
+def _have_boxes(labels: LabelMap) -> bool:
+    return coding.are_boxes(labels.boxes[labels.status == Status.LABELLED])
+
+
+def _one_has_its_box(labels: LabelMap) -> bool:
+    """The same of one row, and that its status is known. In plain Python, which is faster for so few numbers."""
+    if labels.status != Status.LABELLED:
+        return not _has_unknown(labels.status)
+    top, left, bottom, right = labels.boxes.tolist()
+    return (
+        -FARTHEST <= top < bottom <= FARTHEST
+        and -FARTHEST <= left < right <= FARTHEST
+        and (min(bottom - top, right - left) >= 1 / FARTHEST)
+    )
