@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
+from traceback import walk_tb
 from typing import Any
 
 import click
@@ -108,24 +110,56 @@ class CommandGroup(click.Group):
         Raises:
             SystemExit: with ERROR, after the message of an error that was written for the person at the terminal.
         """
+        _open_closed_streams()
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("interrupted; run the same command again to resume", err=True)
+            _complain("interrupted; run the same command again to resume")
             # Exit without cleaning up: a Ray that is still starting may abort during a normal exit, and Python may kill
             # itself by the signal of an interrupted import. Ray's daemons notice the end of this process and exit.
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
             os._exit(INTERRUPTED)
         except click.ClickException:
             raise
         except Exception as error:  # errors that are not ours are raised again
+            if isinstance(error, OSError) and _is_of_echo(error):
+                _complain(f"error: the answer cannot be written: {error.strerror}")
+                sys.exit(ERROR)
             if not _is_ours(error):
                 raise
             from annotate.text import hide_home
 
-            click.echo(hide_home("\n".join([f"error: {error}", *getattr(error, "__notes__", ())])), err=True)
+            _complain(hide_home("\n".join([f"error: {error}", *getattr(error, "__notes__", ())])))
             sys.exit(ERROR)
+
+
+def _open_closed_streams() -> None:
+    """Give the command a standard output and error where it was started without, as by some daemons and `2>&-`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 open until the process ends
+
+
+def _complain(text: str) -> None:
+    """Write to standard error, or to nobody: its disk may be full."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _is_of_echo(error: OSError) -> bool:
+    """Whether an answer could not be written. It is then dropped, or Python would try again at exit, and fail."""
+    *_, (innermost, _) = walk_tb(error.__traceback__)
+    if innermost.f_code is not click.echo.__code__:
+        return False
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return True
 
 
 def _is_ours(error: Exception) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from storage.backend import Backend, RowArray
 from storage.encoding import coded_labels as coding
+from storage.encoding.sound_labels import decoded, encoded, refuse_unknown
 from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError, UnreadableError, gone
 from storage.keys.key import why_unknown
 from storage.labelmap import LabelMap
@@ -162,7 +163,7 @@ class LabelStore:
         Raises:
             NotLabelledError, DamageError, IndexError: as `read` does.
         """
-        return coding.decode(self.backend.fetch_one(*self._position(row)), self.schema)
+        return decoded(self.backend.fetch_one(*self._position(row)), self.schema, [row], self.address)
 
     def read(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> LabelMap:
         """The labels of these rows, in this order, as a batch [n, h, w, k].
@@ -178,7 +179,7 @@ class LabelStore:
                 raise TypeError(f"rows are integers, not {rows.dtype}")
             rows = rows.tolist()
         # Plain Python: for the few rows of a batch it is faster than numpy.
-        return coding.decode(self.backend.fetch([self._position(row) for row in rows]), self.schema)
+        return decoded(self.backend.fetch([*map(self._position, rows)]), self.schema, [*rows], self.address)
 
     def write(
         self, rows: range, labels: LabelMap, *, reasons: Mapping[int, str] = {}, run: Mapping[str, Any] = {}
@@ -204,7 +205,8 @@ class LabelStore:
                 f"cannot write rows {rows.start} to {rows.stop} of {self.address}: run: {error}"
             ) from error
         shard = rows.start // self.schema.rows_per_shard
-        return put(self.backend, shard, coding.encode(labels, self.schema), failures=failures, run=run)
+        coded = encoded(labels, self.schema, rows, self.address)
+        return put(self.backend, shard, coded, failures=failures, run=run)
 
     def column(self, name: RowArray) -> NDArray[Any]:
         """One small array over all rows; rows that are not committed hold its fill value.
@@ -216,10 +218,13 @@ class LabelStore:
             DamageError: it is not what was written.
         """
         layout = next(layout for layout in coding.layouts(self.schema) if layout.name == name)
-        values = np.full((len(self), *layout.row), layout.fill, layout.dtype)
+        count = len(self.targets)  # as many as the header says, which may be forged
+        values = np.full((count, *layout.row), layout.fill, layout.dtype)
         for shard in self.committed():
             rows = self.rows_of(shard)
             values[rows.start : rows.stop] = self.backend.fetch_rows(name, shard)
+        if name == "status":
+            refuse_unknown(values, f"the status of {self.address}")
         return values
 
     def _position(self, row: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import EXAMPLES, SECTIONS, CommandGroup, main
+from storage import open_store
 
 ROOT = Path(__file__).parent.parent
 NAMES = [name for commands in SECTIONS.values() for name in commands]
@@ -158,3 +160,42 @@ def test_bash_takes_what_the_documentation_says(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     found = subprocess.run(["/bin/bash", "-c", ask], env=environment, capture_output=True, text=True, check=True)
     assert (found.stdout, found.stderr) == ("--sort\n", "")
+
+
+def _annotate(*words: object, **streams: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cli", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, text=True, timeout=120, **streams)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_cannot_be_written_is_one_message(finished: Path, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        result = _annotate("verify", finished, stdout=full, stderr=subprocess.PIPE, env=environment)
+        assert result.returncode == 1
+        assert result.stderr == "error: the answer cannot be written: No space left on device\n"
+        missing = _annotate("verify", finished / "nothing", stdout=subprocess.PIPE, stderr=full)
+        assert (missing.returncode, missing.stdout) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_remark_that_cannot_be_written_ends_no_command(finished: Path, tmp_path: Path) -> None:
+    unfinished = Path(shutil.copytree(finished, tmp_path / "labels.zarr"))
+    (unfinished / "shards/record/c/1").unlink()
+    with open("/dev/full", "w") as full:
+        result = _annotate("inspect", unfinished, stdout=subprocess.PIPE, stderr=full)
+    assert result.returncode == 0
+    assert "22" in result.stdout
+
+
+def test_a_command_works_without_standard_output_and_error(
+    scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """As some daemons start their programs."""
+    words = ["run", scene_folder / "images/val", tmp_path / "labels.zarr", "--local", "--model", "test_resnet"]
+    words += ["--model-kwarg", "output_stride=8", "--model-kwarg", "num_classes=10", "--input-size", "64"]
+    command = shlex.join([sys.executable, "-m", "cli", *map(str, [*words, "--checkpoint", checkpoint])])
+    result = subprocess.run(["sh", "-c", f"{command} >&- 2>&-"], cwd=ROOT, timeout=120)
+    assert result.returncode == 0
+    assert open_store(tmp_path / "labels.zarr").pending() == []

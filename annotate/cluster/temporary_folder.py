@@ -63,6 +63,7 @@ def _remove_leftovers(parent: Path) -> None:
         with suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / _INNER).is_dir():
                 continue  # another user's, or not locked yet
-            with (folder / _LOCK).open("r+") as lock:
+            # Without a lock it was being removed: the lock is made before the inner folder.
+            with (folder / _LOCK).open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)

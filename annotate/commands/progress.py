@@ -82,6 +82,13 @@ def following(what: str, total: int, unit: str = "rows") -> Iterator[OnProgress]
         yield follow
 
 
+def note(text: str) -> None:
+    """Write a line to standard error. If it cannot be written, it is dropped: the command's work goes on."""
+    log = _Unfailing()
+    log.write(f"{text}\n")
+    log.flush()
+
+
 class _Bar:
     def __init__(self, bar: Any, workers: Callable[[], int]) -> None:
         self._bar, self._workers, self._started = bar, workers, False

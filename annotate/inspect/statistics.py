@@ -164,7 +164,8 @@ def _annotators(store: LabelStore) -> list[tuple[str, str]]:
     """One line for each network: its name, weights and input size."""
     networks = networks_of(store.schema.recipe) or [{"model": annotator_of(store.schema.recipe)}]
     known = store.schema.provenance.get("networks")
-    origins = known if isinstance(known, list | tuple) and len(known) == len(networks) else [{}] * len(networks)
+    known = known if isinstance(known, list | tuple) and len(known) == len(networks) else [{}] * len(networks)
+    origins = [each if isinstance(each, Mapping) else {} for each in known]
     return [
         (
             "" if n else "annotator",

@@ -18,6 +18,7 @@ from storage.operations.progress import silent
 
 BINS = 20  # bins of each histogram
 _AT_ONCE = 4 << 20  # entries of a dense table of pictures and classes
+_MOST_CLASSES = 4 * _AT_ONCE  # each picture needs such a table's row
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -159,16 +160,21 @@ def survey(store: LabelStore, *, names: Names | None = None, on_progress: OnProg
         on_progress: called after each shard.
 
     Raises:
-        AnnotateError: the scores are logits.
+        AnnotateError: the scores are logits, or there are too many classes to tabulate.
         DamageError: a shard differs from what was written.
     """
     refuse_logits(store)
-    n, count = len(store), store.schema.class_count
+    if store.schema.class_count > _MOST_CLASSES:
+        raise AnnotateError(
+            f"cannot describe {store.address}: by its header it has {store.schema.class_count:,} classes, and figures "
+            f"are made of at most {_MOST_CLASSES:,}; the commands status and verify work on it"
+        )
+    targets = own_classes(store, names)  # read first: a forged header may say that there are any number of rows
+    n, count = len(targets), store.schema.class_count
     figures = ("confidence", "entropy", "remainder", "mass", "area", "own", "peak")
     of_row = {name: np.zeros(n, np.float32) for name in figures}
     of_row["own"][:] = of_row["peak"][:] = np.nan
     labelled, best = np.zeros(n, bool), np.zeros(n, np.int32)
-    targets = own_classes(store, names)
     statuses: Counter[int] = Counter()
     locations, sure, unsure = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
     confidences, entropies = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
@@ -219,7 +225,7 @@ def survey(store: LabelStore, *, names: Names | None = None, on_progress: OnProg
 def areas(store: LabelStore, number: int, *, on_progress: OnProgress = silent) -> NDArray[np.float32]:
     """Fraction of each picture's locations where this class is best: float32 [n] in [0, 1], 0 without a label."""
     refuse_logits(store)
-    found = np.zeros(len(store), np.float32)
+    found = np.zeros(len(store.targets), np.float32)
     for rows, labels in labelled_batches(store, Counter(), on_progress):
         is_best = (labels.classes[..., 0] == number) & (labels.scores[..., 0] > 0)
         found[rows] = is_best.mean((1, 2))

@@ -18,6 +18,7 @@ from annotate.jobs.workers import Workers
 from annotate.model.recipe import Recipe
 from storage import LabelStore, OnProgress
 from storage.backends import absolute
+from storage.operations.manifest import MANIFEST
 from storage.operations.progress import silent
 
 
@@ -106,6 +107,8 @@ def run(
     numbers = numbers_of(part, store.shard_count, store.schema.rows_per_shard)
     pending = _pending(store, numbers, is_new=is_new)
     again = readable_again(source, store, numbers, recipe=recipe, say=say) if retry_failed else {}
+    if again:
+        _unpublish(store, say)
     pending += again
     total = sum(len(store.rows_of(number)) for number in numbers)
     counts = RunCounts(job.run, done=total - sum(len(store.rows_of(number)) for number in pending), total=total)
@@ -129,6 +132,13 @@ def run(
     if summary.labelled + len(summary.failures) == len(store):  # each row has a label or a reason: nothing is pending
         store.backend.remove_leftovers()
     return summary
+
+
+def _unpublish(store: LabelStore, say: Callable[[str], None]) -> None:
+    """Take the manifest out of a finalized store whose shards are written again: it would name the earlier objects."""
+    if store.backend.has_object(MANIFEST):
+        store.backend.set_aside(MANIFEST)
+        say(f"{store.address} is no longer the published store: once it is labelled, run `annotate finalize` again")
 
 
 def _pending(store: LabelStore, numbers: range, *, is_new: bool) -> list[int]:

@@ -144,9 +144,11 @@ class Locality:
     def recorded(cls, provenance: Mapping[str, Any]) -> Locality | None:
         """That in the provenance of a store; None where the store does not say it, or in another form."""
         try:
-            return cls.from_json(provenance["locality"])
-        except (KeyError, TypeError):
+            found = cls.from_json(provenance["locality"])
+            str(found), found.sentence  # what cannot be shown has another form
+        except (IndexError, KeyError, TypeError, ValueError):
             return None
+        return found
 
 
 def mosaics_for(pictures: int) -> int:

@@ -23,6 +23,8 @@ from storage.labelmap import LabelMap, no_class
 BEYOND = 0.5
 # Lengths in cells are sums of rounded numbers: 3.0000000001 counts as 3.
 ROUNDING = 1e-6
+# Points of a token along an axis, at most. Only a box that is a sliver of its picture has as many cells in a token.
+MOST_POINTS = 2**16
 
 
 def region_scores(
@@ -72,7 +74,7 @@ def axis_weights(
     """
     least, most = (0, cells) if reach is None else (max(-BEYOND, reach[0]), min(cells + BEYOND, reach[1]))
     length = (stop - start) / tokens
-    samples = max(1, int(np.ceil(length - ROUNDING)))
+    samples = int(min(max(1, np.ceil(length - ROUNDING)), MOST_POINTS))
     edges = start + length * np.arange(tokens + 1)
     inside = np.clip(edges, least, most)
     low, high = inside[:-1, None], inside[1:, None]

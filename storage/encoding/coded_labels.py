@@ -14,6 +14,8 @@ from storage.labelmap import LabelMap, no_class
 from storage.schema import Schema
 from storage.status import Status
 
+FARTHEST = 2.0**28  # edge of a box: more than the pixels of the longest picture that is decoded
+
 
 class CodedLabels(NamedTuple):
     """The labels of n pictures as every backend keeps them.
@@ -94,6 +96,12 @@ def problems(coded: CodedLabels, schema: Schema) -> Iterator[str]:
         yield f"a status is unknown: {coded.status.max()}"
     if not nothing[~labelled].all():
         yield "a row that is not labelled has a class"
-    top, left, bottom, right = coded.boxes[labelled].T
-    if not ((bottom > top) & (right > left) & np.isfinite(coded.boxes[labelled]).all(-1)).all():
+    if not are_boxes(coded.boxes[labelled]):
         yield "a labelled row has no box, or one without area"
+
+
+def are_boxes(boxes: NDArray[np.float32]) -> bool:
+    """Whether each of these boxes [n, 4] has an area, and no edge is farther away than any picture is long."""
+    if not (np.abs(boxes) <= FARTHEST).all():  # nor if one is not a number
+        return False
+    return bool((boxes[:, 2:] - boxes[:, :2] >= 1 / FARTHEST).all())

@@ -70,7 +70,8 @@ def remove_leftovers(path: Path) -> None:
 def remove_leftovers_below(folder: Path) -> None:
     """Remove the unfinished files that killed writers of any file left in this folder and in those below it."""
     for leftover in folder.rglob(f"*{PARTIAL}"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_symlink() or not leftover.is_dir():  # no writer of ours makes folders of such names
+            leftover.unlink(missing_ok=True)
 
 
 def _make_folders(folder: Path, below: Path | None) -> None:

@@ -221,7 +221,8 @@ class Hdf5Backend(Backend):
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of writers that were killed."""
         self.check_writable()
-        remove_leftovers_below(self._folder)
+        with self._reporting("remove", "the unfinished files"):
+            remove_leftovers_below(self._folder)
 
     def consolidate(self) -> None:
         """Do nothing: one file already has all that opening needs."""

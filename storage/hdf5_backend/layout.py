@@ -104,9 +104,12 @@ def read_header(folder: Path, address: str) -> Header | None:
         DamageError: its header is not what was written.
         UnreadableError: it cannot be read.
     """
-    if folder.exists() and not folder.is_dir():
-        raise a_file(address)
-    has_shards = (folder / SHARDS).is_dir()  # checked first, because it is created after the file
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise a_file(address)
+        has_shards = (folder / SHARDS).is_dir()  # checked first, because it is created after the file
+    except OSError as error:
+        raise UnreadableError(f"cannot read the store {address}: {error}") from error
     try:
         with open_file(to_read(folder, STORE)) as file:
             values = json.loads(sound.text(file.attrs, ATTRIBUTE, _MOST_HEADER))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,8 +76,8 @@ class Lightness:
             schema,
             k=k,
             grid=grid,
-            recipe={**schema.recipe, "light": [*schema.recipe.get("light", ()), done]},
-            provenance={**schema.provenance, "light_from": [*schema.provenance.get("light_from", ()), dropped]},
+            recipe={**schema.recipe, "light": [*_earlier(schema.recipe, "light"), done]},
+            provenance={**schema.provenance, "light_from": [*_earlier(schema.provenance, "light_from"), dropped]},
         )
 
     def _sentence(self, schema: Schema) -> str:
@@ -208,3 +208,9 @@ def _light_shard(source: LabelStore, shard: int, lightness: Lightness) -> CodedL
 def _run(run: Mapping[str, Any]) -> dict[str, Any]:
     """What the record of a light shard says of its run: when its pictures were labelled."""
     return {"finished": run["finished"]} if "finished" in run else {}
+
+
+def _earlier(values: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """What a recipe or a provenance lists under a name; nothing where it is no list."""
+    listed = values.get(name)
+    return listed if isinstance(listed, list | tuple) else ()

@@ -287,7 +287,8 @@ class ZarrBackend(Backend):
         for name, values in ((DIGESTS, digests), (SLOTS, slots)):
             for child in self._objects.children(f"{name}/c"):
                 self._objects.delete(f"{name}/c/{child}")  # otherwise zarr-python would read what it replaces
-            self._arrays[name][:] = values
+            with self._objects.explaining_errors("write", name):
+                self._arrays[name][:] = values
 
 
 def _record_name(shard: int) -> str:

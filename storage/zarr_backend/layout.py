@@ -95,6 +95,8 @@ def same_document(found: Any, expected: Mapping[str, Any]) -> bool:
     if not isinstance(found, dict) or any(found.get(name) != expected[name] for name in ("node_type", "zarr_format")):
         return False
     attributes = found.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        return False
     if any(attributes.get(name) != value for name, value in expected["attributes"].items()):
         return False
     return expected["node_type"] == "group" or _meaning(found) == _meaning(expected)

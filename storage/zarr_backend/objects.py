@@ -94,7 +94,9 @@ class Objects:
     def _get_remote(self, name: str, most: int) -> bytes | None:
         try:
             found = self._bucket.get(name)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error) and "/" in name:  # says nothing of the objects of a store that was opened
+                raise
             return None
         if (size := found.meta["size"]) > most:
             raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import timm
 import torch
 
+from demo import study
 from demo.students import SIZE, TOKENS, lvvit
 from demo.studies import kinds, runs, stem, students
 from demo.studies.diversity import diversity, effective_rank, similarity
@@ -84,7 +88,24 @@ def two_stems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stem, "GRID_SEEDS", 1)
 
 
-@pytest.mark.usefixtures("two_stems", "single_threaded")
+class Here(Executor):
+    """Does the work in this process, which has imported torch, but hands it over pickled, as other processes get it."""
+
+    def submit(self, do: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        do, given, named = pickle.loads(pickle.dumps((do, given, named)))
+        future: Future[Any] = Future()
+        future.set_result(do(*given, **named))
+        return future
+
+
+@pytest.fixture
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`test_study.py` has a study that uses processes."""
+    for module in (study, runs):
+        monkeypatch.setattr(module, "pool", Here)
+
+
+@pytest.mark.usefixtures("two_stems", "single_threaded", "no_processes")
 def test_the_study_of_stems_continues_and_writes_its_tables(tmp_path: Path, page: Path) -> None:
     lost = stem.Run(stem.PATCHES, 1e-3, False, 0)
     (tmp_path / "stem.jsonl").write_text(runs._line(lost, {"accuracy": 0.05, "similarity": None, "rank": None}) + "\n")
@@ -128,7 +149,7 @@ def test_every_kind_answers_and_gives_the_features_of_its_tokens() -> None:
     assert pruned.kept_counts() == (25, 17, 12)
 
 
-@pytest.mark.usefixtures("single_threaded")
+@pytest.mark.usefixtures("single_threaded", "no_processes")
 def test_the_study_of_students_continues_and_writes_its_table(tmp_path: Path, page: Path) -> None:
     todo = students.asked(2)
     known = {"weights": 7, "accuracy": 0.5, "miou": 0.25, "training_rate": 10.0, "evaluation_rate": 30.0}

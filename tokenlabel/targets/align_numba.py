@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from storage import LabelMap
-from storage.alignment.region import BEYOND, ROUNDING
+from storage.alignment.region import BEYOND, MOST_POINTS, ROUNDING
 from storage.labelmap import no_class
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
@@ -178,7 +178,7 @@ def _axis(start, stop, least, most, weights, ends, cover):  # type: ignore[no-un
     """Like `align.axis_weights`, into `weights` and `cover`; `ends` gets the first and last cell of each token."""
     tokens, cells = weights.shape
     length = (stop - start) / tokens
-    samples = max(1, int(np.ceil(length - ROUNDING)))
+    samples = int(min(max(1.0, np.ceil(length - ROUNDING)), MOST_POINTS))
     for token in range(tokens):
         weights[token] = 0
         low = min(max(start + length * token, least), most)
@@ -208,7 +208,7 @@ def _published_axis(start, stop, weights, ends, cover):  # type: ignore[no-untyp
     """The same as roi_align does it: no token is outside, whatever it sees."""
     tokens, cells = weights.shape
     length = (stop - start) / tokens
-    samples = max(1, int(np.ceil(length - ROUNDING)))
+    samples = int(min(max(1.0, np.ceil(length - ROUNDING)), MOST_POINTS))
     for token in range(tokens):
         weights[token] = 0
         cover[token] = 1

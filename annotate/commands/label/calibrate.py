@@ -10,7 +10,7 @@ import click
 from annotate.commands.answers import answer, json_option, writing
 from annotate.commands.options.recipe import recipe_of, recipe_options
 from annotate.commands.options.store import address
-from annotate.commands.progress import counting
+from annotate.commands.progress import counting, note
 
 
 @click.command()
@@ -47,8 +47,8 @@ def calibrate(
 
     source = open_images(images)
     recipe = recipe_of(**settings, precision=resolve_precision(precision))
-    for note in recipe.notes:
-        click.echo(note, err=True)
+    for sentence in recipe.notes:
+        note(sentence)
     annotator = Annotator(recipe, k=1)
     known = recipe.class_names() if names is None else read_names(names, annotator.class_count)
     with counting("classifying", min(count, len(source.keys)), "pictures") as more:

@@ -10,7 +10,7 @@ from annotate.commands.answers import answer, json_option
 from annotate.commands.options.labelling import labelling_options
 from annotate.commands.options.recipe import MORE, recipe_of, recipe_options
 from annotate.commands.options.store import address
-from annotate.commands.progress import counting
+from annotate.commands.progress import counting, note
 
 
 @click.command(epilog=MORE)
@@ -46,8 +46,8 @@ def plan(
     source = open_images(images)
     gpus = torch.cuda.device_count()
     recipe = recipe_of(**settings, precision=resolve_precision(precision))
-    for note in recipe.notes:
-        click.echo(note, err=True)
+    for sentence in recipe.notes:
+        note(sentence)
     with counting("probing", PROBED, "pictures") as count:
         found = estimate(
             source,

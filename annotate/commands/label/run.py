@@ -16,6 +16,7 @@ from annotate.commands.answers import answer, exit_as, json_option, writing
 from annotate.commands.options.labelling import labelling_options
 from annotate.commands.options.recipe import MORE, recipe_of, recipe_options
 from annotate.commands.options.store import address
+from annotate.commands.progress import note, progress_display
 
 if TYPE_CHECKING:
     from annotate.jobs.summary import Summary
@@ -87,7 +88,6 @@ def run(
         )
     with _ended_by_sigterm():
         from annotate.class_names import read_names
-        from annotate.commands.progress import progress_display
         from annotate.images import open_images
         from annotate.jobs.execution import resolve_precision
         from annotate.jobs.run import run as label
@@ -203,7 +203,7 @@ def _write_failures(
             path.unlink(missing_ok=True)
     except click.ClickException as error:
         old = "what is there is of an earlier run; --failures FILE names another file"
-        click.echo(f"{error.message}; {old}", err=True)
+        note(f"{error.message}; {old}")
     return None
 
 

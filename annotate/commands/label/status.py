@@ -11,6 +11,7 @@ import click
 
 from annotate.commands.answers import answer, json_option, writing
 from annotate.commands.options.store import address
+from annotate.commands.progress import note
 
 _PATIENCE = 300.0  # seconds without an answer from the store, before watching ends
 _DASHBOARD = "RAY_API_SERVER_ADDRESS"  # Ray's own name for where its dashboard answers
@@ -47,7 +48,7 @@ def status(store: str, watch: bool, every: float, html: Path | None, as_json: bo
         except StoreError as error:
             if not watch or time.monotonic() - answered > _PATIENCE:
                 raise
-            click.echo(f"{error}; asking again", err=True)
+            note(f"{error}; asking again")
             time.sleep(every)
             continue
         answered = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -69,10 +70,15 @@ def verify(store: str, deep: bool, repair: bool, dry_run: bool, as_json: bool) -
 
 
 def _command_for(store: LabelStore) -> str:
-    """The command that labels what is pending."""
+    """The command that labels what is pending. Names come from the store, and so from anywhere: they are quoted."""
+    from annotate.text import printable
+
     recipe = store.schema.recipe
     if "imported" in recipe:
-        return f"the same `annotate convert TREE {store.address} --from {recipe['imported']} …` again"
-    models = [network["model"] for network in recipe.get("networks", ())] or ["NAME"]
+        tool = quote(printable(str(recipe["imported"])))
+        return f"the same `annotate convert TREE {store.address} --from {tool} …` again"
+    networks = recipe.get("networks")
+    known = [each for each in networks if isinstance(each, dict)] if isinstance(networks, list | tuple) else []
+    models = [quote(printable(str(network["model"]))) for network in known if "model" in network] or ["NAME"]
     options = " ".join(f"--model {model}" for model in models)
     return f"`annotate run IMAGES {store.address} {options} …` again, with the same options"

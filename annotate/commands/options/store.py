@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from annotate.commands.progress import note
+
 if TYPE_CHECKING:
     from storage import LabelStore
 
@@ -37,7 +39,5 @@ def open_partial(address: str) -> LabelStore:
 
     store = open_store(address)
     if pending := sum(map(len, store.pending())):
-        click.echo(
-            f"{store.address} is unfinished: {pending:,} pictures are not labelled yet, and are left out", err=True
-        )
+        note(f"{store.address} is unfinished: {pending:,} pictures are not labelled yet, and are left out")
     return store

@@ -134,3 +134,22 @@ def _read_all(address: Path) -> None:
     store = open_store(address)
     store.read([5])
     len(store.keys)
+
+
+def test_a_folder_with_the_name_of_a_leftover_stays(full: LabelStore, address: Path) -> None:
+    (address / "mine.partial").mkdir()
+    (address / "killed.partial").write_text("unfinished")
+    full.backend.remove_leftovers()
+    assert [path.name for path in address.glob("*.partial")] == ["mine.partial"]
+
+
+def test_a_folder_in_place_of_a_part_of_the_key_index_is_a_message(full: LabelStore, address: Path) -> None:
+    if address.suffix != ".zarr":
+        pytest.skip("HDF5 keeps the index in the file of all shards")
+    chunk = address / "key_index/slots/c/0"
+    chunk.unlink()
+    (chunk / "sub").mkdir(parents=True)
+    found = verify(full)
+    assert found.state == "damaged"
+    with pytest.raises(StoreError, match=r"cannot write key_index/slots of .*directory"):
+        repair(open_store(address, writable=True), found)

@@ -141,3 +141,10 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(full: LabelStore, address: 
 def _is_of(path: Path, address: Path, shard: int) -> bool:
     name = path.relative_to(address).as_posix()
     return (f"/c/{shard}" in name and "set_aside" not in name) or name == f"shards/{shard:06d}.h5"
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5"])
+def test_a_folder_that_the_system_does_not_look_into_is_unreadable(suffix: str, tmp_path: Path) -> None:
+    """As one of another user's, which stops nobody who is root: here its name is too long."""
+    with pytest.raises(UnreadableError, match="cannot read"):
+        open_store(tmp_path / f"{'x' * 300}.{suffix}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from obstore.store import S3Store
 
-from storage import NotAStoreError, StoreError, create_store, find_store, open_store
+from storage import NotAStoreError, StoreError, create_store, find_store, open_store, verify
 from tests import s3
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
@@ -146,3 +147,19 @@ def test_a_machine_without_a_role_or_keys_is_told_which_to_set(address: str, mon
 def test_a_profile_beside_keys_is_no_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "lab")
     assert find_store(address) is None
+
+
+def test_objects_are_not_missing_because_their_bucket_is_gone(server: str, address: str) -> None:
+    """It was renamed, or the name now leads to another server: nothing is known of the labels."""
+    name = f"leaving-{uuid.uuid4().hex}"
+    urllib.request.urlopen(urllib.request.Request(f"{server}/{name}", method="PUT"), timeout=60).close()
+    labels = random_labels(np.random.default_rng(0), 10)
+    store = create_store(f"s3://{name}/labels.zarr", SCHEMA, KEYS)
+    for rows in SHARDS:
+        store.write(rows, labels[rows.start : rows.stop])
+    bucket = S3Store(name)
+    bucket.delete([found["path"] for page in bucket.list() for found in page])
+    urllib.request.urlopen(urllib.request.Request(f"{server}/{name}", method="DELETE"), timeout=60).close()
+    found = verify(store)
+    assert {report.state for report in found.shards} == {"unreadable"}
+    assert found.state == "unreadable"

@@ -126,10 +126,12 @@ def test_pictures_that_were_repaired_are_labelled_with_retry_failed(
     assert first.exit_code == 3
     assert "repair or replace these files, then run the same command with --retry-failed to label them" in first.stdout
     kept = {n: (tmp_path / f"s.zarr/shards/record/c/{n}").read_bytes() for n in range(4)}
+    assert command("finalize", tmp_path / "s.zarr", "--source", "digits", "--licence", "MIT").exit_code == 0
     paths[3].write_bytes(sound)
     assert "there was nothing left to label" in command(*words).stdout
     again = command(*words, "--retry-failed")
     assert again.exit_code == 3, again.output
+    assert "is no longer the published store" in again.stderr
     assert "of 2 pictures that failed before, 1 can be labelled now; the 1 shards that hold them" in again.stderr
     assert "29 of 30 pictures are labelled" in again.stdout
     found = {n: (tmp_path / f"s.zarr/shards/record/c/{n}").read_bytes() for n in range(4)}

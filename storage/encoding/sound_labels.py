@@ -1,0 +1,94 @@
+"""Which numbers can be no labels, although their checksums hold? They are refused before anything computes with them.
+
+Somebody who forges a store computes its checksums too. A class id beyond the classes, or a box without area, would make
+programs read beyond an array, or repeat a step without end. `coded_labels.problems` says more, and takes longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.encoding import coded_labels as coding
+from storage.encoding.coded_labels import FARTHEST, CodedLabels
+from storage.errors import DamageError, StoreError
+from storage.labelmap import LabelMap
+from storage.schema import Schema
+from storage.status import Status
+
+
+def encoded(labels: LabelMap, schema: Schema, rows: range, address: str) -> CodedLabels:
+    """The numbers to store, which every reader will take for labels.
+
+    Raises:
+        StoreError: they are no labels of this schema.
+    """
+    coded = coding.encode(labels, schema)
+    if (found := next(coding.problems(coded, schema), None)) is not None:
+        raise StoreError(f"cannot write rows {rows.start} to {rows.stop} of {address}: {found}")
+    return coded
+
+
+def decoded(coded: CodedLabels, schema: Schema, rows: Sequence[int], address: str) -> LabelMap:
+    """The labels of numbers that were read, of one row or of several.
+
+    Raises:
+        DamageError: they are no labels of this schema.
+    """
+    labels = coding.decode(coded, schema)
+    if _problem(labels, schema) is None:
+        return labels
+    each = [labels] if labels.classes.ndim == 3 else map(labels.__getitem__, range(len(rows)))
+    problems = ((row, _problem(label, schema)) for row, label in zip(rows, each, strict=True))
+    row, found = next((row, found) for row, found in problems if found is not None)
+    raise DamageError(
+        f"row {row} of {address} is no label of this store: it has {found}; `annotate verify --deep` lists all of them"
+    )
+
+
+def refuse_unknown(status: NDArray[np.uint8], name: str) -> None:
+    """Check that each status, uint8 [n], is one that exists.
+
+    Raises:
+        DamageError: one is not; `name` says of what.
+    """
+    if _has_unknown(status):
+        raise DamageError(f"{name} has a number that stands for nothing; `annotate verify --deep` lists the rows")
+
+
+def _problem(labels: LabelMap, schema: Schema) -> str | None:
+    """What makes them no labels of this schema. In few passes: training waits for this."""
+    classes, scores, status = labels.classes, labels.scores, labels.status
+    if not (_one_has_its_box(labels) if status.ndim == 0 else not _has_unknown(status) and _have_boxes(labels)):
+        return "an unknown status" if _has_unknown(status) else "no box, or one without area"
+    following: NDArray[Any] = classes + classes.dtype.type(1)  # "no class", the largest id, is followed by 0
+    if following.max(initial=0) > schema.class_count:
+        return f"a class id beyond its {schema.class_count:,} classes"
+    if schema.scores == "logit":
+        return "a logit that is not a number" if np.isnan(scores).any() else None
+    if scores[..., 0].min(initial=0) < 0:
+        return "probabilities that sum to more than 1"
+    return "a probability without a class" if ((following == 0) & (scores > 0)).any() else None
+
+
+def _has_unknown(status: NDArray[np.uint8]) -> bool:
+    return bool(((status > Status.REFUSED) & (status != Status.PENDING)).any())
+
+
+def _have_boxes(labels: LabelMap) -> bool:
+    return coding.are_boxes(labels.boxes[labels.status == Status.LABELLED])
+
+
+def _one_has_its_box(labels: LabelMap) -> bool:
+    """The same of one row, and that its status is known. In plain Python, which is faster for so few numbers."""
+    if labels.status != Status.LABELLED:
+        return not _has_unknown(labels.status)
+    top, left, bottom, right = labels.boxes.tolist()
+    return (
+        -FARTHEST <= top < bottom <= FARTHEST
+        and -FARTHEST <= left < right <= FARTHEST
+        and (min(bottom - top, right - left) >= 1 / FARTHEST)
+    )
