@@ -42,19 +42,23 @@ class Kept:
         self._sound: set[tuple[str, str]] = set()  # names and SHA-256 of what this process has checked
         self._one_at_a_time = [Lock() for _ in range(4 * _AT_ONCE)]
 
-    def fetch(self, name: str, digest: str) -> None:
-        """Have the object of this name and SHA-256 in the folder; nothing if the store has none.
+    def fetch(self, name: str, digest: str) -> bool:
+        """Have the object of this name and SHA-256 in the folder; False if the store has none.
 
         Raises:
             DamageError: the store has other bytes.
             UnreadableError: they cannot be read, or the folder cannot be written.
         """
         if self.has(name, digest):
-            return
+            return True
         with self._one_at_a_time[hash(name) % len(self._one_at_a_time)]:
-            if not self.has(name, digest) and (data := self._sound_bytes(name, digest)) is not None:
-                self.keep(name, data)
-                self._sound.add((name, digest))
+            if self.has(name, digest):
+                return True
+            if (data := self._sound_bytes(name, digest)) is None:
+                return False
+            self.keep(name, data)
+            self._sound.add((name, digest))
+            return True
 
     def fetch_all(self, digests: Mapping[str, str]) -> None:
         """The same for many, some at the same time. Those that the folder has are not read again."""

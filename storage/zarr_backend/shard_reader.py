@@ -207,8 +207,8 @@ class ShardReader:
         """
         name = object_name(layout, number)
         path = self._folder / name
-        if self._kept is not None:
-            self._kept.fetch(name, recorded[name])
+        if self._kept is not None and not self._kept.fetch(name, recorded[name]):
+            raise DamageError(f"{name} of {self._kept.address} is missing; `annotate verify` lists all damage")
         try:
             status = to_read(self._folder, name).stat()
             if not has_length(layout, self._rows, status.st_size):  # nor can an empty file be mapped
