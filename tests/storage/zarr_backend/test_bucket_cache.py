@@ -87,6 +87,9 @@ def test_shards_that_are_finished_later_and_those_that_are_written_again_are_rea
     store.write(SHARDS[2], WRITTEN[8:10])
     assert same(reader.read([9]), ALL[9:10])
     store.write(SHARDS[1], WRITTEN[0:4])
+    assert same(reader.read([4, 5]), ALL[4:6])  # what is mapped stays
+    reader.backend.release(1)
+    assert same(reader.read([4, 5]), ALL[0:2])
     assert same(open_store(store.address).read([4, 5]), ALL[0:2])
     assert len(kept(cache)) == 10
 
