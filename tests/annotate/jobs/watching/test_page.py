@@ -74,6 +74,10 @@ def test_many_shards_share_a_cell(job: LabelStore, monkeypatch: pytest.MonkeyPat
     assert sum(map(len, cells.values())) == 24
     assert "each cell is 4 shards" in text
     assert cells["damaged"] == ["shards 12 to 15: 1 record cannot be read, 3 finished"]
+    monkeypatch.setattr(module, "_CELLS", 3)
+    (cell,) = re.findall(r'<i class="work" style="([^"]*)" title="shards 32 to 63: ([^"]*)">', page_of(job))
+    assert cell[1] == "3 probably in work, 2 finished, with pictures that have no label, 27 finished"
+    assert "var(--finished) 91%" in cell[0]  # 29 of 32
 
 
 def test_pictures_without_a_label_are_listed_with_their_reasons(job: LabelStore) -> None:
