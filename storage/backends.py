@@ -77,7 +77,8 @@ def open_store(address: str | os.PathLike[str], *, writable: bool = False) -> La
 
     Args:
         address: address of the store, see `create_store`; or of a published one, https://host/folder or
-            hf://datasets/OWNER/NAME, whose shards are fetched when they are first read: docs/sharing.md.
+            hf://datasets/OWNER/NAME. Shards of these, and of stores in buckets that are only read, are fetched when
+            they are first read, and kept: docs/sharing.md.
         writable: whether it may be changed.
 
     Raises:

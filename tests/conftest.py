@@ -42,6 +42,14 @@ settings.register_profile("no limits of time", deadline=None, suppress_health_ch
 settings.load_profile("no limits of time")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is read from a bucket is kept in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENLABEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def single_threaded() -> Iterator[None]:
     """For pictures as small as ours, several threads only wait for one another."""

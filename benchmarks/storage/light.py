@@ -1,7 +1,7 @@
 """What does a light store save, and what does it cost? `python -m benchmarks.storage.light [--students FOLDER]`
 
 Bytes and divergence are those of the reference maps. With --students, equal students also learn from each setting
-on the demo's scenes, over five seeds: more than half an hour on two cores.
+on the demo's scenes, over five seeds: more than half an hour on two cores. A run that is stopped continues.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -101,42 +102,77 @@ def _from_full(maps: Maps, labels: LabelMap) -> NDArray[np.float64]:
     return divergence(maps.probabilities, q)
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One student: what it learns from, and its seed."""
+
+    setting: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What students made of one setting.
+
+    truth:    fraction of the label locations inside a digit that name it
+    accuracy: of each student on val, in [0, 1]
+    """
+
+    truth: float
+    accuracy: Sequence[float]
+
+
 def students(
-    folder: Path, seeds: int = SEEDS, epochs: int | None = None, pictures: int = 4000
-) -> dict[str, list[float]]:
-    """The accuracy of students that learned from each setting, seed by seed; folder keeps what was made."""
-    import torch
+    folder: Path, seeds: int = SEEDS, epochs: int | None = None, pictures: int = 4000, steps: int | None = None
+) -> dict[str, Learned]:
+    """Train students on the scenes with the labels of each setting, two at a time.
 
+    Args:
+        folder: keeps what was made; students that it has are not trained again.
+        seeds: students of each setting.
+        epochs: of each student; default: the demo's.
+        pictures: for training; half as many for evaluation.
+        steps: training steps of the annotator; default: the study's.
+    """
     from demo import scenes
+    from demo.studies import runs
     from demo.study import make_annotator
-    from demo.teaching import EPOCHS, TEACHINGS, accuracy, train, whole_pictures
+    from demo.teaching import EPOCHS
+    from demo.truth import label_truth
 
-    torch.set_num_threads(1)
     (folder / "annotators").mkdir(parents=True, exist_ok=True)
     scenes.write(folder, splits={"train": pictures, "val": pictures // 2})
-    make_annotator(folder, "large")
-    source = open_store(
-        lighten(open_store(folder / "annotators/large.zarr"), str(folder / "k5.zarr"), Lightness(k=5)).address
-    )
-    val = whole_pictures(folder / "images/val")
-    found: dict[str, list[float]] = {name: [] for name in SETTINGS}
-    for seed in range(seeds):
-        for number, (name, kept) in enumerate(SETTINGS.items()):
-            store = _light(source, folder / f"light-{number}.zarr", kept)
-            model = train(
-                folder / "images/train",
-                Path(store.address),
-                TEACHINGS["ours"],
-                seed,
-                student="CNN",
-                epochs=epochs or EPOCHS,
-            )
-            found[name].append(accuracy(model, *val)[0])
-            print(f"seed {seed}, {name}: {found[name][-1]:.4f}", flush=True)
-    return found
+    make_annotator(folder, "large", steps)
+    source = _light(open_store(folder / "annotators/large.zarr"), folder / "light/full.zarr", Lightness(k=5))
+    truth = {}
+    for name, kept in SETTINGS.items():
+        store = _light(source, _labels(folder, name), kept)
+        right, locations = label_truth(store, folder / "truth/train")
+        truth[name] = right / max(1, locations)
+    todo = [Run(name, seed) for seed in range(seeds) for name in SETTINGS]
+    found = runs.do(folder / "light.jsonl", todo, partial(_learn, folder, epochs or EPOCHS))
+    return {
+        name: Learned(truth[name], [each["accuracy"] for run, each in found.items() if run.setting == name])
+        for name in SETTINGS
+    }
 
 
-def describe(found: Mapping[str, Light], learned: Mapping[str, Sequence[float]]) -> str:
+def _labels(folder: Path, setting: str) -> Path:
+    """Where the labels of a setting are."""
+    name = "full" if SETTINGS[setting] is None else setting.replace(" ", "")
+    return folder / "light" / f"{name}.zarr"
+
+
+def _learn(folder: Path, epochs: int, run: Run) -> dict[str, float]:
+    """Train one student, and measure it."""
+    from demo.teaching import TEACHINGS, accuracy, train, whole_pictures
+
+    labels, teaching = _labels(folder, run.setting), TEACHINGS["ours"]
+    model = train(folder / "images/train", labels, teaching, run.seed, student="CNN", epochs=epochs)
+    return {"accuracy": accuracy(model, *whole_pictures(folder / "images/val"))[0]}
+
+
+def describe(found: Mapping[str, Light], learned: Mapping[str, Learned]) -> str:
     """The table."""
     first = next(iter(found.values())).bytes
     rows = [
@@ -153,7 +189,7 @@ def describe(found: Mapping[str, Light], learned: Mapping[str, Sequence[float]])
     head = ["setting", "bytes a map", "it / full", "KL of coding", "KL from the full map"]
     return section(
         "Light stores",
-        [*head, *(["student's accuracy"] if learned else [])],
+        [*head, *(["label truth", "student's accuracy"] if learned else [])],
         rows,
         "Classes and scores of the reference maps, with their index. KL of coding, in nats: from the same classes and "
         "grid, not coded. KL from the full map: at each of its locations, with what is not stored spread over all "
@@ -161,9 +197,12 @@ def describe(found: Mapping[str, Light], learned: Mapping[str, Sequence[float]])
     )
 
 
-def _accuracy(seeds: Sequence[float] | None) -> list[str]:
-    """Mean and standard deviation, in percent."""
-    return [] if seeds is None else [f"{100 * np.mean(seeds):.1f} ± {100 * np.std(seeds, ddof=1):.1f}"]
+def _accuracy(learned: Learned | None) -> list[str]:
+    """Label truth; mean and standard deviation of the accuracy; in percent."""
+    if learned is None:
+        return []
+    found = learned.accuracy
+    return [f"{100 * learned.truth:.1f}", f"{100 * np.mean(found):.1f} ± {100 * np.std(found, ddof=1):.1f}"]
 
 
 @click.command()

@@ -28,6 +28,15 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokenlabel"
 
 
+def is_usable() -> bool:
+    """Whether the folder can be written."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows the home folder
+        return False
+    return os.access(folder(), os.W_OK | os.X_OK)
+
+
 def limit() -> int:
     """The limit in bytes.
 

@@ -10,21 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
 from typing import Any, final
 
 from storage.errors import DamageError, NotAStoreError, StoreError, UnreadableError
-from storage.files.atomic_file import write_atomically
 from storage.keys.key import is_key
 from storage.remote import cache
 from storage.remote.address import headers_of, url_of
+from storage.remote.kept import ATTEMPTS, Kept
 
 MANIFEST = "MANIFEST.sha256"
-_ATTEMPTS = 3  # to get the bytes that the manifest names; a request that fails is repeated more often
-_AT_ONCE = 16  # requests
 _MOST_BYTES = 2**30  # of an object
 
 
@@ -35,6 +31,7 @@ class Mirror:
     address:  as in errors
     folder:   where they are kept, under the same names
     manifest: its bytes
+    kept:     what was fetched
     """
 
     def __init__(self, address: str, *, into: Path | None = None) -> None:
@@ -61,19 +58,24 @@ class Mirror:
         self.manifest, self._listed = text, _listed(text, address)
         root = cache.folder()
         self.folder = into or root / "stores" / hashlib.sha256(text).hexdigest()
-        self._room = None if into else cache.Room(root, cache.limit())
-        self._sound: set[str] = set()  # names of what this process has checked
-        self._one_at_a_time = [Lock() for _ in range(4 * _AT_ONCE)]
+        self.kept = Kept(
+            address,
+            self.folder,
+            self._get,
+            advice=f"is not what its {MANIFEST} says, in {ATTEMPTS} attempts: it is damaged there, or the store was "
+            "published again since it was opened; open it again",
+            room=None if into else cache.Room(root, cache.limit()),
+        )
         if into is None:
             self.keep_manifest()
 
     def keep_manifest(self) -> None:
         """Have the manifest in the folder."""
-        self._keep(MANIFEST, self.manifest)
+        self.kept.keep(MANIFEST, self.manifest)
 
     def missing(self) -> list[str]:
         """The names of the objects that the folder does not have yet. All that it has are read and checked."""
-        return [name for name, expected in sorted(self._listed.items()) if not self._has(name, expected)]
+        return [name for name, expected in sorted(self._listed.items()) if not self.kept.has(name, expected)]
 
     def names(self) -> list[str]:
         """The names of all objects, sorted."""
@@ -91,54 +93,17 @@ class Mirror:
             DamageError: the server has other bytes than the manifest says.
             UnreadableError: it does not answer, or the folder cannot be written.
         """
-        if name == MANIFEST or (expected := self._listed.get(name)) is None:
-            return
-        if self._has(name, expected):
-            return
-        self._refuse_after_fork()
-        with self._one_at_a_time[hash(name) % len(self._one_at_a_time)]:
-            if not self._has(name, expected) and (data := self._sound_bytes(name, expected)) is not None:
-                self._keep(name, data)
-                self._sound.add(name)
+        if (expected := self._listed.get(name)) is not None and name != MANIFEST:
+            self.kept.fetch(name, expected)
 
     def fetch_all(self, names: Iterable[str]) -> None:
         """The same for many, some at the same time."""
-        if missing := [name for name in names if name in self._listed and not (self.folder / name).exists()]:
-            self._refuse_after_fork()
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for _ in pool.map(self.fetch, missing):
-                    pass
-
-    def _has(self, name: str, expected: str) -> bool:
-        """Whether the folder has the object; what a disk has damaged is removed."""
-        path = self.folder / name
-        try:
-            if name not in self._sound:
-                if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-                    path.unlink(missing_ok=True)
-                    return False
-                self._sound.add(name)
-            cache.touch(path)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise UnreadableError(f"cannot read {path}, where {name} of {self.address} is kept: {error}") from error
-        return True
-
-    def _sound_bytes(self, name: str, expected: str) -> bytes | None:
-        """The bytes of an object that are what the manifest says, or None if the server has none."""
-        for _ in range(_ATTEMPTS):
-            if (data := self._get(name)) is None or hashlib.sha256(data).hexdigest() == expected:
-                return data
-        raise DamageError(
-            f"{name} of {self.address} is not what its {MANIFEST} says, in {_ATTEMPTS} attempts: it is damaged there, "
-            "or the store was published again since it was opened; open it again"
-        )
+        self.kept.fetch_all({name: self._listed[name] for name in names if name in self._listed})
 
     def _get(self, name: str) -> bytes | None:
         """The bytes that the server has, or None if it has none."""
         self._refuse_after_fork()
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 found = self._server.get(name)
                 if (size := found.meta["size"]) > _MOST_BYTES:
@@ -151,17 +116,7 @@ class Mirror:
                 return None
             except self._errors as error:
                 why = str(error).partition("\n")[0]
-        raise UnreadableError(f"cannot read {name} of {self.address}, in {_ATTEMPTS} attempts: {why}")
-
-    def _keep(self, name: str, data: bytes) -> None:
-        try:
-            write_atomically(self.folder / name, data)
-        except OSError as error:
-            raise UnreadableError(
-                f"cannot keep {name} of {self.address} in {self.folder}: {error}; TOKENLABEL_CACHE names another folder"
-            ) from error
-        if self._room is not None:
-            self._room.add(len(data))
+        raise UnreadableError(f"cannot read {name} of {self.address}, in {ATTEMPTS} attempts: {why}")
 
     def _refuse_after_fork(self) -> None:
         """Check that the client is used in the process that made it: its threads do not survive a fork.

@@ -32,7 +32,7 @@ from storage.zarr_backend.shard_writer import shard_object
 class ZarrBackend(Backend):
     """Label maps in a Zarr v3 group: in a local folder, or in a bucket.
 
-    In a local folder, labels are read by `ShardReader`; everything else goes through zarr-python.
+    Where their objects are in a folder, labels are read by `ShardReader`; all else goes through zarr-python.
     """
 
     def __init__(self, address: str, *, writable: bool = False) -> None:
@@ -237,9 +237,10 @@ class ZarrBackend(Backend):
 
     @cached_property
     def _reader(self) -> ShardReader | None:
-        """The reader of labels in a local folder."""
-        folder = self._objects.folder
-        return None if folder is None else ShardReader(folder, self.schema, self._recorded, self._objects.mirror)
+        """The reader of labels in a local folder, or in that where the objects of a remote store are kept."""
+        objects = self._objects
+        folder = objects.folder if objects.kept is None else objects.kept.folder
+        return None if folder is None else ShardReader(folder, self.schema, self._recorded, objects.kept)
 
     def _column(self, name: str) -> NDArray[Any]:
         """All values of an array that is not of shards. Missing chunks would be as much fill as the header says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,7 +20,9 @@ from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
 from storage.files import contained
 from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
 from storage.files.contained import is_missing
+from storage.remote import cache
 from storage.remote.address import SCHEMES
+from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
 from storage.zarr_backend.bucket import open_bucket, put_new
 
@@ -40,6 +43,7 @@ class Objects:
     address: as in errors
     folder:  the local folder, or that where objects of a published store are kept once they were fetched, or None
     mirror:  what fetches the objects of a published store, or None
+    kept:    where the objects of a remote store's shards are kept to be read, or None: they are not
     zarr:    zarr-python's store for the same address
     errors:  the exceptions that failed requests raise
 
@@ -55,17 +59,27 @@ class Objects:
         self.zarr: Store
         self._bucket: Any = None
         self.mirror: Mirror | None = None
+        self.kept: Kept | None = None
         if address.startswith(SCHEMES):
             if writable:
                 raise StoreError(
                     f"cannot write to {address}: a published store is only read; `annotate pull` copies it to a folder"
                 )
             self.mirror = Mirror(address)
-            self.folder = self.mirror.folder
+            self.kept, self.folder = self.mirror.kept, self.mirror.folder
             self.zarr = _Contained(self.folder, read_only=True, mirror=self.mirror)
         elif "://" in address:
             self.zarr, self._bucket, remote = open_bucket(address, writable=writable)
             self.errors += remote
+            if not writable and cache.is_usable():
+                self.kept = Kept(
+                    address,
+                    cache.folder() / "buckets" / hashlib.sha256(address.encode()).hexdigest(),
+                    self.get,
+                    advice=f"is not the object that its commit record names, in {ATTEMPTS} attempts; `annotate verify` "
+                    "lists all damage",
+                    room=cache.Room(cache.folder(), cache.limit()),
+                )
         else:
             self.folder = Path(address)
             self.zarr = _Contained(self.folder, read_only=not writable)

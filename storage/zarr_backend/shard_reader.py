@@ -31,7 +31,7 @@ from storage.errors import DamageError, UnreadableError
 from storage.files.contained import is_missing, to_read
 from storage.files.memory_map import MemoryMap
 from storage.files.open_shards import OpenShards, open_shards
-from storage.remote.mirror import Mirror
+from storage.remote.kept import Kept
 from storage.schema import Schema
 
 _ENTRY_BYTES = 16
@@ -76,7 +76,7 @@ class ShardReader:
         folder: Path,
         schema: Schema,
         recorded: Callable[[int], Mapping[str, str]],
-        mirror: Mirror | None = None,
+        kept: Kept | None = None,
     ) -> None:
         """Describe the store. Nothing is read yet.
 
@@ -84,9 +84,9 @@ class ShardReader:
             folder: folder of the store.
             schema: schema of the store.
             recorded: the SHA-256 of the objects of a shard by their names, as its commit record has them.
-            mirror: what fetches objects into the folder, or None.
+            kept: what fetches the objects of a remote store into the folder, or None.
         """
-        self._mirror = mirror
+        self._kept = kept
         self._folder = folder
         self._recorded = recorded
         self._compared: dict[str, tuple[int, int, int]] = {}  # objects that were those of the record
@@ -110,8 +110,10 @@ class ShardReader:
         """
         # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
-        if self._mirror is not None and (new := {shard for shard, _ in positions} - opened.keys()):
-            self._mirror.fetch_all(object_name(layout, shard) for shard in sorted(new) for layout in self._layouts)
+        if self._kept is not None and (new := {shard for shard, _ in positions} - opened.keys()):
+            self._kept.fetch_all(
+                {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()}
+            )
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores = bytearray(), bytearray()
         boxes, sizes = np.empty((count, 4), np.float32), np.empty((count, 2), np.uint32)
@@ -205,8 +207,8 @@ class ShardReader:
         """
         name = object_name(layout, number)
         path = self._folder / name
-        if self._mirror is not None:
-            self._mirror.fetch(name)
+        if self._kept is not None and not self._kept.fetch(name, recorded[name]):
+            raise DamageError(f"{name} of {self._kept.address} is missing; `annotate verify` lists all damage")
         try:
             status = to_read(self._folder, name).stat()
             if not has_length(layout, self._rows, status.st_size):  # nor can an empty file be mapped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,19 @@ def test_light_stores_are_smaller_by_each_setting_and_the_table_has_each(tmp_pat
     assert full > fewer > both
     assert found["as labelled: k 5, 18x18"].coding < found["--coarse 8"].coding < 0.1
     assert all(each.all > found["as labelled: k 5, 18x18"].all for name, each in list(found.items())[1:])
-    text = light.describe(found, {name: [0.9, 0.92] for name in found})
+    text = light.describe(found, {name: light.Learned(0.973, [0.9, 0.92]) for name in found})
     assert all(name in text for name in light.SETTINGS)
-    assert "91.0 ± 1.4" in text
+    assert re.search(r"97\.3 \| +91\.0 ± 1\.4", text)
+
+
+def test_students_of_light_stores_are_trained_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(light, "SETTINGS", {name: light.SETTINGS[name] for name in ("--k 3", "--grid 9x9 --coarse 8")})
+    small = {"seeds": 2, "epochs": 1, "pictures": 64, "steps": 2}
+    found = light.students(tmp_path, **small)
+    assert [*found] == [*light.SETTINGS]
+    assert all(0 <= each.truth <= 1 and len(each.accuracy) == 2 for each in found.values())
+    stores = [open_store(path).schema for path in sorted((tmp_path / "light").iterdir())]
+    assert [(schema.grid, schema.k) for schema in stores] == [((9, 9), 5), ((18, 18), 3), ((18, 18), 5)]
+    lines = (tmp_path / "light.jsonl").read_text()
+    assert light.students(tmp_path, **small) == found
+    assert (tmp_path / "light.jsonl").read_text() == lines

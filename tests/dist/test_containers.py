@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,13 +91,66 @@ def test_without_an_index_of_wheels_the_processors_image_says_what_to_give() -> 
     assert (found.returncode != 0, "TORCH_INDEX=URL of wheels without CUDA" in found.stderr) == (True, True)
 
 
-def test_what_they_copy_is_enough_to_build_the_package(tmp_path: Path) -> None:
-    """pip prepares the metadata and the wheel of exactly these files."""
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder like /src of both: what they copy, and nothing else."""
+    folder = tmp_path / "src"
+    folder.mkdir()
     for name in copied_by_docker():
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tmp_path / name, symlinks=True)
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(ROOT / name, tmp_path)
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture
+def shell(source: Path, tmp_path: Path) -> Callable[..., str]:
+    """Runs a script as a build does, in /src; pip asks no index, and only says what it would install."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    dry = "--dry-run --no-deps --no-index --no-build-isolation --disable-pip-version-check"
+    (tools / "pip").write_text(f'#!/bin/sh\nexec {sys.executable} -m pip "$@" {dry}\n')
+    (tools / "annotate").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m cli "$@"\n')
+    for path in tools.iterdir():
+        path.chmod(0o755)
+
+    def run(script: str, *arguments: str, **environment: str) -> str:
+        done = subprocess.run(
+            ["sh", "-euc", script.replace("/src", str(source)), "sh", *arguments],
+            cwd=source,
+            env={**clean(), "PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_each_line_of_the_dockerfile_is_run_in_order(device: str, shell: Callable[..., str]) -> None:
+    pins, torch, package, helped = (
+        shell(line, DEVICE=device, TORCH_INDEX="https://wheels.invalid") for line in lines("RUN")
+    )
+    assert ("Requirement already satisfied: torch" in torch, pins) == (device == "cpu", "")
+    assert "Would install tokenlabel-0.1.0" in package
+    entry = " ".join(json.loads(lines("ENTRYPOINT")[0]))
+    assert helped == shell(f'{entry} "$@"', "--help")
+    assert helped.startswith("Usage:")
+
+
+def test_each_line_of_the_apptainer_recipe_is_run_in_order(shell: Callable[..., str]) -> None:
+    assert "Would install tokenlabel-0.1.0" in shell("\n".join(section("post")))
+    helped = shell("\n".join(section("test")))
+    assert helped == shell("\n".join(section("runscript")), "--help")
+    assert helped.startswith("Usage:")
+
+
+def test_what_they_copy_is_enough_to_build_the_package(source: Path) -> None:
+    """pip prepares the metadata and the wheel of exactly these files."""
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet", "."]
-    subprocess.run(pip, cwd=tmp_path, env=clean(), check=True)
-    assert [path.name for path in tmp_path.glob("*.whl")] == ["tokenlabel-0.1.0-py3-none-any.whl"]
+    subprocess.run(pip, cwd=source, env=clean(), check=True)
+    assert [path.name for path in source.glob("*.whl")] == ["tokenlabel-0.1.0-py3-none-any.whl"]

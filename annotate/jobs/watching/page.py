@@ -1,8 +1,10 @@
-"""How does a browser show a job? By one file that loads nothing and runs nothing, made again at each reading."""
+"""How does a browser show a job? By one file that loads nothing, made again at each reading."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -21,6 +23,8 @@ from storage import LabelStore
 _CELLS = 2000  # of the grid: where there are more shards, a cell stands for several
 _PARTS = 120  # of the time in the charts
 _WORKERS = 30  # that are listed
+_LATE = 60.0  # seconds at least, after which a page that should have been written again says how old it is
+_SCRIPT = "age.js"
 _SPARK = 24  # parts of the time in the chart of a worker
 # The states of a shard, from what is seen first in a cell of several, and what the legend says.
 _STATES = {
@@ -43,7 +47,8 @@ def status_page(
 ) -> str:
     """The page as the text of one HTML file.
 
-    Keys, reasons and names of workers come from anywhere: they are escaped, and the page allows no script.
+    Keys, reasons and names of workers come from anywhere: they are escaped, and the page allows no script but its own,
+    by its hash. That one is only in a page that changes: if nobody writes it again, it says how old it is.
 
     Args:
         store: the store.
@@ -67,6 +72,8 @@ def status_page(
     each = math.ceil(len(states) / _CELLS)
     values = {
         "refresh": "" if refresh is None else f'<meta http-equiv="refresh" content="{max(1, round(refresh))}">',
+        "scripts": "'none'" if refresh is None else f"'sha256-{_hash(_read(_SCRIPT))}'",
+        "age": "" if refresh is None else _age(read.timestamp(), refresh),
         "title": f"{percent:.0f} % · {name}",
         "title_of_page": name,
         "about": " · ".join(about),
@@ -84,8 +91,23 @@ def status_page(
         "workers": _workers(now, history, workers),
         "failures": _failures(store, now, history),
     }
-    template = files("annotate.jobs.watching").joinpath("status.html").read_text(encoding="utf-8")
-    return Template(template).substitute(values).encode("utf-8", "replace").decode()
+    return Template(_read("status.html")).substitute(values).encode("utf-8", "replace").decode()
+
+
+def _read(name: str) -> str:
+    """The text of a file beside this one."""
+    return files("annotate.jobs.watching").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """The SHA-256 of a script as the policy of a page names it."""
+    return b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _age(read: float, refresh: float) -> str:
+    """Where the page says how old it is, and the script that does."""
+    late = max(_LATE, 3 * refresh)
+    return f'<p id="age" data-read="{read:.0f}" data-late="{late:.0f}" hidden></p><script>{_read(_SCRIPT)}</script>'
 
 
 def _states(

@@ -88,8 +88,11 @@ def test_whatever_keeps_ray_from_starting_is_one_message_with_a_way_out(
         raise error
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(AnnotateError, match=r"Ray cannot start on this machine: .*\. Label without it, .* --local"):
+    with pytest.raises(
+        AnnotateError, match=r"Ray cannot start on this machine: .*\. Label without it, .* --local"
+    ) as one:
         next(RayWorkers(1).map(None, [Shard(range(1), ())]))
+    assert one.value.__notes__ == ["docs/cluster.md#one-machine explains it"]
     with pytest.raises(AnnotateError, match=r"cannot reach the Ray cluster at 'auto': .*the same token"):
         next(RayWorkers(1, address="auto").map(None, [Shard(range(1), ())]))
 
