@@ -43,8 +43,8 @@ class HubEncoder(nn.Module):
         self.model = model
         self.class_names = vocabulary.names
         self.named_classes = len(vocabulary.names)
-        self.scale = float(model.logit_scale.exp())
-        self.bias = float(getattr(model, "logit_bias", 0.0))
+        self.scale = float(model.logit_scale.detach().exp())
+        self.bias = float(model.logit_bias.detach()) if hasattr(model, "logit_bias") else 0.0
         rows, biases = torch.from_numpy(texts) * self.scale, [self.bias] * len(texts)
         if vocabulary.threshold is not None:
             rows = torch.cat([rows, torch.zeros_like(rows[:1])])

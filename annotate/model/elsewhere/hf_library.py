@@ -28,6 +28,9 @@ _KINDS: dict[str, tuple[Kind, str]] = {
 # Encoders of pictures and text, by the whole name of the architecture; those of SigLIP 2 with one size are SiglipModel.
 ENCODERS = ("CLIPModel", "MetaClip2Model", "SiglipModel")
 
+# Files that have the words of a tokenizer.
+TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+
 # Networks that are asked more than a picture, by the type of their configuration.
 _MORE_THAN_PICTURES = {"oneformer": "a text that names its task", "videomt": "a video"}
 
@@ -59,6 +62,11 @@ def read_tokenizer(folder: Path, model: str) -> Any:
     Raises:
         AnnotateError: there is none, or Transformers cannot read it.
     """
+    if not any((folder / name).is_file() for name in TOKENIZERS):  # Transformers would make one that knows no words
+        raise AnnotateError(
+            f"{model} has no tokenizer for the texts of the vocabulary: none of {', '.join(TOKENIZERS)} is in its "
+            "folder. Save it there with `tokenizer.save_pretrained(FOLDER)`"
+        )
     with _reading(model, "tokenizer") as transformers:
         return transformers.AutoTokenizer.from_pretrained(folder, **_HERE)
 

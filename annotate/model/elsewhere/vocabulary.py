@@ -55,9 +55,7 @@ class Vocabulary:
             raise AnnotateError(f"the vocabulary has {len(self.names)} names, and prompts of {len(self.prompts)}")
         for text in (*self.names, *self.background, *self.templates, *(text for each in self.prompts for text in each)):
             if not text.strip():
-                raise AnnotateError(
-                    "the vocabulary has a name, prompt or template that is empty; write it, or leave it out"
-                )
+                raise AnnotateError("the vocabulary has an empty name, prompt or template; write it, or leave it out")
         if without := [name for name, each in zip(self.names, self.prompts, strict=True) if not each]:
             raise AnnotateError(f"the name {without[0]} of the vocabulary has no prompt; leave out the colon after it")
         counts = Counter((*self.names, *self.background))

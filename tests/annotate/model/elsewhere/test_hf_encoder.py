@@ -112,7 +112,7 @@ def test_what_the_background_takes_is_the_remainder(tmp_path: Path) -> None:
     rest = 1 - found.sum(-1)
     np.testing.assert_allclose(rest, expected[..., 3:].sum(-1), atol=1e-5)
     assert rest.min() > 1e-4
-    assert rest.max() > 0.5
+    assert rest.max() > 0.2
 
 
 def test_a_threshold_is_a_background_of_that_cosine_and_siglips_own_is_its_sigmoid(tmp_path: Path) -> None:
@@ -209,7 +209,9 @@ def test_what_an_encoder_lacks_and_a_text_that_is_too_long_are_named_before_the_
         Recipe.for_model(f"hf:{folder}", vocabulary=replace(NAMES, templates=("a photo of a {} cat cat cat",)))
     for file in folder.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(AnnotateError, match="cannot read the tokenizer of hf:clip"):
+    with pytest.raises(
+        AnnotateError, match="hf:clip has no tokenizer for the texts of the vocabulary: none of tokenizer.json"
+    ):
         Recipe.for_model(f"hf:{folder}", vocabulary=NAMES)
 
 

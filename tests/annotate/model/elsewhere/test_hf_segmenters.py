@@ -17,6 +17,7 @@ from tests.annotate.model.elsewhere.tiny_networks import SIZES, saved
 transformers = pytest.importorskip("transformers")
 
 AUTO = {"segformer": "AutoModelForSemanticSegmentation", "eomt": "AutoModelForUniversalSegmentation"}
+STEPS = {"segformer": 120, "eomt": 500}
 RED, GREEN, BLUE = range(3)  # also the numbers of the classes
 
 
@@ -39,7 +40,7 @@ def teach(folder: Path, kind: str) -> None:
     about = Recipe.for_model(f"hf:{folder}").networks[0]
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (about.mean, about.std))
     rng, optimizer = np.random.default_rng(0), torch.optim.Adam(network.parameters(), 0.01)
-    for _ in range(120):
+    for _ in range(STEPS[kind]):
         colours = rng.integers(0, 3, (12, 2, 2))
         pictures = torch.from_numpy(np.stack([quadrants(each, SIZES[kind]) for each in colours]))
         found = own_map(network(pixel_values=(pictures.permute(0, 3, 1, 2) / 255 - mean) / std))

@@ -51,7 +51,10 @@ def test_a_threshold_is_a_background_too_and_without_templates_prompts_are_read_
         ("cat\nsky\n[background]: sky", "has a name twice, among classes and background: sky"),
         ("cat\n: a cat\n[background]: sky", "line 2: ': a cat' has an empty name or prompt"),
         ("cat: a;;b\n[background]: sky", "line 1: .* has an empty name or prompt"),
-        ("cat:\n[background]: sky", None),
+        (
+            "cat:\n[background]: sky",
+            "line 1: 'cat:' has an empty name or prompt; expected NAME, or NAME: PROMPT; PROMPT",
+        ),
         ("cat\n[background]: sky; ; wall", "has an empty name, prompt or template"),
         ("cat\n[background]:", r"line 2: \[background\] must be there once, with texts after a colon"),
         ("cat\n[background]: a\n[background]: b", r"line 3: \[background\] must be there once"),
@@ -59,12 +62,9 @@ def test_a_threshold_is_a_background_too_and_without_templates_prompts_are_read_
         ("cat", "has no background, so that each location would be given to one of its names.*--threshold COSINE"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(text: str, why: str | None, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_file_is_said(text: str, why: str, tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
     file.write_text(text)
-    if why is None:
-        assert Vocabulary.read(file).prompts == (("cat",),)
-        return
     with pytest.raises(AnnotateError, match=f"names.txt.*{why}"):
         Vocabulary.read(file)
 

@@ -15,7 +15,13 @@ _TOWER = {
     "initializer_range": 0.3,
 }
 _VISION = _TOWER | {"image_size": 32, "patch_size": 4}
-_TEXT = _TOWER | {"vocab_size": len(WORDS), "max_position_embeddings": 8, "eos_token_id": 1, "pad_token_id": 0}
+_TEXT = _TOWER | {
+    "vocab_size": len(WORDS),
+    "max_position_embeddings": 8,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+}
 
 
 def saved_encoder(folder: Path, kind: str = "clip", *, size: tuple[int, int] = (32, 64)) -> Path:
