@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-_OF_ONE_CALL = {"config", "as_json", "part", "failures", "names", "assume"}
+_OF_ONE_CALL = {"config", "as_json", "part", "failures", "names", "assume", "background", "with_fidelity"}
 # Options with a notation of their own: the types that they can have in a file, and the notation in words.
 WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
     "input_sizes": ((int, str), "a number of pixels, for example 224, or height and width, for example 192x256"),
