@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from annotate.errors import AnnotateError
 from annotate.model.elsewhere.hf_folder import PREFIX, HubFolder
 from annotate.model.elsewhere.hf_library import ENCODERS, kind_of, load, read_config, read_processor, read_tokenizer
@@ -16,8 +19,6 @@ from annotate.model.elsewhere.vocabulary import Vocabulary
 from annotate.model.network import Network, state_hash
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import nn
 
 _OF_THIS_MACHINE = ("folder", "names", "texts")
