@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from annotate.model.convert_checkpoint import convert_checkpoint
     from annotate.model.elsewhere.hf_network import HubNetwork
     from annotate.model.elsewhere.own_function import DenseNetwork, FunctionNetwork
+    from annotate.model.elsewhere.vocabulary import Vocabulary
     from annotate.model.network import Network
     from annotate.model.recipe import Recipe
 
@@ -46,6 +47,7 @@ _FILE_OF = {
     "RayWorkers": "cluster.ray_workers",
     "Recipe": "model.recipe",
     "Summary": "jobs.summary",
+    "Vocabulary": "model.elsewhere.vocabulary",
     "Workers": "jobs.workers",
     "calibrate": "jobs.calibrate",
     "convert_checkpoint": "model.convert_checkpoint",
@@ -70,6 +72,7 @@ __all__ = [
     "RayWorkers",
     "Recipe",
     "Summary",
+    "Vocabulary",
     "Workers",
     "calibrate",
     "convert_checkpoint",

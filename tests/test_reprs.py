@@ -133,6 +133,9 @@ def of_annotate(recipe: Recipe, store: LabelStore, scene_folder: Path, single_th
             left_out=3,
             head="exact",
         ),
+        "Vocabulary": annotate.Vocabulary(
+            names=tuple(map(str, range(1000))), prompts=(("a",),) * 1000, background=("sky", "wall")
+        ),
         "Workers": annotate.LocalWorkers(),
     }
 

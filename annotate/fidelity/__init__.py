@@ -4,5 +4,18 @@ from annotate.fidelity.annotator import annotator_of_store
 from annotate.fidelity.curve import Line, curve
 from annotate.fidelity.figures import AtSize, Closeness, Fidelity
 from annotate.fidelity.measure import AREAS, fidelity
+from annotate.fidelity.scales import PICTURES, Worth, worth_of_scales
 
-__all__ = ["AREAS", "AtSize", "Closeness", "Fidelity", "Line", "annotator_of_store", "curve", "fidelity"]
+__all__ = [
+    "AREAS",
+    "PICTURES",
+    "AtSize",
+    "Closeness",
+    "Fidelity",
+    "Line",
+    "Worth",
+    "annotator_of_store",
+    "curve",
+    "fidelity",
+    "worth_of_scales",
+]

@@ -195,8 +195,13 @@ class Annotator:
 
         Where the dense head is exact, this is the network's own answer. They are not divided by the temperature.
         """
-        logits = self._logits([self.prepare(picture) for picture in pictures])
-        return torch.stack([values[..., : self.class_count].mean((1, 2)).cpu() for _, _, values in logits])
+        return torch.stack([values.mean((1, 2)).cpu() for values in self.location_logits(pictures)])
+
+    @torch.inference_mode()
+    def location_logits(self, pictures: Sequence[NDArray[np.uint8]]) -> Iterator[torch.Tensor]:
+        """The logits of each pass at its locations, float32 [n, h, w, classes], not divided by the temperature."""
+        for _, _, values in self._logits([self.prepare(picture) for picture in pictures]):
+            yield values[..., : self.class_count]
 
     def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Box, torch.Tensor]]:
         """For each pass: the number of its input, the box of its grid on it, and its logits, float32 [b, h, w, C].

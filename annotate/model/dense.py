@@ -102,7 +102,7 @@ class DenseClassifier(nn.Module):
 
     @torch.inference_mode()
     def consistency(self, input_size: tuple[int, int]) -> tuple[tuple[int, int], int, Consistency]:
-        """Run the network both ways on noise of this size; return its grid, its number of classes, and the difference.
+        """Run the network both ways on noise of this size; return its grid, number of classes, and the difference.
 
         Raises:
             AnnotateError: the network does not take this input, or has no faithful dense answer.
@@ -118,7 +118,9 @@ class DenseClassifier(nn.Module):
             with self._refusing():
                 if not _apart(self._own.whole(features), own) <= EXACT:
                     self._refuse("its own answer is not what its forward_head makes of its forward_features")
-                return grid, own.shape[1], Consistency(self._deviation(features, grid), self._own.rule)
+                # The last classes of an encoder with a vocabulary are its background, and have no name.
+                named = getattr(self.model, "named_classes", own.shape[1])
+                return grid, named, Consistency(self._deviation(features, grid), self._own.rule)
         except AnnotateError:
             raise
         except Exception as error:  # networks raise exceptions of many types on an input that does not fit

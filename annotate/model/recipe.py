@@ -100,7 +100,8 @@ class Recipe:
     def for_model(cls, model: str, *, preprocess: Mode = "squash", **network: Any) -> Self:
         """The recipe of one network and one pass. Loads no weights; see `Network.of` for the arguments.
 
-        A name MODULE:FUNCTION is a function of yours (see `DenseNetwork`), and hf:NAME a network of Transformers.
+        A name MODULE:FUNCTION is a function of yours (see `DenseNetwork`), and hf:NAME a network of Transformers, for
+        which a `vocabulary` may be given.
 
         Raises:
             AnnotateError: timm has no such model, or the checkpoint cannot be read.
@@ -158,6 +159,13 @@ def network_of(model: str, **given: Any) -> Network | FunctionNetwork | HubNetwo
     Raises:
         AnnotateError: there is none, or it cannot be made.
     """
+    if given.get("vocabulary") is None:
+        given.pop("vocabulary", None)
+    elif not is_of_transformers(model):
+        raise AnnotateError(
+            f"{model} has classes of its own, and no vocabulary can be given for it; use it with an encoder of "
+            "pictures and text, --model hf:NAME"
+        )
     return _source_of(model).of(model, **given)
 
 

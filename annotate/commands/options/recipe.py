@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -13,6 +13,7 @@ from annotate.commands.options.settings import WRITTEN, read_settings
 
 if TYPE_CHECKING:
     from annotate.model.elsewhere.dense_answer import AnyNetwork
+    from annotate.model.elsewhere.vocabulary import Vocabulary
     from annotate.model.recipe import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -20,8 +21,8 @@ Command = TypeVar("Command", bound=Callable[..., object])
 MORE = """\b
 More, also for the file (docs/annotators.md): --model-kwarg KEY=VALUE,
 --mean, --std R,G,B, --interpolation FILTER, --exif ignore|apply, --white N,
---grid HxW, --batch-size, --rows-per-shard, --precision, --[no-]compile,
---names FILE, --allow-global."""
+--grid HxW, --vocabulary FILE, --threshold COSINE, --batch-size,
+--rows-per-shard, --precision, --[no-]compile, --names FILE, --allow-global."""
 
 
 def _size(value: Any, name: str = "input_sizes") -> tuple[int, int]:
@@ -58,6 +59,16 @@ def _colours(name: str) -> Callable[[Any], tuple[float, ...]]:
         return found
 
     return read
+
+
+def _threshold(value: Any) -> float | Literal["own"]:
+    """The cosine of "0.2", or "own"."""
+    if value == "own":
+        return "own"
+    try:
+        return float(value)
+    except ValueError:
+        raise _malformed("threshold", value) from None
 
 
 def _model_kwarg(text: str) -> tuple[str, Any]:
@@ -152,6 +163,8 @@ _OPTIONS = [
     click.option("--exif", type=click.Choice(["ignore", "apply"]), default="ignore", hidden=True),
     click.option("--white", type=click.FloatRange(min=0, min_open=True), hidden=True),
     click.option("--grid", type=_grid, metavar="HxW", hidden=True),
+    click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE", hidden=True),
+    click.option("--threshold", type=_threshold, metavar="COSINE", hidden=True),
     click.option("--batch-size", type=click.IntRange(min=1), hidden=True),
 ]
 
@@ -173,6 +186,8 @@ def recipe_of(
     means: tuple[tuple[float, ...], ...],
     stds: tuple[tuple[float, ...], ...],
     interpolations: tuple[str, ...],
+    vocabulary: Path | None = None,
+    threshold: float | Literal["own"] | None = None,
     **others: Any,
 ) -> Recipe:
     """The recipe of the options.
@@ -188,7 +203,14 @@ def recipe_of(
         "std": (stds, "--std"),
         "interpolation": (interpolations, "--interpolation"),
     }
-    return Recipe(networks=_networks(models, checkpoints, pretrained, of_each, model_kwargs), **others)
+    words = None
+    if vocabulary is not None:
+        from annotate.model.elsewhere.vocabulary import Vocabulary
+
+        words = Vocabulary.read(vocabulary, threshold)
+    elif threshold is not None:
+        raise click.UsageError("--threshold is of a vocabulary's background: give --vocabulary FILE with it")
+    return Recipe(networks=_networks(models, checkpoints, pretrained, of_each, model_kwargs, words), **others)
 
 
 def _networks(
@@ -197,6 +219,7 @@ def _networks(
     pretrained: bool,
     of_each: dict[str, tuple[tuple[Any, ...], str]],
     model_kwargs: tuple[tuple[str, Any], ...],
+    vocabulary: Vocabulary | None,
 ) -> tuple[AnyNetwork, ...]:
     """One network for each --model; `of_each` has the arguments that one value or several give, and their options."""
     from annotate.model.recipe import network_of
@@ -216,6 +239,7 @@ def _networks(
             model,
             checkpoint=file,
             model_kwargs=dict(model_kwargs),
+            vocabulary=vocabulary,
             **{name: given[number] for name, given in values.items()},
         )
         for number, (model, file) in enumerate(zip(models, files, strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-_OF_ONE_CALL = {"config", "as_json", "part", "failures", "names", "assume"}
+_OF_ONE_CALL = {"config", "as_json", "part", "failures", "names", "assume", "background", "with_fidelity"}
 # Options with a notation of their own: the types that they can have in a file, and the notation in words.
 WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
     "input_sizes": ((int, str), "a number of pixels, for example 224, or height and width, for example 192x256"),
@@ -18,6 +18,7 @@ WRITTEN: dict[str, tuple[tuple[type, ...], str]] = {
     "scales": ((int, float, str, list), "numbers with commas between them, for example 0.8,1.0,1.2"),
     "means": ((str, list), "three numbers, for example 0.485,0.456,0.406"),
     "stds": ((str, list), "three numbers, for example 0.229,0.224,0.225"),
+    "threshold": ((int, float, str), "a cosine from -1 to 1, for example 0.21, or own"),
     "model_kwargs": ((str,), "KEY=VALUE, for example output_stride=8"),
 }
 

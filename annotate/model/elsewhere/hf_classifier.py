@@ -107,13 +107,13 @@ class HubClassifier(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Its own logits, [b, classes]."""
-        logits: torch.Tensor = self.model(pixels, **_of_size(self.model, self.model.config, pixels)).logits
+        logits: torch.Tensor = self.model(pixels, **of_size(self.model, self.model.config, pixels)).logits
         return logits
 
     def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """The trunk's last_hidden_state: tokens [b, N, C] or a map [b, C, h, w]."""
         features: torch.Tensor = self._trunk[0](
-            pixels, **_of_size(self._trunk[0], self.model.config, pixels)
+            pixels, **of_size(self._trunk[0], self.model.config, pixels)
         ).last_hidden_state
         return features
 
@@ -139,7 +139,7 @@ class _OfClassToken(HubClassifier):
     def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """The tokens after its blocks and its norm, [b, prefix + N, C]."""
         embeddings: Any = self._trunk[0].embeddings
-        tokens: torch.Tensor = embeddings(pixels, **_of_size(embeddings, self.model.config, pixels))
+        tokens: torch.Tensor = embeddings(pixels, **of_size(embeddings, self.model.config, pixels))
         for block in self.blocks:
             tokens = block(tokens)
         answer: torch.Tensor = self.norm(tokens)
@@ -159,7 +159,7 @@ def _seen(model: Any, input_size: tuple[int, int]) -> tuple[nn.Module, torch.Ten
     hooks.append(model.classifier.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0])))
     pixels = torch.randn(2, 3, *input_size, generator=torch.Generator().manual_seed(0))
     try:
-        model(pixels, **_of_size(model, model.config, pixels))
+        model(pixels, **of_size(model, model.config, pixels))
     finally:
         for hook in hooks:
             hook.remove()
@@ -183,7 +183,7 @@ def _poolings(trunk: nn.Module, features: torch.Tensor) -> Iterator[Pooling]:
     yield from (Pooling("both", prefix) for prefix in prefixes[1:])
 
 
-def _of_size(part: nn.Module, config: Any, pixels: torch.Tensor) -> dict[str, Any]:
+def of_size(part: nn.Module, config: Any, pixels: torch.Tensor) -> dict[str, Any]:
     """What a part needs to be told to take pixels of another size than its configuration names."""
     own = getattr(config, "image_size", None)
     native = (own, own) if isinstance(own, int) else tuple(own or ())

@@ -15,7 +15,7 @@ from annotate.text import printable
 PREFIX = "hf:"
 # What of a configuration decides no label.
 _NOT_COUNTED = {"id2label", "label2id", "transformers_version", "_name_or_path", "dtype", "torch_dtype"}
-_WANTED = ("*.json", "*.txt", "model.safetensors", "model-*.safetensors")
+_WANTED = ("*.json", "*.txt", "spiece.model", "tokenizer.model", "model.safetensors", "model-*.safetensors")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from annotate.errors import AnnotateError
 from annotate.text import printable
 
-Kind = Literal["classifier", "semantic", "universal"]
+Kind = Literal["classifier", "semantic", "universal", "encoder"]
 _LONGEST = 300  # characters of an error of Transformers that are shown
 _HERE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 # By the end of an architecture's name: what it gives, and the class of Transformers that loads it.
@@ -24,6 +24,12 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     "MaskFormerForInstanceSegmentation": ("universal", "AutoModelForUniversalSegmentation"),
     "DetrForSegmentation": ("universal", "AutoModelForUniversalSegmentation"),
 }
+
+# Encoders of pictures and text, by the whole name of the architecture; those of SigLIP 2 with one size are SiglipModel.
+ENCODERS = ("CLIPModel", "MetaClip2Model", "SiglipModel")
+
+# Files that have the words of a tokenizer.
+TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
 
 # Networks that are asked more than a picture, by the type of their configuration.
 _MORE_THAN_PICTURES = {"oneformer": "a text that names its task", "videomt": "a video"}
@@ -50,8 +56,23 @@ def read_processor(folder: Path, model: str) -> Mapping[str, Any]:
         return found
 
 
+def read_tokenizer(folder: Path, model: str) -> Any:
+    """The tokenizer of an encoder's texts.
+
+    Raises:
+        AnnotateError: there is none, or Transformers cannot read it.
+    """
+    if not any((folder / name).is_file() for name in TOKENIZERS):  # Transformers would make one that knows no words
+        raise AnnotateError(
+            f"{model} has no tokenizer for the texts of the vocabulary: none of {', '.join(TOKENIZERS)} is in its "
+            "folder. Save it there with `tokenizer.save_pretrained(FOLDER)`"
+        )
+    with _reading(model, "tokenizer") as transformers:
+        return transformers.AutoTokenizer.from_pretrained(folder, **_HERE)
+
+
 def kind_of(config: Any, model: str) -> Kind:
-    """What the network of a configuration gives: classes of a picture, a map of logits, or queries with masks.
+    """What the network of a configuration gives: classes, a map of logits, queries with masks, or embeddings.
 
     Raises:
         AnnotateError: something else, or the configuration names no network.
@@ -83,12 +104,15 @@ def _known(config: Any, model: str) -> tuple[Kind, str]:
             "another segmenter, or write a function of yours for it (--model MODULE:FUNCTION)"
         )
     named = [str(name) for name in getattr(config, "architectures", None) or ()]
+    if named and named[0] in ENCODERS:
+        return "encoder", "AutoModel"
     for end, known in _KINDS.items():
         if named and named[0].endswith(end):
             return known
     raise AnnotateError(
         f"{model} labels no pictures: its config.json names {', '.join(named) or 'no network'} in architectures; "
-        f"expected a name that ends in {', '.join(_KINDS)}. Give an image classifier or a segmenter"
+        f"expected a name that ends in {', '.join(_KINDS)}. Give an image classifier or a segmenter, or with "
+        f"--vocabulary an encoder of pictures and text: {', '.join(ENCODERS)}"
     )
 
 

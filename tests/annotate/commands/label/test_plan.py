@@ -37,6 +37,19 @@ def test_a_plan_says_what_a_job_will_take(command, scene_folder: Path, checkpoin
     assert "decide the speed: of a core's time, the networks take" in text
 
 
+def test_whether_scales_are_worth_their_cost_is_measured_where_it_is_asked(
+    command, scene_folder: Path, checkpoint: Path
+) -> None:
+    words = ["plan", scene_folder / "images/val", *MODEL, "--checkpoint", checkpoint]
+    answer = json.loads(command(*words, "--fidelity", "--json").stdout)
+    assert answer["fidelity"]["passes"] == 3
+    assert answer["fidelity"]["pictures"] == 16
+    assert answer["shards"] == 4
+    text = command(*words, "--fidelity").stdout
+    assert "fidelity of crops of 25% on 16 pictures: KL " in text
+    assert "fidelity" not in json.loads(command(*words, "--json").stdout)
+
+
 @pytest.mark.parametrize(
     ("gpu_speed", "cores", "binds", "words"),
     [

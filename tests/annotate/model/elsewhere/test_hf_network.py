@@ -51,7 +51,7 @@ def own_answer(folder: Path, auto: str, picture: np.ndarray) -> Any:
         return network(pixel_values=pixels.pixel_values, **{"interpolate_pos_encoding": True} if is_asked else {})
 
 
-@pytest.mark.parametrize("kind", ["vit", "dinov2", "swin", "beit", "resnet"])
+@pytest.mark.parametrize("kind", ["vit", "deit", "dinov2", "registers", "swin", "beit", "resnet"])
 def test_the_mean_over_the_locations_is_what_transformers_answers(kind: str, tmp_path: Path) -> None:
     folder, picture = saved(tmp_path / kind, kind, image_std=[0.2, 0.3, 0.25], resample=2), noise(0, (50, 70))
     recipe = replace(Recipe.for_model(f"hf:{folder}"), head="frozen")
@@ -60,6 +60,7 @@ def test_the_mean_over_the_locations_is_what_transformers_answers(kind: str, tmp
     found = annotator.picture_logits([picture])[0]
     torch.testing.assert_close(found - found.mean(), own - own.mean(), rtol=1e-3, atol=1e-3)
     assert annotator.consistency[0].exact
+    assert annotator.grid in ((8, 16), (4, 8))  # tokens without a location are not in it
     assert recipe.class_names() == tuple(NAMES.values())
 
 

@@ -34,6 +34,12 @@ _PYRAMID = {
 _SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
 _NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "vit": ("ViTConfig", "ViTForImageClassification", _TRANSFORMER),
+    "deit": ("DeiTConfig", "DeiTForImageClassification", _TRANSFORMER),  # with a distilled token, which has no place
+    "registers": (
+        "Dinov2WithRegistersConfig",
+        "Dinov2WithRegistersForImageClassification",
+        _TRANSFORMER | {"num_register_tokens": 3},
+    ),
     "dinov2": ("Dinov2Config", "Dinov2ForImageClassification", _TRANSFORMER),
     "swin": ("SwinConfig", "SwinForImageClassification", _SWIN | {"initializer_range": 0.3}),
     "beit": ("BeitConfig", "BeitForImageClassification", _TRANSFORMER),

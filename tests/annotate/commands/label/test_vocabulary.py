@@ -1,0 +1,62 @@
+"""Does a person label pictures with names of their own, and is what is missing said before the job?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from storage import open_store
+from tests.annotate.model.elsewhere.tiny_encoders import saved_encoder
+
+pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[object]:
+    """The collection and the encoder of a command line."""
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "names.txt").write_text("cat\ndog: dog; couch\n")
+    folder = saved_encoder(tmp_path / "clip")
+    return ["--model", f"hf:{folder}", "--vocabulary", tmp_path / "names.txt"]
+
+
+def test_a_threshold_is_fitted_on_the_collection_and_labels_leave_that_share_to_no_name(
+    command, words: list[object], tmp_path: Path
+) -> None:
+    images, store = tmp_path / "images", tmp_path / "labels.zarr"
+    result = command("run", images, store, *words, "--local", "--top-k", 2)
+    assert result.exit_code == 1
+    assert "names.txt: the vocabulary has no background" in result.stderr
+    assert not store.exists()
+    fitted = command("calibrate", images, *words, "--background", 0.4, "-o", tmp_path / "t.toml")
+    assert fitted.exit_code == 0, fitted.output
+    assert "the best name of 40% of the locations of 3 pictures has a lower cosine" in fitted.stdout
+    result = command("run", images, store, *words, "--local", "--top-k", 2, "--config", tmp_path / "t.toml")
+    assert result.exit_code == 0, result.output
+    found = open_store(store)
+    assert found.schema.class_names == ("cat", "dog")
+    scores = found.read([0, 1, 2]).scores
+    share = float((1 - scores.sum(-1) > scores[..., 0]).mean())
+    assert share == pytest.approx(0.4, abs=0.05)
+    answer = json.loads(command("calibrate", images, *words, "--background", 0.4, "--json").stdout)
+    known = found.schema.recipe["networks"][0]["model_kwargs"]["vocabulary"]
+    assert answer["threshold"] == pytest.approx(known["threshold"], abs=1e-5)
+
+
+def test_what_is_no_vocabulary_or_has_none_is_said(command, words: list[object], tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    wrong = command("show", images, *words, "--threshold", "high")
+    assert (wrong.exit_code, "give a cosine from -1 to 1, for example 0.21, or own" in wrong.stderr) == (2, True)
+    alone = command("show", images, *words[:2], "--threshold", 0.1)
+    assert (alone.exit_code, "give --vocabulary FILE with it" in alone.stderr) == (2, True)
+    own = command("show", images, *words, "--threshold", "own")
+    assert (own.exit_code, "has no threshold of its own" in own.stderr) == (1, True)
+    none = command("calibrate", images, "--model", "test_resnet", "--background", 0.4)
+    assert (none.exit_code, "--background fits the threshold of a vocabulary" in none.stderr) == (2, True)

@@ -1,0 +1,221 @@
+"""Does an encoder label locations with a vocabulary as it answers itself, and leave the background out?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from annotate.errors import AnnotateError
+from annotate.images import FolderImages
+from annotate.jobs.run import run
+from annotate.jobs.workers import LocalWorkers
+from annotate.model.annotator import Annotator
+from annotate.model.elsewhere.dense_answer import dense_answer
+from annotate.model.elsewhere.vocabulary import Vocabulary
+from annotate.model.recipe import Recipe
+from storage import MismatchError, open_store
+from tests.annotate.model.elsewhere.test_hf_network import noise, probabilities
+from tests.annotate.model.elsewhere.tiny_encoders import WORDS, save_tokenizer, saved_encoder
+from tests.annotate.model.elsewhere.tiny_networks import saved
+
+transformers = pytest.importorskip("transformers")
+
+NAMES = Vocabulary(
+    names=("cat", "dog", "tree"),
+    prompts=(("cat",), ("dog", "couch"), ("tree",)),
+    background=("sky", "wall"),
+    templates=("a photo of a {}", "{}"),
+)
+RULES = {"clip": "class token", "metaclip": "class token", "siglip": "query"}
+
+
+def asked(folder: Path, picture: np.ndarray, texts: list[str]) -> Any:
+    """What the encoder answers to a picture and texts, as its documentation says."""
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(
+        texts, padding="max_length", max_length=8, return_tensors="pt"
+    )
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(Image.fromarray(picture), return_tensors="pt")
+    network = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        return network(pixel_values=pixels.pixel_values, interpolate_pos_encoding=True, **tokens)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_the_mean_over_the_locations_is_what_the_encoder_says_of_picture_and_texts(kind: str, tmp_path: Path) -> None:
+    folder, picture = saved_encoder(tmp_path / kind, kind), noise(0, (32, 64))
+    plain = Vocabulary(names=("cat", "dog", "tree"), prompts=(("cat",), ("dog",), ("tree",)), background=("sky",))
+    recipe = replace(Recipe.for_model(f"hf:{folder}", vocabulary=plain), head="frozen")
+    annotator = Annotator(recipe, k=3)
+    own = asked(folder, picture, ["cat", "dog", "tree", "sky"]).logits_per_image
+    found = annotator.picture_logits([picture])[0]
+    torch.testing.assert_close(found, own[:, :3], rtol=1e-3, atol=2e-3)
+    assert float(own.std()) > 0.1
+    assert str(annotator.consistency[0]) == f"exact by {RULES[kind]}"
+    assert (annotator.grid, annotator.class_count) == ((8, 16), 3)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_each_location_is_asked_alone_by_cosines_of_its_value(kind: str, tmp_path: Path) -> None:
+    """`local` is a cosine at each location: logits within the scale."""
+    recipe = Recipe.for_model(f"hf:{saved_encoder(tmp_path / kind, kind)}", vocabulary=NAMES)
+    dense, about = dense_answer(recipe.networks[0], "local")
+    with torch.inference_mode():
+        logits = dense(torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(0)))
+    assert logits.shape == (2, 8, 16, 5)
+    cosines = (logits - about["bias"]) / about["scale"]
+    assert cosines.abs().max() <= 1 + 1e-5
+    assert cosines.std((1, 2)).min() > 0.02
+
+
+def test_a_name_with_several_texts_has_their_mean(tmp_path: Path) -> None:
+    folder, picture = saved_encoder(tmp_path / "siglip", "siglip"), noise(1, (32, 64))
+    annotator = Annotator(replace(Recipe.for_model(f"hf:{folder}", vocabulary=NAMES), head="frozen"), k=3)
+    own = asked(folder, picture, ["a photo of a dog", "dog", "a photo of a couch", "couch"])
+    text = torch.nn.functional.normalize(own.text_embeds.mean(0), dim=0)
+    expected = float(own.image_embeds[0] @ text) * np.exp(2.0) - 3.0
+    assert float(annotator.picture_logits([picture])[0, 0, 1]) == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_each_quadrant_of_a_label_depends_most_on_the_same_quadrant_of_the_picture(kind: str, tmp_path: Path) -> None:
+    annotator = Annotator(Recipe.for_model(f"hf:{saved_encoder(tmp_path / kind, kind)}", vocabulary=NAMES), k=3)
+    (h, w), picture = annotator.grid, noise(1, (32, 64))
+    before = probabilities(annotator, picture)
+    for down in range(2):
+        for across in range(2):
+            rows, columns = slice(16 * down, 16 * down + 16), slice(32 * across, 32 * across + 32)
+            other = picture.copy()
+            other[rows, columns] = 255 - other[rows, columns]
+            change = np.abs(probabilities(annotator, other) - before).sum(-1)
+            means = change.reshape(2, h // 2, 2, w // 2).mean((1, 3))
+            assert np.unravel_index(means.argmax(), (2, 2)) == (down, across)
+
+
+def test_what_the_background_takes_is_the_remainder(tmp_path: Path) -> None:
+    model, picture = f"hf:{saved_encoder(tmp_path / 'clip')}", noise(2, (32, 64))
+    recipe = replace(Recipe.for_model(model, vocabulary=NAMES), temperature=2.0)
+    dense = dense_answer(recipe.networks[0], "local")[0]
+    network = recipe.networks[0]
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (network.mean, network.std))
+    pixels = (torch.from_numpy(picture).permute(2, 0, 1) / 255 - mean) / std
+    with torch.inference_mode():
+        expected = (dense(pixels[None])[0] / 2).softmax(-1)
+    found = probabilities(Annotator(recipe, k=3), picture)
+    np.testing.assert_allclose(found, expected[..., :3], atol=1e-5)
+    rest = 1 - found.sum(-1)
+    np.testing.assert_allclose(rest, expected[..., 3:].sum(-1), atol=1e-5)
+    assert rest.min() > 1e-4
+    assert rest.max() > 0.2
+
+
+def test_a_threshold_is_a_background_of_that_cosine_and_siglips_own_is_its_sigmoid(tmp_path: Path) -> None:
+    picture, clip = noise(3, (32, 64)), f"hf:{saved_encoder(tmp_path / 'clip')}"
+    shares = []
+    for threshold in (-1.0, 0.0, 1.0):
+        words = Vocabulary(names=("cat",), prompts=(("cat",),), threshold=threshold)
+        recipe = Recipe.for_model(clip, vocabulary=words)
+        dense, about = dense_answer(recipe.networks[0], "local")
+        with torch.inference_mode():
+            background = dense(torch.randn(1, 3, 32, 64))[..., 1]
+        torch.testing.assert_close(background, torch.full((1, 8, 16), threshold * about["scale"]))
+        shares.append(probabilities(Annotator(recipe, k=1), picture).mean())
+    assert shares[0] > 0.9
+    assert shares[0] > shares[1] > shares[2]
+    folder = saved_encoder(tmp_path / "siglip", "siglip")
+    words = Vocabulary(names=("cat",), prompts=(("cat",),), threshold="own")
+    dense, _ = dense_answer(Recipe.for_model(f"hf:{folder}", vocabulary=words).networks[0], "local")
+    pixels = torch.randn(1, 3, 32, 64)
+    with torch.inference_mode():
+        logits = dense(pixels)
+    torch.testing.assert_close(logits.softmax(-1)[..., 0], logits[..., 0].sigmoid())
+    with pytest.raises(AnnotateError, match="the encoder hf:clip has no threshold of its own"):
+        Annotator(Recipe.for_model(clip, vocabulary=words), k=1)
+
+
+def test_a_store_is_resumed_to_the_same_bytes_and_has_names_and_the_hash_of_the_texts(tmp_path: Path) -> None:
+    folder = saved_encoder(tmp_path / "clip")
+    (tmp_path / "images").mkdir()
+    for number in range(4):
+        Image.fromarray(noise(number)).save(tmp_path / "images" / f"{number}.png")
+    images, recipe = FolderImages(tmp_path / "images"), Recipe.for_model(f"hf:{folder}", vocabulary=NAMES)
+    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert again == recipe
+    assert again.class_names() == ("cat", "dog", "tree")
+    assert str(tmp_path) not in json.dumps(recipe.to_json())
+    assert recipe.to_json()["networks"][0]["model_kwargs"]["texts"].startswith("sha256:")
+    written = []
+    for name, parts in (("whole", [None]), ("parts", [range(1), None])):
+        for part in parts:
+            run(
+                images,
+                str(tmp_path / name),
+                Recipe.for_model(f"hf:{folder}", vocabulary=NAMES),
+                LocalWorkers(),
+                k=2,
+                rows_per_shard=2,
+                part=part,
+                allow_global=True,
+            )
+        files = [path for path in (tmp_path / name).rglob("c/**/*") if path.is_file()]
+        files = [path for path in files if "record" not in path.parts]  # who labelled it, and when
+        written.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
+    assert len(written[0]) > 2
+    assert written[0] == written[1]
+    schema = open_store(str(tmp_path / "whole")).schema
+    assert schema.class_names == ("cat", "dog", "tree")
+    assert Recipe.from_json(schema.recipe) == recipe
+    other = replace(NAMES, templates=("{}",))
+    with pytest.raises(MismatchError, match="recipe"):
+        run(images, str(tmp_path / "whole"), Recipe.for_model(f"hf:{folder}", vocabulary=other), LocalWorkers(), k=2)
+
+
+def test_a_recipe_from_json_makes_the_same_texts_and_refuses_others(tmp_path: Path) -> None:
+    folder, monkey = saved_encoder(tmp_path / "clip"), noise(5, (32, 64))
+    recipe = Recipe.for_model(f"hf:{folder}", vocabulary=NAMES)
+    network = replace(recipe.networks[0], texts=None)
+    expected = Annotator(recipe, k=3)([monkey])
+    found = Annotator(replace(recipe, networks=(network,)), k=3)([monkey])
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    save_tokenizer(folder, [*WORDS[:6], *reversed(WORDS[6:])])
+    with pytest.raises(AnnotateError, match="texts of the vocabulary have other embeddings by hf:clip .* expected sha"):
+        network.build()
+
+
+def test_an_encoder_and_a_vocabulary_need_each_other(tmp_path: Path) -> None:
+    with pytest.raises(AnnotateError, match="hf:clip is an encoder of pictures and text.*--vocabulary names.txt"):
+        Recipe.for_model(f"hf:{saved_encoder(tmp_path / 'clip')}")
+    with pytest.raises(AnnotateError, match="hf:vit has no text tower .* names ViTForImageClassification"):
+        Recipe.for_model(f"hf:{saved(tmp_path / 'vit', 'vit')}", vocabulary=NAMES)
+    with pytest.raises(AnnotateError, match="resnet18 has classes of its own, and no vocabulary can be given for it"):
+        Recipe.for_model("resnet18", vocabulary=NAMES)
+    config = json.loads((tmp_path / "clip" / "config.json").read_text())
+    (tmp_path / "clip" / "config.json").write_text(json.dumps(config | {"architectures": ["CLIPVisionModel"]}))
+    with pytest.raises(AnnotateError, match="hf:clip has no text tower .* names CLIPVisionModel"):
+        Recipe.for_model(f"hf:{tmp_path / 'clip'}", vocabulary=NAMES)
+
+
+def test_what_an_encoder_lacks_and_a_text_that_is_too_long_are_named_before_the_job(tmp_path: Path) -> None:
+    folder = saved_encoder(tmp_path / "clip")
+    with pytest.raises(
+        AnnotateError, match="the text 'a photo of a cat cat cat cat' .* too long for hf:clip: .* 9 tok"
+    ):
+        Recipe.for_model(f"hf:{folder}", vocabulary=replace(NAMES, templates=("a photo of a {} cat cat cat",)))
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(
+        AnnotateError, match="hf:clip has no tokenizer for the texts of the vocabulary: none of tokenizer.json"
+    ):
+        Recipe.for_model(f"hf:{folder}", vocabulary=NAMES)
+
+
+def test_recipes_without_a_vocabulary_are_as_before(tmp_path: Path) -> None:
+    about = Recipe.for_model(f"hf:{saved(tmp_path / 'vit', 'vit')}").to_json()["networks"][0]
+    assert list(about["model_kwargs"]) == ["config"]
+    assert sorted(about) == ["input_size", "interpolation", "mean", "model", "model_kwargs", "std", "weights"]
