@@ -44,6 +44,20 @@ def check_classes(images: Any, store: LabelStore, class_count: int, *, own_class
         )
 
 
+def check_indexed(images: Any) -> None:
+    """Check that pictures can be drawn by their index.
+
+    Raises:
+        LabelError: the dataset has no length: it is a stream.
+    """
+    if not hasattr(images, "__len__"):
+        raise LabelError(
+            f"a {type(images).__name__} has no length, but pictures are drawn by their index: give a map-style "
+            "dataset, of Hugging Face's without streaming=True; or let a stream meet its labels where its batches are "
+            "made, as examples/webdataset_shards.py does"
+        )
+
+
 def labelled_rows(store: LabelStore, keys: Sequence[str], missing: str) -> np.ndarray:
     """The store's row of each key, int64 [n]; NO_ROW where it has no label and `missing` is not "refuse".
 
