@@ -47,7 +47,7 @@ def test_the_student_is_found_inside_another_module_and_keeps_its_grid(
 
 def test_a_bare_network_is_found_inside_another_module(tmp_path: Path) -> None:
     network = timm.create_model("test_resnet", num_classes=4)
-    torch.save({"state_dict": Module(network=network).state_dict()}, tmp_path / "last.ckpt")
+    torch.save({"state_dict": Module(model=network).state_dict()}, tmp_path / "last.ckpt")
     student = with_token_head(timm.create_model("test_resnet", num_classes=4), img_size=32)
     load_weights(student, tmp_path / "last.ckpt")
     torch.testing.assert_close(dict(student.network.state_dict()), dict(network.state_dict()))
