@@ -139,12 +139,13 @@ def _below(state: dict[str, Any], prefix: str) -> dict[str, Any]:
 def _heads(model: nn.Module, state: dict[str, Any], classes: int) -> dict[str, torch.Tensor]:
     """The model's own weights with a row for each class, where the file has another number of rows."""
     own = model.state_dict()
+    where = {name: name if name in own else f"network.{name}" for name in state}  # a student takes its bare network's
     others = {
-        name: own[name]
+        name: own[where[name]]
         for name, found in state.items()
-        if name in own
-        and own[name].shape[:1] == (classes,)
-        and own[name].shape[1:] == found.shape[1:]
+        if where[name] in own
+        and own[where[name]].shape[:1] == (classes,)
+        and own[where[name]].shape[1:] == found.shape[1:]
         and len(found) != classes
     }
     return others if len({len(state[name]) for name in others}) == 1 else {}

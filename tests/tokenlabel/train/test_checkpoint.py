@@ -53,6 +53,16 @@ def test_a_bare_network_is_found_inside_another_module(tmp_path: Path) -> None:
     torch.testing.assert_close(dict(student.network.state_dict()), dict(network.state_dict()))
 
 
+def test_a_bare_network_of_other_classes_keeps_all_but_its_head(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=7)
+    torch.save(network.state_dict(), tmp_path / "seven.pt")
+    student = with_token_head(timm.create_model("test_resnet", num_classes=4), img_size=32)
+    head = student.network.fc.weight.clone()
+    load_weights(student, tmp_path / "seven.pt", classes=4)
+    assert torch.equal(student.network.conv1[0].weight, network.conv1[0].weight)
+    assert torch.equal(student.network.fc.weight, head)
+
+
 def test_a_file_with_two_of_the_students_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": Module(model=lvvit(4, 4), ema=lvvit(4, 4)).state_dict()}, tmp_path / "last.ckpt")
     with pytest.raises(LabelError, match=r"this model under several names, 'ema\.' and 'model\.'; give a file with"):
