@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from benchmarks.tokenlabel.turned_digits import SIZE, TURNS, pictures
-from demo.markdown import table
+from demo.markdown import replace_between, table
 from demo.study_report import Difference
 from tokenlabel.models import LVViT
 from tokenlabel.retrieval import (
@@ -150,19 +150,6 @@ def describe_runs(found: Sequence[Line]) -> str:
     return table(head, rows)
 
 
-def write(page: Path, text: str) -> None:
-    """Put the table between its two marks on a page.
-
-    Raises:
-        ValueError: the page lacks the marks.
-    """
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} lacks the marks of its table; add {BEGIN} and after it {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
-
-
 def main() -> None:
     """Measure what is missing, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,7 +158,7 @@ def main() -> None:
     if options.seeds < 2:
         parser.error("--seeds must be at least 2: one run of each kind shows no spread")
     torch.set_num_threads(1)  # more threads only wait for one another in networks as small as this
-    write(PAGE, describe_runs(run(LINES, options.seeds)))
+    replace_between(PAGE, BEGIN, END, f"\n\n{describe_runs(run(LINES, options.seeds))}\n")
 
 
 if __name__ == "__main__":

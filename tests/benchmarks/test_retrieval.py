@@ -26,15 +26,16 @@ def test_runs_are_measured_once_and_shown_with_paired_differences(
     monkeypatch.setattr(retrieval, "measure", lambda *_: pytest.fail("a finished run was repeated"))
     assert retrieval.run(lines, 2, steps=2) == found
     page.write_text(f"before\n{retrieval.BEGIN}\nold\n{retrieval.END}\nafter\n")
-    retrieval.write(page, retrieval.describe_runs(found))
+    monkeypatch.setattr(retrieval, "PAGE", page)
+    monkeypatch.setattr(retrieval, "run", lambda *_: found)
+    monkeypatch.setattr("sys.argv", ["retrieval"])
+    retrieval.main()
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
+    assert f"{retrieval.BEGIN}\n\n| " in text
     assert text.count("±") == 16  # four trained rows of four figures
-    page.write_text("no marks")
-    with pytest.raises(ValueError, match="lacks the marks of its table"):
-        retrieval.write(page, "")
 
 
 def test_seeds_draw_other_digits_and_runs_of_a_seed_share_their_pictures() -> None:

@@ -16,7 +16,14 @@ from torchvision.datasets import DatasetFolder
 from storage import LabelMap, LabelStore, open_store
 from tokenlabel.dataset.epoch import Draw, Epoch
 from tokenlabel.dataset.example import Example, KeyedExample
-from tokenlabel.dataset.matching import NO_ROW, check_classes, check_size, check_transform, labelled_rows
+from tokenlabel.dataset.matching import (
+    NO_ROW,
+    check_classes,
+    check_indexed,
+    check_size,
+    check_transform,
+    labelled_rows,
+)
 from tokenlabel.dataset.own_targets import check_target, check_targets, own_targets
 from tokenlabel.dataset.sample import Field, SampleForm, keys_of
 from tokenlabel.dataset.views import Views
@@ -103,6 +110,7 @@ class LabeledImages(Dataset[Example]):
         self._single, self._with_keys = self._views is not augment, with_keys
         for grid in self._views.grids(tokens):
             check_grid(grid, self.keep)
+        check_indexed(images)
         check_transform(images)
         if keys is not None and key is not None:
             raise LabelError("keys and key both say the keys of the pictures; give only one of them")
@@ -245,7 +253,9 @@ class LabeledImages(Dataset[Example]):
         if not 0 <= label < self.store.schema.class_count:
             raise LabelError(
                 f"picture {index} has class {label}, but the labels in {self.store.address} are of "
-                f"{self.store.schema.class_count} classes; if the dataset has other classes, give own_classes=False"
+                f"{self.store.schema.class_count} classes; "
+                + ("for a picture without a class, label=function gives None; " if label < 0 else "")
+                + "if the dataset has other classes, give own_classes=False"
             )
         if self._compare_targets and row != NO_ROW:
             check_target(self._keys[index], label, self.store, row)
@@ -261,7 +271,10 @@ def _shown(result: Any) -> tuple[torch.Tensor, View | Warp]:
         pixels, view = result
         if isinstance(pixels, torch.Tensor) and isinstance(view, View | Warp):
             return pixels, view
-    raise LabelError(f"augment must give (pixels, view), a tensor and a View or a Warp, not {result!r:.80}")
+    raise LabelError(
+        f"augment must give (pixels, view), a tensor and a View or a Warp, not {result!r:.80}; for several views of a "
+        "picture give Views(…)"
+    )
 
 
 def folder_keys(images: DatasetFolder) -> list[str]:

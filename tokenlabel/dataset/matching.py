@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import Dataset
 
 from storage import KeyNotFoundError, LabelStore, Status
 from tokenlabel.errors import LabelError
@@ -41,6 +42,20 @@ def check_classes(images: Any, store: LabelStore, class_count: int, *, own_class
             f"the dataset's classes are those of the labels in {store.address}, but in another order: class {row} is "
             f"{own[row]!r} in the dataset and {names[row]!r} in the labels. Number the dataset's classes as the labels "
             "do, or give own_classes=False to train on the annotator's labels alone"
+        )
+
+
+def check_indexed(images: Any) -> None:
+    """Check that pictures can be drawn by their index.
+
+    Raises:
+        LabelError: the dataset has no length: it is a stream.
+    """
+    if not hasattr(images, "__len__"):
+        raise LabelError(
+            f"a {type(images).__name__} has no length, but pictures are drawn by their index: give a map-style "
+            "dataset, of Hugging Face's without streaming=True; or let a stream meet its labels where its batches are "
+            "made, as examples/webdataset_shards.py does"
         )
 
 
@@ -122,24 +137,52 @@ _TRANSFORMS = (
     *("image_transform", "img_transform", "joint_transform", "train_transform", "preprocess"),
     *("aug", "augs", "tfm", "tfms"),
 )
+# Whose steps and pipelines move pixels, whatever a dataset calls them.
+_LIBRARIES = (
+    *("torchvision.transforms", "albumentations", "kornia.augmentation"),
+    *("timm.data.transforms", "timm.data.auto_augment", "timm.data.random_erasing"),
+)
 
 
-def _moving(images: Any) -> str | None:
-    """Which attribute of a dataset, or of one inside it, may move pixels; None if none does."""
+def _moving(images: Any, outer: tuple[Any, ...] = ()) -> str | None:
+    """Which attribute of a dataset, or of one inside it, may move pixels; None if none does.
+
+    Args:
+        images: the dataset.
+        outer: those that it is inside of.
+    """
+    if any(images is each for each in outer):
+        return None
     for name in _TRANSFORMS:
         found = getattr(images, name, None)
         for each in (found, getattr(images, f"_{name}", None)):
-            steps = each if isinstance(each, list | tuple) else [each]
-            if any(callable(step) and not _is_own_method(step, images) for step in steps):
+            if any(callable(step) and not _is_own_method(step, images) for step in _steps(each)):
                 return f"{type(images).__name__}.{name}"
+    held: dict[str, Any] = getattr(images, "__dict__", {})
+    for name, each in held.items():
+        of_targets = "target" in name or "label" in name
+        if not of_targets and any(callable(step) and _is_of_a_library(step) for step in _steps(each)):
+            return f"{type(images).__name__}.{name}"
     form = getattr(images, "format", None)  # of a Dataset of Hugging Face's
     if isinstance(form, dict) and form.get("type") == "custom":
         return f"{type(images).__name__}.set_transform"
-    # What wrappers call the dataset that they wrap.
+    # What wrappers call the dataset that they wrap; or whatever they call one of torch's.
     inner = [*(getattr(images, name, None) for name in ("dataset", "images", "base", "ds"))]
     inner = [each for each in inner if hasattr(each, "__getitem__") and not hasattr(each, "dtype")]  # no arrays
-    inner += [*(getattr(images, "datasets", None) or ())]
-    return next((found for each in inner if (found := _moving(each)) is not None), None)
+    inner += [
+        *(getattr(images, "datasets", None) or ()),
+        *(each for each in held.values() if isinstance(each, Dataset)),
+    ]
+    outer = *outer, images
+    return next((found for each in inner if (found := _moving(each, outer)) is not None), None)
+
+
+def _steps(found: Any) -> Sequence[Any]:
+    return found if isinstance(found, list | tuple) else [found]
+
+
+def _is_of_a_library(step: Any) -> bool:
+    return type(step).__module__.startswith(_LIBRARIES)
 
 
 def _is_own_method(step: Any, images: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,11 +39,18 @@ class SampleForm:
             index: of the sample, for errors.
 
         Raises:
-            LabelError: the sample has another form, or its picture one that is not known.
+            LabelError: the sample has another form, or its picture one that is not known, or grey of over 8 bits.
         """
         if self.image is None and not _is_pair(sample):
             raise _unknown(sample, index)
-        return _as_pil(_field(sample, 0 if self.image is None else self.image, "image", index), index)
+        picture = _as_pil(_field(sample, 0 if self.image is None else self.image, "image", index), index)
+        if picture.mode[0] in "IF":
+            raise LabelError(
+                f"picture {index} has grey values of more than 8 bits (PIL's mode {picture.mode}), which PIL's "
+                "conversion would clip to white: give image=function, which scales them to 8 bits as the labels were "
+                "made (docs/pictures.md)"
+            )
+        return picture
 
     def class_number(self, sample: Any, index: int) -> int | None:
         """The class of a sample; None if it has none.
@@ -157,6 +165,20 @@ def _as_pil(found: Any, index: int) -> Image.Image:
             return Image.fromarray(np.ascontiguousarray(pixels))
     raise LabelError(
         f"picture {index} is {_described(found)}, but must be as it was labelled: a PIL picture, numpy uint8 [H, W, 3] "
-        "or a tensor uint8 [3, H, W], RGB. Transforms, such as ToTensor, go into augment; image=function may make "
-        "another form of it"
+        f"or a tensor uint8 [3, H, W], RGB. {_remedy(found)}"
     )
+
+
+def _remedy(found: Any) -> str:
+    """The argument that makes a picture of what was found, where sample[0] stands for it."""
+    shape = found.shape if isinstance(found, torch.Tensor | np.ndarray) else ()
+    if isinstance(found, str | os.PathLike):
+        return "Give image=lambda sample: PIL.Image.open(sample[0]), with where the path is in a sample"
+    if isinstance(found, bytes | bytearray):
+        return "Give image=lambda sample: PIL.Image.open(io.BytesIO(sample[0])), with where they are in a sample"
+    if len(shape) == 3 and "uint8" in str(found.dtype):
+        numbers = "a tensor" if isinstance(found, torch.Tensor) else "numpy"
+        axes = "(2, 0, 1)" if isinstance(found, torch.Tensor) else "(1, 2, 0)"
+        turn = "permute" if isinstance(found, torch.Tensor) else "transpose"
+        return f"If its axes are in another order, give image=lambda sample: sample[0].{turn}{axes}, for {numbers}"
+    return "Transforms, such as ToTensor, go into augment; image=function may make another form of it"

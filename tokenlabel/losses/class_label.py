@@ -54,7 +54,8 @@ def class_label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> t
                 f"a soft label of {len(logits)} pictures is classes [{len(logits)}, m] and probabilities of the same "
                 f"shape, not {list(classes.shape)} and {list(probabilities.shape)}"
             )
-        _check_classes(classes[probabilities > 0] if not classes.is_cuda else classes, logits.shape[-1])
+        if can_be_read(classes):
+            _check_classes(classes[probabilities > 0], logits.shape[-1])
         return soft_cross_entropy(logits, classes, probabilities).mean()
     if label.shape != logits.shape[:1] or label.is_floating_point():
         raise LabelError(
@@ -62,13 +63,24 @@ def class_label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> t
             f"{list(label.shape)}. If mixup made a dense label of it, it did not mix the targets of the tokens; mix "
             "with tokenlabel.Mixer, and give its (classes, probabilities)"
         )
-    _check_classes(label, logits.shape[-1])
+    if can_be_read(label):
+        _check_classes(label, logits.shape[-1])
     return F.cross_entropy(logits.float(), label.long())
 
 
+def can_be_read(numbers: torch.Tensor) -> bool:
+    """Whether numbers can be checked now.
+
+    Not on a GPU, where a check would wait for all work before it; nor while a graph is compiled, which it would break,
+    or under `torch.func`, whose tensors have no values.
+    """
+    transformed = torch._C._are_functorch_transforms_active()
+    return not (numbers.is_cuda or transformed or torch.compiler.is_compiling())
+
+
 def _check_classes(label: torch.Tensor, class_count: int) -> None:
-    """Check class numbers; not on a GPU, where the check would wait for all work before it."""
-    if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
+    """Check class numbers."""
+    if label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
         error = LabelError(
             f"label holds class numbers {int(label.min())} to {int(label.max())}, but the model has {class_count} "
             "classes; leave out pictures without a class, or teach all by the annotator alone (label=None)"

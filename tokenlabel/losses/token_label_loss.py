@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tokenlabel.errors import LabelError
-from tokenlabel.losses.class_label import SoftLabel, class_label_loss
+from tokenlabel.losses.class_label import SoftLabel, can_be_read, class_label_loss
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
 from tokenlabel.targets.token_targets import TokenTargets
 
@@ -62,8 +62,7 @@ def token_label_loss(
         return (
             picture_logits.float().sum() + token_logits.float().sum()
         )  # 0, and what comes before still gets gradients
-    # On a GPU this check would wait for all work before it; there, gather fails at the first such class.
-    if not token_logits.is_cuda:
+    if can_be_read(targets.classes):  # elsewhere, gather fails at the first such class
         largest = int(torch.where(targets.probabilities > 0, targets.classes, 0).max())
         if largest >= token_logits.shape[-1]:
             raise LabelError(

@@ -23,11 +23,16 @@ def as_augmentation(augment: Any) -> Augmentation:
             torchvision's, v1 or v2, or of timm's, a list of its steps, or a function.
 
     Raises:
-        LabelError: it cannot be called; a pipeline that cannot be traced, as `Traced` says; one of albumentations or
-            kornia, which say in another way what they move.
+        LabelError: it cannot be called; a list of augmentations; a pipeline that cannot be traced, as `Traced` says;
+            one of albumentations or kornia, which say in another way what they move.
     """
     if isinstance(augment, Crops | Traced):
         return augment
+    if isinstance(augment, list | tuple) and any(isinstance(step, Crops | Traced) for step in augment):
+        raise LabelError(
+            "a list is the steps of one pipeline, but Crops and Traced each make a training picture: give one of them, "
+            "or Views(…) for several views of a picture"
+        )
     refuse_batches(augment)
     if isinstance(augment, list | tuple | v1.Compose | nn.Module) or is_v1(augment):
         return Traced(augment)

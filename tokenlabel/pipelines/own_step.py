@@ -43,6 +43,11 @@ _MOVING = {
     *(v2.RandomHorizontalFlip, v2.RandomVerticalFlip),
 }
 
+_BY_BOXES: dict[type, str] = {  # what torchvision does by boxes; LabeledCompose takes samples that have them
+    v2.RandomIoUCrop: "use v2.RandomResizedCrop, or give LabeledCompose a sample of picture, LabelTensor and boxes",
+    v2.SanitizeBoundingBoxes: "leave it out",
+}
+
 
 def followed(step: Any, still: Sequence[Step]) -> Any:
     """The same step, or steps inside a step, over `Shown` instead of pictures, drawing the same random numbers.
@@ -52,9 +57,15 @@ def followed(step: Any, still: Sequence[Step]) -> Any:
         still: steps that, as the user knows, move and hide no pixel.
 
     Raises:
-        LabelError: it cannot be followed, as `LabeledCompose` says.
+        LabelError: it cannot be followed, as `LabeledCompose` says, or needs bounding boxes.
     """
     kind = type(step)
+    for needs_boxes, remedy in _BY_BOXES.items():
+        if isinstance(step, needs_boxes):
+            raise LabelError(
+                f"{kind.__name__} cannot be in this pipeline: it needs bounding boxes, and a training picture has "
+                f"none; {remedy}"
+            )
     if kind in _STILL or any(step is known for known in still):
         return WatchedStep(step, run_still)
     if kind in _MOVING:

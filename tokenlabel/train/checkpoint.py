@@ -61,14 +61,19 @@ def load_weights(model: nn.Module, file: Path | str, *, classes: int | None = No
 
     Args:
         model: the model.
-        file: the checkpoint.
+        file: the checkpoint, perhaps of a module that has the model inside, such as Lightning's: "model." is then
+            left out of the names, and a line is logged.
         classes: the number of classes of the model, if the file may have another: its heads then keep their first
             weights, and a line is logged. None if the file must fit.
 
     Raises:
-        LabelError: the file does not exist, it is not a complete checkpoint, or its weights are of another model.
+        LabelError: the file does not exist, it is not a complete checkpoint, or its weights are of another model, or
+            of several.
     """
     state = _read(file, _weights)
+    if prefix := _prefix(model, state):
+        state = _below(state, prefix)
+        _log.warning("%s: %r was left out of the names of its weights", file, prefix)
     heads = _heads(model, state, classes) if classes else {}
     if heads:
         _log.warning(
@@ -93,19 +98,54 @@ def _weights(path: str) -> dict[str, Any]:
     kinds = ("state_dict_ema", "model_ema", "state_dict", "model")
     chosen = next((file[kind] for kind in kinds if file.get(kind) is not None), file)
     state = OrderedDict(clean_state_dict(chosen))
-    state._metadata = getattr(chosen, "_metadata", None)  # type: ignore[attr-defined]
+    # The names of modules, from which wrappers are left out as from those of weights.
+    metadata = clean_state_dict({f"{name}.": of for name, of in getattr(chosen, "_metadata", {}).items()})
+    state._metadata = {name.rstrip("."): of for name, of in metadata.items()}  # type: ignore[attr-defined]
     return state
+
+
+def _prefix(model: nn.Module, state: dict[str, Any]) -> str:
+    """What the model's names have in front in a file of a larger module: "model." in many of Lightning's; or nothing.
+
+    Raises:
+        LabelError: the file has the model several times.
+    """
+    own = list(model.state_dict())
+    for names in (own, [name.removeprefix("network.") for name in own]):  # students of `with_token_head` take the bare
+        if any(name in state for name in names):
+            return ""
+        ends = {name.removesuffix(names[0]) for name in state if name.endswith(f".{names[0]}")}
+        found = [prefix for prefix in sorted(ends) if 2 * sum(prefix + name in state for name in names) > len(names)]
+        if len(found) > 1:
+            raise LabelError(
+                f"the file has weights of this model under several names, {' and '.join(map(repr, found))}; give a "
+                "file with the weights of one of them"
+            )
+        if found:
+            return found[0]
+    return ""
+
+
+def _below(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The weights, and their metadata, of the module that has this prefix."""
+    inner = OrderedDict((name.removeprefix(prefix), of) for name, of in state.items() if name.startswith(prefix))
+    metadata = getattr(state, "_metadata", {}).items()
+    inner._metadata = {  # type: ignore[attr-defined]
+        f"{name}.".removeprefix(prefix).rstrip("."): of for name, of in metadata if f"{name}.".startswith(prefix)
+    }
+    return inner
 
 
 def _heads(model: nn.Module, state: dict[str, Any], classes: int) -> dict[str, torch.Tensor]:
     """The model's own weights with a row for each class, where the file has another number of rows."""
     own = model.state_dict()
+    where = {name: name if name in own else f"network.{name}" for name in state}  # a student takes its bare network's
     others = {
-        name: own[name]
+        name: own[where[name]]
         for name, found in state.items()
-        if name in own
-        and own[name].shape[:1] == (classes,)
-        and own[name].shape[1:] == found.shape[1:]
+        if where[name] in own
+        and own[where[name]].shape[:1] == (classes,)
+        and own[where[name]].shape[1:] == found.shape[1:]
         and len(found) != classes
     }
     return others if len({len(state[name]) for name in others}) == 1 else {}

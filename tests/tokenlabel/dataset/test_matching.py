@@ -13,6 +13,7 @@ from timm.data import ImageDataset
 from torch.utils.data import ConcatDataset, Subset
 from torchvision import transforms as v1
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from tokenlabel import Crops, LabeledImages, LabelError, folder_keys
 
@@ -103,6 +104,23 @@ def test_a_list_of_steps_or_the_method_of_a_pipeline_is_a_transform(
         setattr(own, name, given)
         with pytest.raises(LabelError, match=rf"has a transform of its own \(Own.{name.removeprefix('_')}\)"):
             LabeledImages(own, finished, keys=folder_keys(images), **ARGUMENTS)
+
+
+def test_a_pipeline_of_a_library_is_a_transform_under_any_name(images: ImageFolder, finished: Path) -> None:
+    flip = v1.RandomHorizontalFlip(1.0)
+    for given in (flip, v2.Compose([v2.ToImage()]), [flip]):
+        own = Own(images)
+        own.moves = given
+        with pytest.raises(LabelError, match=r"has a transform of its own \(Own.moves\)"):
+            LabeledImages(own, finished, keys=folder_keys(images), **ARGUMENTS)
+    own, wrapper = Own(images), Own(images)
+    own.inside = ImageFolder(images.root, flip)
+    wrapper.itself = wrapper
+    with pytest.raises(LabelError, match=r"has a transform of its own \(ImageFolder.transform\)"):
+        LabeledImages(own, finished, keys=folder_keys(images), **ARGUMENTS)
+    wrapper.moves_label = v2.Lambda(int)
+    wrapper.filter = v1.InterpolationMode.BICUBIC
+    assert len(LabeledImages(wrapper, finished, keys=folder_keys(images), **ARGUMENTS)) == 30
 
 
 def test_a_method_called_transform_is_no_transform(images: ImageFolder, finished: Path) -> None:

@@ -10,7 +10,8 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset
 from torchvision.datasets import ImageFolder
 from torchvision.io import decode_image
 
@@ -146,7 +147,21 @@ def test_rows_of_hugging_face_say_their_keys_and_classes_in_columns(
         (lambda picture: picture, r"is a Image, not a pair .* image=lambda sample: sample, and own_classes=False"),
         (lambda picture: object(), "is a object, not a pair .* image=function and label=function"),
         (lambda picture: (torch.zeros(3, 4, 4), 3), r"picture 5 is a Tensor torch.float32 \[3, 4, 4\], but must be"),
-        (lambda picture: ("a.jpg", 3), "picture 5 is a str, but must be as it was labelled"),
+        (lambda picture: ("a.jpg", 3), r"picture 5 is a str, but must be .* image=lambda sample: PIL.Image.open\(sam"),
+        (lambda picture: (b"JFIF", 3), r"picture 5 is a bytes, but must .*PIL.Image.open\(io.BytesIO\(sample\[0\]\)"),
+        (
+            lambda picture: (np.asarray(picture).transpose(2, 0, 1), 3),
+            r"a ndarray uint8 \[3, \d+, \d+\], but .* image=lambda sample: sample\[0\].transpose\(1, 2, 0\), for numpy",
+        ),
+        (
+            lambda picture: (torch.from_numpy(np.array(picture)), 3),
+            r"a Tensor torch.uint8 .* give image=lambda sample: sample\[0\].permute\(2, 0, 1\), for a tensor",
+        ),
+        (
+            lambda picture: (Image.fromarray(np.asarray(picture)[..., 0].astype(np.uint16) * 257), 3),
+            r"picture 5 has grey values of more than 8 bits \(PIL's mode I;16\), .* give image=function",
+        ),
+        (lambda picture: (picture, -1), "picture 5 has class -1, .* label=function gives None; if the dataset has"),
         (lambda picture: (picture, "horse"), "picture 5 has the class 'horse', which is the name of no class"),
         (lambda picture: (picture, torch.eye(10)[3]), r"the class of picture 5 is a Tensor torch.float32 \[10\], but"),
         (lambda picture: (picture, 1.0), "the class of picture 5 is a float, but must be a class number, a name, or"),
@@ -159,6 +174,19 @@ def test_a_form_that_is_not_known_is_named_with_the_argument_to_give(
     data = LabeledImages(own, finished, keys=folder_keys(images), **ARGUMENTS)
     with pytest.raises(LabelError, match=said):
         data[5]
+
+
+def test_a_stream_is_refused_with_what_takes_streams(images: ImageFolder, finished: Path) -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(())
+
+    rows = datasets.Dataset.from_dict({"image": ["a.jpg"], "key": ["a.jpg"]}).to_iterable_dataset()
+    for stream in (Stream(), rows):
+        with pytest.raises(
+            LabelError, match="a (Iterable|Stream).* has no length, .* without streaming=True; .*webdataset_"
+        ):
+            LabeledImages(stream, finished, image="image", key="key", **ARGUMENTS)
 
 
 def test_a_field_that_a_sample_lacks_is_named(images: ImageFolder, finished: Path) -> None:
@@ -207,6 +235,18 @@ def test_several_views_of_a_picture_come_from_one_read_of_its_label(
     assert [tuple(batch.pixels.shape) for batch in batches] == [(4, 3, 16, 16), (4, 3, 16, 16), (4, 3, 8, 8)]
     with pytest.raises(LabelError, match="Views takes an augmentation for each view, and tokens for each or for none"):
         Views(crop, crop, tokens=[(2, 2)])
+
+
+def test_several_views_that_are_given_in_another_way_name_views(images: ImageFolder, finished: Path) -> None:
+    crop = Crops((16, 16))
+
+    def two(picture: Image.Image, rng: np.random.Generator) -> Any:
+        return crop(picture, rng), crop(picture, rng)
+
+    with pytest.raises(LabelError, match=r"for several views of a picture give Views\(…\)"):
+        LabeledImages(images, finished, **{**ARGUMENTS, "augment": two})[5]
+    with pytest.raises(LabelError, match=r"a list is the steps of one pipeline, .* Views\(…\) for several views"):
+        LabeledImages(images, finished, **{**ARGUMENTS, "augment": [crop, crop]})
 
 
 def test_torchs_own_collate_names_ours(images: ImageFolder, finished: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from tokenlabel import Mixer
+from tokenlabel import Mixer, TokenTargets, smooth_label, token_label_loss
 from tokenlabel.models import LVViT
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
@@ -36,4 +36,24 @@ def test_fourteen_batches_share_one_graph() -> None:
     pixels = torch.randn(4, 3, 32, 48)
     for index in range(14):
         compiled(pixels, MIXER.draw(4, (32, 48), epoch=0, index=index).swap())
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_fourteen_batches_share_one_graph_with_their_loss(smooth: bool) -> None:
+    torch._dynamo.reset()
+    model = LVViT(10, img_size=(32, 48), patch_size=8, embed_dim=32, depth=1, num_heads=2, stem_dim=8)
+    counter, pixels, classes = CompileCounter(), torch.randn(4, 3, 32, 48), torch.arange(4)
+    targets = TokenTargets(
+        torch.ones(4, 25, 2).int(), torch.full((4, 25, 2), 0.4), torch.zeros(4, 25, dtype=torch.bool)
+    )
+
+    @torch.compile(backend=counter)
+    def step(targets: TokenTargets, label: object, swap: object) -> torch.Tensor:
+        return token_label_loss(*model(pixels, swap), targets, label=label)
+
+    for index in range(14):
+        mix = MIXER.draw(4, (32, 48), epoch=0, index=index)
+        label = smooth_label(mix.label(classes), 0.1, class_count=10) if smooth else classes
+        step(mix.targets(targets, class_count=10), label, mix.swap())
     assert counter.frame_count == 1

@@ -108,6 +108,11 @@ def test_unless_its_size_contradicts_that() -> None:
         (v1.LinearTransformation(torch.eye(12), torch.zeros(12)), "each of its pixels comes from all others"),
         (trained(patchify=True), "Patchify cannot be traced: it gives patches"),
         (
+            v2.Compose([v2.RandomApply([v2.RandomIoUCrop()]), v2.ToImage()]),
+            r"RandomIoUCrop cannot be .* bounding boxes, and a training picture has none; use v2.RandomResizedCrop",
+        ),
+        (v2.SanitizeBoundingBoxes(), "SanitizeBoundingBoxes cannot be in this pipeline: .*; leave it out"),
+        (
             then_tensor(v2.RandomHorizontalFlip()),
             "with RandomHorizontalFlip, of torchvision.transforms.v2, and ToTensor, of timm",
         ),
