@@ -220,9 +220,9 @@ def _numbers_of(target_names: Sequence[str], class_names: Sequence[str] | None, 
     """
     names = Names(class_count, class_names)
     synsets = {name: number for number, name in enumerate(imagenet_synsets(class_count))}
+    same = names.matching_each(target_names) if class_names is not None else [[] for _ in target_names]
     numbers = []
-    for name in target_names:
-        known = names.matching(name) if class_names is not None else []
+    for name, known in zip(target_names, same, strict=True):
         if len(known) > 1:
             raise AnnotateError(_ambiguous(name, {number: names[number] for number in known}, [*synsets]))
         # "007" may begin at 1, as folders of other datasets do: only the number as it is written is one.
