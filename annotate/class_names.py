@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,9 +51,17 @@ class Names(Sequence[str]):
 
     def matching(self, name: str) -> list[int]:
         """The numbers of the classes with this full name, or where there is none, with this part between commas."""
-        same = [n for n, known in enumerate(self) if known == name]
-        # timm names ImageNet's classes by lists of synonyms: "tabby, tabby cat".
-        return same or [n for n, known in enumerate(self) if name.casefold() in _parts(known)]
+        return self.matching_each([name])[0]
+
+    def matching_each(self, names: Sequence[str]) -> list[list[int]]:
+        """`matching` for each of these names."""
+        full, part = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
+        for number, known in enumerate(self):
+            full[known].append(number)
+            # timm names ImageNet's classes by lists of synonyms: "tabby, tabby cat".
+            for name in dict.fromkeys(_parts(known)):
+                part[name].append(number)
+        return [full.get(name) or part.get(name.casefold(), []) for name in names]
 
     def number(self, name: str) -> int:
         """The number of the class with this name: its full name, a part of it between commas, or the number as text.

@@ -10,7 +10,7 @@ import numpy as np
 
 from annotate.class_names import Names
 from annotate.errors import AnnotateError
-from annotate.inspect.survey import Survey
+from annotate.inspect.survey import Survey, about_unmatched
 from annotate.text import printable
 from storage import LabelStore
 
@@ -112,8 +112,8 @@ def audit(store: LabelStore, found: Survey, names: Names, *, fraction: float = 0
         raise AnnotateError(f"cannot audit {store.address}: no picture is labelled yet; `annotate run` labels them")
     if not judged.size:
         raise AnnotateError(
-            f"cannot audit {store.address}: its pictures have no classes of their own, or these classes are named "
-            "differently from the annotator's; to compare two stores instead, use `annotate compare`"
+            f"cannot audit {store.address}: {about_unmatched(store, names)}; to compare two stores instead, use "
+            "`annotate compare`"
         )
     others = judged[found.best[judged] != found.targets[judged]]
     order = np.argsort(-found.suspicion[others], kind="stable")

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from annotate.class_names import Names
 from annotate.errors import AnnotateError, PictureError
 from annotate.images.source import Picture
-from annotate.inspect.survey import Survey, areas, survey
+from annotate.inspect.survey import Survey, about_unmatched, areas, survey
 from storage import LabelStore, Status
 
 Order = Literal["random", "entropy", "confidence", "disagreement"]
@@ -66,10 +67,7 @@ def choose_rows(
     }
     scores = of_row[order][candidates]
     if np.isnan(scores).all() and len(scores):
-        raise AnnotateError(
-            f"cannot sort {store.address} by disagreement: its pictures have no classes of their own, or these classes "
-            "are named differently from the annotator's"
-        )
+        raise AnnotateError(f"cannot sort {store.address} by disagreement: {about_unmatched(store, Names.of(store))}")
     return candidates[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")][:count].tolist()
 
 

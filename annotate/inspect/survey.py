@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from annotate.class_names import Names
 from annotate.errors import AnnotateError
+from annotate.text import printable
 from storage import LabelMap, LabelStore, OnProgress, Progress, Status
 from storage.operations.progress import silent
 
@@ -123,25 +124,43 @@ def entropy_bound(labels: LabelMap, count: int) -> NDArray[np.float32]:
 def own_classes(store: LabelStore, names: Names | None = None) -> NDArray[np.int32]:
     """The dataset's own class of each row as a class of the annotator, matched by name: int32 [n], -1 if unmatched.
 
-    A name that several classes share matches none of them. If the annotator knows ImageNet's 1,000 classes, the dataset
-    may name its classes by their synsets, for example n01440764.
+    By its full name or, where no class has that, by one of its synonyms: "tabby" of "tabby, tabby cat". A name that
+    several classes share matches none of them. If the annotator knows ImageNet's 1,000 classes, the dataset may name
+    its classes by their synsets, for example n01440764.
 
     Args:
         store: the labels.
         names: of the annotator's classes; default: those of the store.
     """
-    known_names = store.schema.class_names if names is None else names.known
-    names_there, own = known_names or (), store.schema.target_names or ()
-    if names_there and names_there == own:  # then numbers match, even where two classes share a name
+    called = Names.of(store) if names is None else names
+    known_names, own = called.known or (), store.schema.target_names or ()
+    if known_names and known_names == own:  # then numbers match, even where two classes share a name
         return store.targets
-    times = Counter(names_there)
-    number = {name: n for n, name in enumerate(names_there) if times[name] == 1}
-    if not any(name in number for name in own) and len(names_there) == len(synsets := _synsets()):
+    same = called.matching_each(own) if known_names else [[] for _ in own]
+    if not any(same) and len(known_names) == len(synsets := _synsets()):
         number = {name: n for n, name in enumerate(synsets)}
-    numbers = np.array([*(number.get(name, -1) for name in own), -1], np.int32)
+        same = [[number[name]] if name in number else [] for name in own]
+    numbers = np.array([*(each[0] if len(each) == 1 else -1 for each in same), -1], np.int32)
     known = np.where(store.targets < len(own), store.targets, -1)
     found: NDArray[np.int32] = numbers[known]  # index -1, the last entry, is -1
     return found
+
+
+def about_unmatched(store: LabelStore, names: Names) -> str:
+    """Why no picture has a class of its own that is one of the annotator's."""
+    own = store.schema.target_names
+    if not (store.targets >= 0).any():
+        return "its pictures have no classes of their own (docs/sources.md says which collections have)"
+    if own is None:
+        return "its pictures' own classes are numbers without names, which may be others than the annotator's"
+    said = f"its pictures' own classes ({_first(own)})"
+    if names.known is None:
+        return f"{said} have names, and the annotator's have none; give these with --names or `annotate names`"
+    return f"{said} are named differently from the annotator's ({_first(names.known)}); --names gives these other names"
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join([*map(printable, names[:3]), *["…"] * (len(names) > 3)])
 
 
 def _synsets() -> list[str]:

@@ -8,7 +8,7 @@ T is the temperature under which the pictures' own classes are most likely [Guo 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,6 +201,17 @@ def _beyond(number: int, class_count: int) -> str:
     )
 
 
+def _ambiguous(name: str, found: Mapping[int, str], synsets: Sequence[str]) -> str:
+    """That a name means these classes, by number and name; and by what the one that is meant can be called."""
+    said = [f"{number} ({', '.join([known, *synsets[number:][:1]])})" for number, known in found.items()]
+    ways = ["its full name"] * (len({*found.values()}) == len(found)) + ["its ImageNet synset"] * bool(synsets)
+    return (
+        f"cannot calibrate: the pictures' class {name!r} may be any of the network's classes {', '.join(said)}; "
+        + (f"call it by {' or '.join(ways)}" if ways else "name the network's classes differently, with --names FILE")
+        + ", or leave its pictures out"
+    )
+
+
 def _numbers_of(target_names: Sequence[str], class_names: Sequence[str] | None, class_count: int) -> list[int]:
     """The number of the networks' class that each name means, or -1.
 
@@ -209,15 +220,11 @@ def _numbers_of(target_names: Sequence[str], class_names: Sequence[str] | None, 
     """
     names = Names(class_count, class_names)
     synsets = {name: number for number, name in enumerate(imagenet_synsets(class_count))}
+    same = names.matching_each(target_names) if class_names is not None else [[] for _ in target_names]
     numbers = []
-    for name in target_names:
-        known = names.matching(name) if class_names is not None else []
+    for name, known in zip(target_names, same, strict=True):
         if len(known) > 1:
-            raise AnnotateError(
-                f"cannot calibrate: the pictures' class {name!r} may be any of the network's classes "
-                f"{', '.join(f'{number} ({names[number]})' for number in known)}; call it by its full name, its number "
-                "or its ImageNet synset, or leave its pictures out"
-            )
+            raise AnnotateError(_ambiguous(name, {number: names[number] for number in known}, [*synsets]))
         # "007" may begin at 1, as folders of other datasets do: only the number as it is written is one.
         is_number = class_names is None and name.isdecimal() and str(int(name)) == name
         if is_number and int(name) >= class_count:

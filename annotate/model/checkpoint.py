@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-_AVERAGED, _PLAIN = ("state_dict_ema", "model_ema"), ("state_dict", "model")  # in timm's order
-_FOREIGN = (".npz", ".npy")  # of JAX: only the network's own code knows what is in them
+AVERAGED, PLAIN = ("state_dict_ema", "model_ema"), ("state_dict", "model")  # in timm's order
+FOREIGN = (".npz", ".npy")  # of JAX: only the network's own code knows what is in them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         AnnotateError: the file cannot be read, or is no checkpoint; the message says what it is.
     """
     _refuse_other_files(path)
-    if path.suffix in _FOREIGN:
+    if path.suffix in FOREIGN:
         return Checkpoint(path=path)
     if path.suffix == ".safetensors":
         return _of_header(path)
@@ -182,10 +182,10 @@ def _state(found: Any) -> tuple[dict[str, Any], str | None]:
     """The tensors of what was pickled, as timm chooses them; and the key of averaged weights beside others."""
     if not isinstance(found, dict):
         return {}, None
-    keys = [key for key in (*_AVERAGED, *_PLAIN) if isinstance(found.get(key), Mapping)]
+    keys = [key for key in (*AVERAGED, *PLAIN) if isinstance(found.get(key), Mapping)]
     if not keys:
         return found, None
-    return dict(found[keys[0]]), keys[0] if keys[0] in _AVERAGED and set(keys) & set(_PLAIN) else None
+    return dict(found[keys[0]]), keys[0] if keys[0] in AVERAGED and set(keys) & set(PLAIN) else None
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -198,11 +198,15 @@ def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]
 def _load(path: Path) -> Any:
     import torch
 
+    is_zip = zipfile.is_zipfile(path)
+    if is_zip and any("/code/" in name for name in zipfile.ZipFile(path).namelist()):  # torch would warn, then fail
+        raise AnnotateError(
+            f"cannot use the checkpoint {path}: it is a TorchScript program, and not only weights; save the "
+            "state_dict() of the network instead"
+        )
     with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training keeps its arguments so
         # Refuses pickles that hold more than tensors. With a new file, tensors are read when they are used.
-        return _attempt(
-            path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        )
+        return _attempt(path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip))
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -249,10 +253,6 @@ def _why(path: Path, error: Exception) -> str:
         return f"it is cut short: the end of its {path.stat().st_size:,} bytes is missing; fetch or copy it again"
     if isinstance(error, EOFError) or "truncated" in said or "Ran out of input" in said:
         return "it is cut short; fetch or copy it again"
-    if zipfile.is_zipfile(path):
-        names = zipfile.ZipFile(path).namelist()
-        if any("/code/" in name for name in names):
-            return "it is a TorchScript program, and not only weights; save the state_dict() of the network instead"
     if objects := _objects_in(path, str(error)):
         return (
             f"beside tensors it holds Python objects ({', '.join(objects[:3])}{', …' * (len(objects) > 3)}), which are "

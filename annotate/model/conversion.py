@@ -8,7 +8,10 @@ from typing import Any
 import timm
 import torch
 
-from annotate.model.checkpoint import Checkpoint
+from annotate.model.checkpoint import AVERAGED, FOREIGN, PLAIN, Checkpoint
+
+_FEW = 4  # weights that are named one by one
+_NO_HEAD = "if its number of classes differs, give it with --model-kwarg num_classes=N"
 
 
 def converted(
@@ -44,6 +47,34 @@ def converted(
             raise
         return made
     return model
+
+
+def misfit(checkpoint: Checkpoint, model: torch.nn.Module, classifier: object) -> str:
+    """Why a checkpoint does not fit a network, as far as its names and its number of classes say it.
+
+    Args:
+        checkpoint, model: the two.
+        classifier: what timm calls the network's classifier: a name, several, or None.
+    """
+    return ("" if checkpoint.path.suffix in FOREIGN else _misnamed(checkpoint.shapes, model)) or (
+        f"its classifier {head[0]} has {head[1]} classes" if (head := checkpoint.classifier(classifier)) else _NO_HEAD
+    )
+
+
+def _misnamed(there: Mapping[str, object], model: torch.nn.Module) -> str:
+    """What is wrong with the names of these tensors; "" where they say nothing."""
+    names = [name for name, _ in model.named_parameters()]
+    if not there:
+        return f"it has no tensors at its top level, nor under {', '.join((*AVERAGED, *PLAIN))}"
+    for prefix in sorted(name.removesuffix(names[0]) for name in there if name.endswith(f".{names[0]}")):
+        if all(prefix + name in there for name in names):
+            return f"its tensors are named {prefix}{names[0]} and so on; save them without {prefix!r}"
+    missing = [name for name in names if name not in there]
+    if missing == names:
+        return "none of its tensors has a name of the model's: it is of another model, or of another project"
+    if 0 < len(missing) <= _FEW and there.keys() <= model.state_dict().keys():
+        return f"all that it lacks is {' and '.join(missing)}; give a file that has them"
+    return ""
 
 
 def _by_timm(

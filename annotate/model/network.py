@@ -18,7 +18,6 @@ from annotate.model.model_name import NamedModel, from_the_hub, kept_names, name
 if TYPE_CHECKING:
     import torch
 
-_NO_CLASSIFIER = "if its number of classes differs, give it with --model-kwarg num_classes=N"
 _LONGEST = 300  # characters of an error of timm's that are shown
 _FILTERS = tuple(one.name.lower() for one in Image.Resampling)
 # Arguments of `timm.create_model` that would change weights or input beside the recipe: what to give instead.
@@ -196,7 +195,7 @@ class Network:
 
     def _filled(self, model: Any, known: NamedModel, checkpoint: Path, overlay: Mapping[str, Any]) -> torch.nn.Module:
         """The network with the weights of the checkpoint, which must be all that it has."""
-        from annotate.model.conversion import converted
+        from annotate.model.conversion import converted, misfit
 
         about = read_checkpoint(checkpoint)
         try:
@@ -204,8 +203,7 @@ class Network:
         except AnnotateError:
             raise
         except Exception as error:  # a wrong file fails in many ways
-            why, found = str(error), about.classifier(known.config.get("classifier"))
-            hint = f"its classifier {found[0]} has {found[1]} classes" if found else _NO_CLASSIFIER
+            why, hint = str(error), misfit(about, model, known.config.get("classifier"))
             raise AnnotateError(
                 f"the checkpoint {checkpoint} does not fit the model {self.model} with "
                 f"{dict(self.model_kwargs) or 'no further arguments'} ({hint}): "

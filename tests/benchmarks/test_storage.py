@@ -18,6 +18,7 @@ from demo.photographs.collection import photographs
 from storage import open_store, verify
 from storage.labelmap import no_class
 
+ROOT = Path(__file__).parents[2]
 PEAKED = np.array([200, 9, 5, 3, 2], np.uint8)  # score codes of a location
 
 
@@ -136,6 +137,21 @@ def test_the_maps_of_photographs_are_labels_of_a_real_network() -> None:
         mass = np.bincount(maps.classes[n].ravel(), maps.probabilities[n].ravel(), minlength=CLASS_COUNT)
         right += int(mass.argmax()) == names.number(one.class_name)
     assert right > 0.8 * len(maps)
+
+
+def test_what_the_pages_say_of_size_is_said_of_reference_maps_and_of_real_ones() -> None:
+    """README and docs/costs.md have the figures of docs/performance.md, of both kinds of maps."""
+    readme, costs, page = ((ROOT / name).read_text() for name in ("README.md", "docs/costs.md", "docs/performance.md"))
+    for kind, quoted, row in (
+        ("reference maps", "sure nearly everywhere", "bytes a location for classes and scores, reference maps"),
+        ("maps of photographs", "maps of the demo's photographs", "of the demo's photographs"),
+    ):
+        (measured,) = re.findall(rf"^\| {kind}, .*? \| .* \| .* \| (.*) \| (.*) \| .* \| (.*) \|$", page, flags=re.M)
+        kept, bound, pickled = (float(figure) for figure in measured)
+        assert re.search(rf"^\| .*{quoted} \| {kept:.1f} \| {pickled:.1f}: ", readme, flags=re.M)
+        assert re.search(
+            rf"^\| .*{row} \| {kept:.1f} \(an ideal coder: {bound:.1f}\) \| {pickled:.1f} ", costs, flags=re.M
+        )
 
 
 def test_readers_read_the_same(tmp_path: Path) -> None:

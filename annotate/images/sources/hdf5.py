@@ -104,8 +104,11 @@ def _count(file: h5py.File, address: object) -> int:
     images = _own(file, IMAGES)
     if not isinstance(images, h5py.Dataset):
         stored = "; it looks like part of a store of labels, not like pictures" * ("classes" in [*file])
+        found = ", ".join(sorted(file)) or "nothing"
+        if isinstance(images, h5py.Group):
+            found = f"a group of this name, with {len(images):,} objects"
         raise AnnotateError(
-            f"the HDF5 file {address} has no dataset {IMAGES!r} but {', '.join(sorted(file)) or 'nothing'}{stored}. "
+            f"the HDF5 file {address} has no dataset {IMAGES!r} but {found}{stored}. "
             f"It must hold the pictures; {LABELS!r} may hold their class numbers and {KEYS!r} their keys"
         )
     encoded = images.ndim == 1 and h5py.check_vlen_dtype(images.dtype) == np.uint8

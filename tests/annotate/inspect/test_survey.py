@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,11 +154,27 @@ def test_figures_need_no_names_and_no_classes_of_the_pictures_own(labels: LabelM
     figures = statistics(store, found, Names.of(store))
     assert figures.agreement is None
     assert figures.top_classes[0][0].isdecimal()
-    with pytest.raises(AnnotateError, match="cannot audit .*: its pictures have no classes of their own"):
-        audit(store, found, Names.of(store))
-    with pytest.raises(
-        AnnotateError, match="cannot sort .* by disagreement: its pictures have no classes of their own"
-    ):
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"target_names": None, "targets": [-1] * 10}, "its pictures have no classes of their own"),
+        ({"target_names": None}, "its pictures' own classes are numbers without names"),
+        ({"class_names": None}, r"own classes \(class 0, class 1, class 2, …\) have names, .* give these with --names"),
+        (
+            {"target_names": ("é", "b")},
+            r"own classes \(é, b\) are named differently from the annotator's \(class 0, class 1, class 2, …\)",
+        ),
+    ],
+)
+def test_why_no_class_of_the_pictures_is_the_annotators_is_said(
+    labels: LabelMap, tmp_path: Path, about: dict[str, Any], words: str
+) -> None:
+    store = a_store(tmp_path / "labels.zarr", labels, **({"targets": [0, 1] * 5} | about))
+    with pytest.raises(AnnotateError, match=f"cannot audit .*: .*{words}"):
+        audit(store, survey(store), Names.of(store))
+    with pytest.raises(AnnotateError, match=f"cannot sort .* by disagreement: .*{words}"):
         choose_rows(store, 3, order="disagreement")
 
 
@@ -169,6 +186,15 @@ def test_own_classes_meet_the_annotators_by_name(labels: LabelMap, tmp_path: Pat
     found = survey(store)
     assert found.targets.tolist() == [4, 2, -1] * 3 + [4]
     assert found.agreement == np.mean([found.best[row] == found.targets[row] for row in range(10) if row % 3 < 2])
+    synonyms = ("tabby, tabby cat", "crane, bird", "crane, machine", "Koala, koala bear", *"abcdefgh")
+    store = a_store(
+        tmp_path / "short.zarr",
+        labels,
+        class_names=synonyms,
+        target_names=("koala", "tabby, tabby cat", "tabby cat", "crane", "crane, bird"),
+        targets=[0, 1, 2, 3, 4] * 2,
+    )
+    assert survey(store).targets.tolist() == [3, 0, 0, -1, 1] * 2
     about = {"class_count": 1000, "class_names": tuple(f"name {n}" for n in range(1000))}
     store = a_store(tmp_path / "in.zarr", labels, target_names=("n01443537", "n01440764"), targets=[0, 1] * 5, **about)
     assert survey(store).targets.tolist() == [1, 0] * 5

@@ -71,8 +71,14 @@ def test_classes_may_be_called_by_a_synonym_or_number_but_not_by_a_name_of_two(
     found = calibrate(source, annotator, names)
     assert found == calibrate(collection(scene_folder, tmp_path / "b", {"2": "2", "3": "3"}), annotator, None)
     source = collection(scene_folder, tmp_path / "c", {"2": "crane", "3": "d"})
-    with pytest.raises(AnnotateError, match=r"'crane' may be any of .* 0 \(crane\), 1 \(crane\); call it by"):
+    said = (
+        r"'crane' may be any of .* 0 \(crane\), 1 \(crane\); name the network's classes differently, with --names FILE"
+    )
+    with pytest.raises(AnnotateError, match=said):
         calibrate(source, annotator, names)
+    source = collection(scene_folder, tmp_path / "d", {"2": "crane", "3": "d"})
+    with pytest.raises(AnnotateError, match=r"0 \(crane, bird\), 1 \(crane, machine\); call it by its full name, or"):
+        calibrate(source, annotator, ("crane, bird", "crane, machine", *"bcdefghi"))
 
 
 def test_integer_targets_are_the_networks_own_numbers(recipe: Recipe, scene_folder: Path, tmp_path: Path) -> None:
@@ -108,6 +114,9 @@ def test_a_few_folders_named_by_synsets_are_imagenets_classes(scene_folder: Path
     found = calibrate(collection(scene_folder, tmp_path / "a", folders), annotator, names)
     expected = calibrate(collection(scene_folder, tmp_path / "b", {"0": "0", "1": "517"}), annotator, None)
     assert found == expected
+    said = r"134 \(crane, n02012849\), 517 \(crane, n03126707\); call it by its ImageNet synset, or leave"
+    with pytest.raises(AnnotateError, match=said):
+        calibrate(collection(scene_folder, tmp_path / "c", {"0": "crane"}), annotator, names)
 
 
 def test_names_in_a_file_name_the_networks_classes(scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:

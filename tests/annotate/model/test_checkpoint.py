@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,29 @@ def test_a_number_of_classes_that_cannot_be_told_is_asked_for(tmp_path: Path) ->
         network(path, model_kwargs={"num_classes": 12}).build()
 
 
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (lambda t: {f"model.{name}": value for name, value in t.items()}, r"named model\.\S+ and .* without 'model\.'"),
+        (
+            lambda t: {"teacher": {f"backbone.{name}": value for name, value in t.items()}},
+            "no tensors .* nor under state",
+        ),
+        (lambda t: {f"{name}_": value for name, value in t.items()}, "none of its tensors has a name of the model's"),
+        (
+            lambda t: {name: t[name] for name in t if "fc." not in name},
+            "all that it lacks is fc.weight and fc.bias; give",
+        ),
+    ],
+)
+def test_names_that_do_not_fit_are_the_reason_and_not_the_number_of_classes(
+    tensors: Tensors, tmp_path: Path, shape: Callable[[Tensors], object], words: str
+) -> None:
+    with pytest.raises(AnnotateError, match=f"does not fit .*{words}") as caught:
+        network(saved(shape(tensors), tmp_path)).build()
+    assert "num_classes=N" not in str(caught.value)
+
+
 def cut_zip(folder: Path, tensors: Tensors) -> Path:
     path = saved(tensors, folder)
     path.write_bytes(path.read_bytes()[:100_000])
@@ -124,8 +148,12 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 def test_a_file_that_is_no_checkpoint_has_its_own_reason(
     tensors: Tensors, tmp_path: Path, write: Callable[[Path, Tensors], Path], words: str
 ) -> None:
-    with pytest.raises(AnnotateError, match=words) as caught:
-        network(write(tmp_path, tensors))
+    path = write(tmp_path, tensors)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(AnnotateError, match=words) as caught:
+            network(path)
+    assert not seen
     assert "retry with weights_only=False" not in str(caught.value)  # timm's advice, which no option can follow
     assert len(str(caught.value)) < 900
 

@@ -19,7 +19,7 @@ def test_names_that_are_given_find_the_pictures_own_classes(command, store: Path
     name_classes(open_store(store, writable=True), None)
     result = command("audit", store)
     assert result.exit_code == 1
-    assert "named differently from the annotator's" in result.stderr
+    assert "have names, and the annotator's have none; give these with --names" in result.stderr
     (tmp_path / "names.txt").write_text("\n".join(names))
     audit = json.loads(command("audit", store, "--names", tmp_path / "names.txt", "--json").stdout)
     assert audit["pictures"] == 30
