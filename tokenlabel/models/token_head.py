@@ -81,7 +81,9 @@ class TokenHeadStudent(nn.Module):
         self.token_grid, like = self._measured(img_size)
         self.num_features: int = like.shape[-1]
         self.aux_head: nn.Module = _zero_head(like, self.num_classes)
+        self.register_state_dict_post_hook(_say_grid)
         self.register_load_state_dict_pre_hook(_take_bare_weights)
+        self.register_load_state_dict_pre_hook(_refuse_another_grid)
 
     def forward(self, pixels: torch.Tensor, mix: Mix | None = None) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """In training mode, the logits of the pictures [b, C] and of their tokens [b, t, C]; else those to classify by.
@@ -230,3 +232,31 @@ def _take_bare_weights(student: TokenHeadStudent, state: dict[str, torch.Tensor]
         state[f"{prefix}network.{name.removeprefix(prefix)}"] = state.pop(name)
     for name, value in student.aux_head.state_dict().items():
         state[f"{prefix}aux_head.{name}"] = torch.zeros_like(value)
+
+
+def _say_grid(student: TokenHeadStudent, state: dict[str, torch.Tensor], prefix: str, metadata: dict[str, Any]) -> None:
+    """Note the grid beside the weights: the number of positions alone does not tell 4x9 from 6x6."""
+    metadata["grid"] = list(student.token_grid)
+
+
+def _refuse_another_grid(
+    student: TokenHeadStudent,
+    state: dict[str, torch.Tensor],
+    prefix: str,
+    metadata: dict[str, Any],
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Refuse positions that are as many but of another grid; a network without positions takes any. A hook before."""
+    positions, before = getattr(student.network, "pos_embed", None), metadata.get("grid")
+    if positions is None or before is None or tuple(before) == student.token_grid:
+        return
+    stored = state.get(f"{prefix}network.pos_embed")
+    if stored is not None and stored.shape == positions.shape:
+        (rows, columns), own = before, student.token_grid
+        errors.append(
+            f"the positions are of {rows}x{columns} tokens, as many as the {own[0]}x{own[1]} of this student, but in "
+            "other places; make the network for the size of picture that it was trained at"
+        )

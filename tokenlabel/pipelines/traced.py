@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
+from torchvision.transforms._presets import ImageClassification
 
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.warp import Warp
@@ -46,8 +48,8 @@ class Traced:
       PIL's own methods; one that takes (picture, label) must not move pixels, and only a change of size is noticed.
 
     Args:
-        transform: what `create_transform` gives, `separate=True` included; a `Compose` of torchvision's, v1 or v2; or
-            the list of its steps.
+        transform: what `create_transform` gives, `separate=True` included; a `Compose` of torchvision's, v1 or v2; the
+            list of its steps; or what comes with torchvision's weights (`weights.transforms()`).
         still: step objects that, as you know, move and hide no pixel: for example your own change of colour.
 
     Raises:
@@ -56,10 +58,7 @@ class Traced:
     """
 
     def __init__(self, transform: Step | Sequence[Callable[..., Any]], *, still: Sequence[Step] = ()) -> None:
-        # A list or a Compose does not reveal v1 or v2; only its steps do.
-        given: Any = transform
-        given = given.transforms if type(given) in (v1.Compose, v2.Compose) else given
-        steps = [*given] if isinstance(given, list | tuple) else [given]
+        steps = _steps(transform)
         self._names = [getattr(step, "__name__", type(step).__name__) for step in steps]
         of_v2, of_v1 = _first(steps, _is_v2), _first(steps, is_v1)
         if of_v2 is not None and of_v1 is not None:
@@ -68,7 +67,7 @@ class Traced:
                 "cannot be traced: v2 moves labels with pictures, and v1 does not. Take all steps from one of the two"
             )
         self._pipeline: V1Pipeline | V2Pipeline
-        self._pipeline = V1Pipeline(transform, still) if of_v2 is None else V2Pipeline(steps, still)
+        self._pipeline = V1Pipeline(steps, still) if of_v2 is None else V2Pipeline(steps, still)
 
     def __call__(self, picture: Image.Image, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, Warp]:
         """The training picture, and where it comes from.
@@ -93,6 +92,19 @@ class Traced:
 
     def __repr__(self) -> str:
         return f"Traced({', '.join(self._names)})"
+
+
+def _steps(transform: Any) -> list[Any]:
+    """The steps of a pipeline: a list, a Compose and torch's Sequential do not reveal v1 or v2; only their steps do."""
+    if type(transform) is ImageClassification:
+        return [
+            v1.Resize(transform.resize_size, transform.interpolation, antialias=transform.antialias),
+            *(v1.CenterCrop(transform.crop_size), v1.PILToTensor(), v1.ConvertImageDtype(torch.float)),
+            v1.Normalize(transform.mean, transform.std),
+        ]
+    if type(transform) in (v1.Compose, v2.Compose):
+        return [*transform.transforms]
+    return [*transform] if type(transform) is nn.Sequential or isinstance(transform, list | tuple) else [transform]
 
 
 def _is_v2(step: object) -> bool:

@@ -106,7 +106,7 @@ def _count(file: h5py.File, address: object) -> int:
         stored = "; it looks like part of a store of labels, not like pictures" * ("classes" in [*file])
         found = ", ".join(sorted(file)) or "nothing"
         if isinstance(images, h5py.Group):
-            found = f"a group of this name, with {len(images):,} objects"
+            found = f"a group of this name, which holds {len(images):,}"
         raise AnnotateError(
             f"the HDF5 file {address} has no dataset {IMAGES!r} but {found}{stored}. "
             f"It must hold the pictures; {LABELS!r} may hold their class numbers and {KEYS!r} their keys"

@@ -6,8 +6,10 @@ import io
 import warnings
 
 import pytest
+import timm
 import torch
 
+from tokenlabel import with_token_head
 from tokenlabel.models import LVViT
 
 
@@ -52,3 +54,15 @@ def test_published_weights_of_square_grids_load_without_a_word() -> None:
         warnings.simplefilter("error")
         student(6, 6).load_state_dict(state)
         student(4, 4).load_state_dict(state)
+
+
+def test_a_network_of_timms_refuses_as_many_positions_of_another_grid() -> None:
+    def of_grid(rows: int, columns: int) -> torch.nn.Module:
+        return with_token_head(timm.create_model("test_vit", num_classes=4, img_size=(16 * rows, 16 * columns)))
+
+    state = of_grid(4, 9).state_dict()
+    of_grid(4, 9).load_state_dict(state)
+    with pytest.raises(RuntimeError, match="positions are of 4x9 tokens, as many as the 6x6 of this student"):
+        of_grid(6, 6).load_state_dict(state)
+    maps = with_token_head(timm.create_model("test_resnet", num_classes=4), img_size=(128, 288)).state_dict()
+    with_token_head(timm.create_model("test_resnet", num_classes=4), img_size=192).load_state_dict(maps)

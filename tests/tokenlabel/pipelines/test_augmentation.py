@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import create_transform
+from torch import nn
 from torchvision import transforms as v1
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms import autoaugment, v2
 from torchvision.transforms.v2 import _auto_augment
 
@@ -106,6 +109,17 @@ def test_torchvisions_training_presets_are_traced_as_they_are(
 @pytest.mark.parametrize(("kind", "backend"), [(v1, "pil"), (v2, "pil"), (v2, "tensor"), (v2, "tv_tensor")])
 def test_torchvisions_evaluation_presets_are_traced_as_they_are(kind: Any, backend: str) -> None:
     check(eval_preset(kind, backend), times=1)
+
+
+def test_what_comes_with_torchvisions_weights_is_traced_as_it_is() -> None:
+    of_weights = partial(ResNet50_Weights.IMAGENET1K_V2.transforms, crop_size=64, resize_size=72)
+    check(of_weights(mean=(0, 0, 0), std=(1, 1, 1)), times=1)  # places are read from colours
+    assert torch.equal(as_augmentation(of_weights())(SOURCES[0])[0], of_weights()(SOURCES[0]))
+
+
+def test_a_sequential_of_v2_is_a_pipeline_of_v2() -> None:
+    steps = [v2.RandomCrop(60), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    check(nn.Sequential(*steps))
 
 
 @pytest.mark.parametrize("policy", ["ra", "ta_wide", "autoaugment"])

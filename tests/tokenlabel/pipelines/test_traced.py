@@ -93,7 +93,7 @@ def test_the_usual_steps_of_v2_are_followed_as_a_label_beside_the_picture_is(see
         v2.Compose([v1.RandomApply([v1.RandomCrop(60)]), v2.CenterCrop(60)]),
         v1.Compose([v1.RandomApply([v2.CenterCrop(60)]), v1.CenterCrop(60)]),
         [*plain().transforms, v2.CenterCrop(60)],
-        nn.Sequential(v2.CenterCrop(60)),
+        nn.Sequential(v2.CenterCrop(60), v1.CenterCrop(50)),
     ],
 )
 def test_a_mix_of_both_is_refused(mixed: Any) -> None:

@@ -64,7 +64,7 @@ PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
         ({"classes": PIXELS, "scores": PIXELS}, "it looks like part of a store of labels, not like pictures"),
         (
             {"images/1": PIXELS, "x": [1]},
-            "'images' but a group of this name, with 1 objects. It must hold the pictures",
+            "'images' but a group of this name, which holds 1. It must hold the pictures",
         ),
         ({"images": PIXELS.astype(np.float32)}, r"'images' in .* is float32 \[2, 4, 4, 3\]; pictures are uint8"),
         ({"images": np.zeros((2, 3, 4, 4), np.uint8)}, r"'images' in .* is uint8 \[2, 3, 4, 4\]; pictures are uint8"),
