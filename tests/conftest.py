@@ -14,6 +14,8 @@ from pathlib import Path
 # One thread for each process, and those that it starts: the tests themselves run in parallel. Read by torch when it is
 # imported, and by BLAS and OpenMP.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers would run at nice 15, and get no turn beside the processes of other tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import numpy as np
 import pytest

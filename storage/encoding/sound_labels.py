@@ -7,7 +7,6 @@ programs read beyond an array, or repeat a step without end. `coded_labels.probl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from storage.encoding import coded_labels as coding
 from storage.encoding.coded_labels import FARTHEST, CodedLabels
 from storage.errors import DamageError, StoreError
-from storage.labelmap import LabelMap
+from storage.labelmap import LabelMap, no_class
 from storage.schema import Schema
 from storage.status import Status
 
@@ -64,16 +63,16 @@ def _problem(labels: LabelMap, schema: Schema) -> str | None:
     classes, scores, status = labels.classes, labels.scores, labels.status
     if not (_one_has_its_box(labels) if status.ndim == 0 else not _has_unknown(status) and _have_boxes(labels)):
         return "an unknown status" if _has_unknown(status) else "no box, or one without area"
-    following: NDArray[Any] = classes + classes.dtype.type(1)  # "no class", the largest id, is followed by 0
-    if following.max(initial=0) > schema.class_count:
-        return f"a class id beyond its {schema.class_count:,} classes"
-    if schema.scores == "logit":
+    is_logit = schema.scores == "logit"
+    if classes.max(initial=0) >= schema.class_count:  # "no class" is the largest id; most labels have none of it
+        empty = classes == no_class(classes.dtype)
+        if (classes[~empty] >= schema.class_count).any():
+            return f"a class id beyond its {schema.class_count:,} classes"
+        if not is_logit and (scores[empty] > 0).any():
+            return "a probability without a class"
+    if is_logit:
         return "a logit that is not a number" if np.isnan(scores).any() else None
-    if scores[..., 0].min(initial=0) < 0:
-        return "probabilities that sum to more than 1"
-    if not following.all() and (scores[following == 0] > 0).any():
-        return "a probability without a class"
-    return None
+    return "probabilities that sum to more than 1" if scores[..., 0].min(initial=0) < 0 else None
 
 
 def _has_unknown(status: NDArray[np.uint8]) -> bool:
