@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from annotate.fidelity.figures import Closeness, Fidelity
 from annotate.fidelity.measure import fidelity
 from annotate.images.source import ImageSource, Picture, PictureReader
 from annotate.jobs.run import run
+from annotate.jobs.sample import chosen
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
@@ -97,7 +97,7 @@ def worth_of_scales(
     Raises:
         AnnotateError: fewer than two pictures can be read, or the network does not take these scales.
     """
-    rows = sorted(Random(0).sample(range(len(source.keys)), min(pictures, len(source.keys))))
+    rows = chosen(range(len(source.keys)), pictures)
     sample = _Sample([source.keys[row] for row in rows], [source.handles[row] for row in rows], source.reader)
     plain, scaled = replace(recipe, scales=(1.0,)), replace(recipe, scales=tuple(scales))
     without, with_scales = (_measured(sample, each, k, on_picture) for each in (plain, scaled))

@@ -9,16 +9,15 @@ so that for this fraction of the collection's locations the background is more p
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from annotate.errors import AnnotateError, PictureError
-from annotate.images.decode import decode
+from annotate.errors import AnnotateError
 from annotate.images.source import ImageSource
+from annotate.jobs.sample import batches, chosen
 from annotate.model.annotator import Annotator
 
 
@@ -88,21 +87,13 @@ def background(
         raise AnnotateError(
             "a background is fitted for one encoder with a vocabulary: give one --model hf:NAME and --vocabulary FILE"
         )
-    rows = sorted(random.Random(0).sample(range(len(source.keys)), min(count, len(source.keys))))
     best, used = [], 0
-    for start in range(0, len(rows), batch_size):
-        pictures = []
-        for row in rows[start : start + batch_size]:
-            try:
-                content = source.reader.read(source.handles[row])
-                pictures.append(decode(content, exif=annotator.recipe.exif, white=annotator.recipe.white))
-            except PictureError:
-                continue
-        if pictures:
-            logits = [values.amax(-1).flatten() for values in annotator.location_logits(pictures)]
+    for batch in batches(source, chosen(range(len(source.keys)), count), annotator.recipe, batch_size):
+        if batch.pictures:
+            logits = [values.amax(-1).flatten() for values in annotator.location_logits(batch.pictures)]
             best.append(torch.cat(logits).cpu())
-            used += len(pictures)
-        on_pictures(min(batch_size, len(rows) - start))
+            used += len(batch.pictures)
+        on_pictures(batch.asked)
     if not best:
         raise AnnotateError("cannot fit a background: none of the chosen pictures can be read; check the collection")
     cosines = (torch.cat(best).double() - annotator.provenance[0]["bias"]) / scales[0]

@@ -7,7 +7,6 @@ T is the temperature under which the pictures' own classes are most likely [Guo 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import torch
 
 from annotate.class_names import Names
-from annotate.errors import AnnotateError, PictureError
-from annotate.images.decode import decode
+from annotate.errors import AnnotateError
 from annotate.images.elsewhere import about_classes
 from annotate.images.source import ImageSource
+from annotate.jobs.sample import batches, chosen
 from annotate.model.annotator import Annotator
 from annotate.model.model_name import imagenet_synsets
 
@@ -107,23 +106,14 @@ def calibrate(
     """
     numbers = _numbers(source, class_names, annotator.class_count)
     rows = [row for row in range(len(source.keys)) if numbers[row] >= 0]
-    rows = sorted(random.Random(0).sample(rows, min(count, len(rows))))
     logits, classes = [], []
-    for start in range(0, len(rows), batch_size):
-        pictures, expected = [], []
-        for row in rows[start : start + batch_size]:
-            try:
-                picture = source.reader.read(source.handles[row])
-                pictures.append(decode(picture, exif=annotator.recipe.exif, white=annotator.recipe.white))
-            except PictureError:
-                continue
-            expected.append(numbers[row])
-        if pictures:
-            found = annotator.picture_logits(pictures)
+    for batch in batches(source, chosen(rows, count), annotator.recipe, batch_size):
+        if batch.pictures:
+            found = annotator.picture_logits(batch.pictures)
             finite = found.isfinite().all(-1).all(0)  # a run gives the others no label either
             logits.append(found[:, finite])
-            classes += [number for number, usable in zip(expected, finite.tolist(), strict=True) if usable]
-        on_pictures(min(batch_size, len(rows) - start))
+            classes += [numbers[row] for row, usable in zip(batch.rows, finite.tolist(), strict=True) if usable]
+        on_pictures(batch.asked)
     if not classes:
         raise AnnotateError(
             "cannot calibrate: none of the chosen pictures can be read and has a finite answer; check the collection, "
