@@ -22,12 +22,6 @@ from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 from tests.storage.mounts.kept import are_kept
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3.server() as address:
-        yield address
-
-
 @pytest.fixture
 def address(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3.environment(server).items():

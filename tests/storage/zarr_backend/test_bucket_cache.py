@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,6 @@ from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 CLASSES = "classes/c/1/0/0/0"
 WRITTEN = random_labels(np.random.default_rng(0), 10)
 ALL = coding.decode(coding.encode(WRITTEN, SCHEMA), SCHEMA)  # as they are read
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3.server() as address:
-        yield address
 
 
 @pytest.fixture

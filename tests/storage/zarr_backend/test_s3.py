@@ -42,12 +42,6 @@ def _everything(bucket: S3Store) -> dict[str, bytes]:
     return {found["path"]: bytes(bucket.get(found["path"]).bytes()) for page in bucket.list() for found in page}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3.server() as address:
-        yield address
-
-
 class TestZarrBackendInABucket(StoreContract):
     survives_a_fork = False
     flip_every = 60

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from annotate.errors import AnnotateError
-from annotate.images import FolderImages
 from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Annotator
@@ -21,9 +20,10 @@ from annotate.model.elsewhere.dense_answer import dense_answer
 from annotate.model.elsewhere.vocabulary import Vocabulary
 from annotate.model.recipe import Recipe
 from storage import MismatchError, open_store
-from tests.annotate.model.elsewhere.test_hf_network import noise, probabilities
+from tests.annotate.model.elsewhere.resumed_job import assert_parts_give_the_same_bytes, four_pictures
+from tests.annotate.model.elsewhere.test_hf_network import probabilities
 from tests.annotate.model.elsewhere.tiny_encoders import WORDS, save_tokenizer, saved_encoder
-from tests.annotate.model.elsewhere.tiny_networks import saved
+from tests.annotate.model.elsewhere.tiny_networks import noise, saved
 
 transformers = pytest.importorskip("transformers")
 
@@ -141,33 +141,14 @@ def test_a_threshold_is_a_background_of_that_cosine_and_siglips_own_is_its_sigmo
 
 def test_a_store_is_resumed_to_the_same_bytes_and_has_names_and_the_hash_of_the_texts(tmp_path: Path) -> None:
     folder = saved_encoder(tmp_path / "clip")
-    (tmp_path / "images").mkdir()
-    for number in range(4):
-        Image.fromarray(noise(number)).save(tmp_path / "images" / f"{number}.png")
-    images, recipe = FolderImages(tmp_path / "images"), Recipe.for_model(f"hf:{folder}", vocabulary=NAMES)
+    recipe = Recipe.for_model(f"hf:{folder}", vocabulary=NAMES)
     again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
     assert again == recipe
     assert again.class_names() == ("cat", "dog", "tree")
     assert str(tmp_path) not in json.dumps(recipe.to_json())
     assert recipe.to_json()["networks"][0]["model_kwargs"]["texts"].startswith("sha256:")
-    written = []
-    for name, parts in (("whole", [None]), ("parts", [range(1), None])):
-        for part in parts:
-            run(
-                images,
-                str(tmp_path / name),
-                Recipe.for_model(f"hf:{folder}", vocabulary=NAMES),
-                LocalWorkers(),
-                k=2,
-                rows_per_shard=2,
-                part=part,
-                allow_global=True,
-            )
-        files = [path for path in (tmp_path / name).rglob("c/**/*") if path.is_file()]
-        files = [path for path in files if "record" not in path.parts]  # who labelled it, and when
-        written.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
-    assert len(written[0]) > 2
-    assert written[0] == written[1]
+    images = four_pictures(tmp_path / "images")
+    assert_parts_give_the_same_bytes(images, tmp_path, lambda: Recipe.for_model(f"hf:{folder}", vocabulary=NAMES))
     schema = open_store(str(tmp_path / "whole")).schema
     assert schema.class_names == ("cat", "dog", "tree")
     assert Recipe.from_json(schema.recipe) == recipe

@@ -16,22 +16,15 @@ import torch
 from PIL import Image
 
 from annotate.errors import AnnotateError
-from annotate.images import FolderImages
-from annotate.jobs.run import run
-from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Annotator
 from annotate.model.elsewhere.hf_network import HubNetwork
 from annotate.model.elsewhere.hf_processor import input_of
 from annotate.model.recipe import Recipe
 from storage import open_store
-from tests.annotate.model.elsewhere.tiny_networks import NAMES, SIZES, saved
+from tests.annotate.model.elsewhere.resumed_job import assert_parts_give_the_same_bytes, four_pictures
+from tests.annotate.model.elsewhere.tiny_networks import NAMES, SIZES, noise, saved
 
 transformers = pytest.importorskip("transformers")
-
-
-def noise(seed: int, size: tuple[int, int] = (32, 64)) -> np.ndarray:
-    """A picture of random pixels."""
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
 
 
 def probabilities(annotator: Annotator, picture: np.ndarray) -> np.ndarray:
@@ -110,32 +103,14 @@ def test_queries_are_combined_as_the_family_does_and_no_object_is_the_remainder(
 
 def test_a_store_is_resumed_to_the_same_bytes_by_a_recipe_from_its_json(tmp_path: Path) -> None:
     folder = saved(tmp_path / "segformer", "segformer")
-    (tmp_path / "images").mkdir()
-    for number in range(4):
-        Image.fromarray(noise(number)).save(tmp_path / "images" / f"{number}.png")
-    images, recipe = FolderImages(tmp_path / "images"), Recipe.for_model(f"hf:{folder}")
+    recipe = Recipe.for_model(f"hf:{folder}")
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
     assert str(tmp_path) not in json.dumps(recipe.to_json())
-    written = []
-    for name, parts in (("whole", [None]), ("parts", [range(1), None])):
-        for part in parts:
-            run(
-                images,
-                str(tmp_path / name),
-                recipe,
-                LocalWorkers(),
-                k=2,
-                rows_per_shard=2,
-                part=part,
-                allow_global=True,
-            )
-        files = [path for path in (tmp_path / name).rglob("c/**/*") if path.is_file()]
-        files = [path for path in files if "record" not in path.parts]  # who labelled it, and when
-        written.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
+    images = four_pictures(tmp_path / "images")
+    assert_parts_give_the_same_bytes(images, tmp_path, lambda: recipe)
+    for name in ("whole", "parts"):
         schema = open_store(str(tmp_path / name)).schema
         assert schema.class_names == tuple(NAMES.values())
-    assert len(written[0]) > 2
-    assert written[0] == written[1]
     about = schema.provenance["networks"][0]
     assert about["architecture"] == "SegformerForSemanticSegmentation"
 

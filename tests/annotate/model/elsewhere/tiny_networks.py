@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 NAMES = {0: "cat", 1: "dog", 2: "tree"}
@@ -80,3 +81,8 @@ def saved(folder: Path, kind: str, names: dict[int, str] | None = NAMES, **proce
     file = folder / "preprocessor_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | processor))
     return folder
+
+
+def noise(seed: int, size: tuple[int, int] = (32, 64)) -> np.ndarray:
+    """A picture of random pixels."""
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)

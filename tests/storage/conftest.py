@@ -1,0 +1,16 @@
+"""What do several tests of storage need? A server for buckets, one for each file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import s3
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of a real S3 server."""
+    with s3.server() as address:
+        yield address
