@@ -17,7 +17,6 @@ import torch
 
 from annotate.cores import usable_cores
 from annotate.errors import AnnotateError, PictureError
-from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob, one_thread
@@ -276,8 +275,8 @@ def _seconds_of_a_core(source: ImageSource, annotator: Annotator, rows: Sequence
     prepared, started = [], time.thread_time()
     for row in rows:
         with suppress(PictureError):
-            picture, recipe = source.reader.read(source.handles[row]), annotator.recipe
-            prepared.append(annotator.prepare(decode(picture, exif=recipe.exif, white=recipe.white)))
+            picture = annotator.recipe.decode(source.reader.read(source.handles[row]))
+            prepared.append(annotator.prepare(picture))
     return (time.thread_time() - started) / max(1, len(prepared)), prepared
 
 

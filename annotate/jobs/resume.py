@@ -10,7 +10,6 @@ from importlib.metadata import version
 import numpy as np
 
 from annotate.errors import AnnotateError, PictureError
-from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import one_thread
@@ -105,8 +104,7 @@ def readable_again(
 
     def can_be_labelled(failure: Failure) -> bool:
         try:
-            data = source.reader.read(source.handles[failure.row])
-            picture = decode(data, exif=recipe.exif, white=recipe.white)
+            picture = recipe.decode(source.reader.read(source.handles[failure.row]))
         except PictureError:
             return False
         if failure.reason != NOT_FINITE:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotate.errors import PictureError
-from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.model.recipe import Recipe
 
@@ -40,7 +39,7 @@ def batches(source: ImageSource, rows: Sequence[int], recipe: Recipe, size: int)
         read: dict[int, Any] = {}
         for row in asked:
             try:
-                read[row] = decode(source.reader.read(source.handles[row]), exif=recipe.exif, white=recipe.white)
+                read[row] = recipe.decode(source.reader.read(source.handles[row]))
             except PictureError:
                 continue
         yield Batch(len(asked), [*read], [*read.values()])

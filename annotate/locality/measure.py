@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotate.errors import PictureError
-from annotate.images.decode import decode
 from annotate.images.source import ImageSource
 from annotate.interval import reach
 from annotate.locality.mosaic import TILES, mosaic, tile, tile_of_locations
@@ -203,7 +202,7 @@ def _pictures(source: ImageSource, annotator: Annotator, wanted: int) -> Iterato
     rows = np.random.default_rng(0).permutation(len(source.keys))[: 2 * wanted]
     for row in rows.tolist():
         try:
-            picture = decode(source.reader.read(source.handles[row]), exif=recipe.exif)
+            picture = recipe.decode(source.reader.read(source.handles[row]))
         except PictureError:
             continue
         yield (

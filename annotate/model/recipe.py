@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from annotate.errors import AnnotateError
-from annotate.images.decode import Exif
+from annotate.images.decode import Exif, decode
 from annotate.model.elsewhere.hf_network import HubNetwork, is_of_transformers
 from annotate.model.elsewhere.own_function import FunctionNetwork, is_function
 from annotate.model.network import Network
@@ -112,6 +115,14 @@ class Recipe:
     def passes(self) -> int:
         """How many times each picture passes through a network: networks × scales × mirrored or not."""
         return len(self.networks) * len(self.scales) * (2 if self.flip else 1)
+
+    def decode(self, data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture of a file's bytes as this recipe sees it, uint8 [H, W, 3]; see `annotate.images.decode.decode`.
+
+        Raises:
+            PictureError: the bytes are no picture that can be labelled.
+        """
+        return decode(data, exif=self.exif, white=self.white)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -90,14 +90,13 @@ def _annotator(recipe: Any, k: int) -> Annotator:
 def _labelled(annotator: Annotator, chosen: list[Any]) -> tuple[list[Labelled], list[tuple[str, PictureError]]]:
     """The pictures with their labels, one at a time; and the keys of those that cannot be read, with the reason."""
     from annotate.errors import PictureError
-    from annotate.images.decode import decode
     from annotate.inspect import Labelled
 
     labelled, failed = [], []
     with counting("labelling", len(chosen), "pictures") as more:
         for key, read in chosen:
             try:
-                picture = decode(read(), exif=annotator.recipe.exif)
+                picture = annotator.recipe.decode(read())
                 labelled.append(Labelled(key, picture, annotator([picture])[0]))
             except PictureError as error:
                 failed.append((key, error))

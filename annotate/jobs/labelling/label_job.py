@@ -71,8 +71,7 @@ class LabelJob:
             WaitingReader(self.reader),
             batch_size=self.execution.batch_size,
             decoders=decoders(device),
-            exif=self.recipe.exif,
-            white=self.recipe.white,
+            decode=self.recipe.decode,
         )
         name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from annotate.errors import PictureError
-from annotate.images.decode import Exif, decode
+from annotate.images.decode import decode
 from annotate.images.source import PictureReader
 from annotate.jobs.labelling.shard import AbandonedError, Shard
 from annotate.jobs.labelling.shard_labels import Shape, ShardLabels
@@ -65,7 +65,7 @@ class Pipeline:
     Args:
         device: labels batches.
         reader: reads pictures; called in several threads.
-        exif, white: see `decode`.
+        decode: makes a picture of what was read; called in several threads.
         batch_size: pictures in a batch.
         decoders: threads that read, decode and resize.
     """
@@ -77,10 +77,9 @@ class Pipeline:
         *,
         batch_size: int,
         decoders: int,
-        exif: Exif = "ignore",
-        white: float | None = None,
+        decode: Callable[[bytes], NDArray[np.uint8]] = decode,
     ) -> None:
-        self._device, self._reader, self._exif, self._white = device, reader, exif, white
+        self._device, self._reader, self._decode_bytes = device, reader, decode
         self._batch_size = batch_size
         self._ahead = _BATCHES * batch_size + decoders
         self._room = BoundedSemaphore(self._ahead)  # one for each picture that is decoded, or will be
@@ -120,7 +119,7 @@ class Pipeline:
         return Made(labels.label_map(), labels.reasons, self._seconds_since(begun))
 
     def _decode(self, handle: Any) -> Prepared:
-        return self._device.prepare(decode(self._reader.read(handle), exif=self._exif, white=self._white))
+        return self._device.prepare(self._decode_bytes(self._reader.read(handle)))
 
     def _seconds_since(self, begun: float) -> float:
         with self._timing:
