@@ -230,6 +230,19 @@ def test_an_epoch_that_is_set_after_workers_have_drawn_is_an_error(
         data.set_epoch(2)
 
 
+def test_an_epoch_that_another_part_of_the_program_takes_back_is_an_error(make: Callable[[], LabeledImages]) -> None:
+    """Accelerate's loader sets its own count of passes, which begins at 0 when a training is resumed."""
+    data = make()
+    data.set_epoch(3)
+    data.set_epoch(3)
+    with pytest.raises(LabelError, match=r"set_epoch\(0\) came after set_epoch\(3\), .* loader.set_epoch\(epoch\), in"):
+        data.set_epoch(0)
+    assert data.epoch == 3
+    crops(kept(data, 15))
+    data.set_epoch(0)
+    assert data.epoch == 0
+
+
 def test_a_first_pass_whose_epoch_was_not_set_is_epoch_0(make: Callable[[], LabeledImages]) -> None:
     data = make()
     crops(kept(data, 5, 2, drop_last=True))
