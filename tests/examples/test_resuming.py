@@ -58,14 +58,14 @@ from torchvision.datasets import ImageFolder
 from transformers import Trainer, TrainingArguments
 from tokenlabel import Crops, EpochSampler, LabeledImages, collate
 
-folder, store, out, resume, ours = sys.argv[1:]
+folder, store, out, resume = sys.argv[1:]
 data = LabeledImages(ImageFolder(folder), store, augment=Crops((16, 16)), tokens=(2, 2), class_count=10)
 data = data.subset(range(24))
 shown = {}
 
 class Recording(Trainer):
     def _get_train_sampler(self, *_):
-        return EpochSampler(self.train_dataset) if ours == "yes" else super()._get_train_sampler(*_)
+        return EpochSampler(self.train_dataset)
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         made = [hashlib.sha256(picture.numpy().tobytes()).hexdigest()[:16] for picture in inputs["pixels"]]
@@ -96,7 +96,7 @@ def test_hugging_faces_trainer_resumes_with_the_same_crops_on_several_processes_
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     where = [str(scene_folder / "images" / "val"), str(finished), str(out)]
     for resume in ("no", str(out / f"checkpoint-{24 // 4 // processes}")):
-        command = [*(launch if processes > 1 else [sys.executable]), str(program), *where, resume, "yes"]
+        command = [*(launch if processes > 1 else [sys.executable]), str(program), *where, resume]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     every = []
     for rank in range(processes):

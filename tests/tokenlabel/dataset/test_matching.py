@@ -69,6 +69,21 @@ def test_classes_of_timms_and_torchvisions_datasets_are_compared_at_once(images:
     assert len(LabeledImages(right, finished, keys=right.filenames(), **ARGUMENTS)) == 30
 
 
+def test_classes_that_the_dataset_renumbers_as_it_gives_them_are_those_that_are_compared(
+    images: ImageFolder, finished: Path
+) -> None:
+    for shift, refused in ((9, False), (0, True)):
+        renumbered = ImageFolder(images.root, target_transform=lambda target, shift=shift: (target + shift) % 10)
+        renumbered.targets = [(target + 1) % 10 for target in images.targets]
+        renumbered.samples = [(path, (target + 1) % 10) for path, target in images.samples]
+        data = LabeledImages(renumbered, finished, **ARGUMENTS)
+        if refused:
+            with pytest.raises(LabelError, match="has class . in the dataset, but . in"):
+                data[0]
+        else:
+            assert data[0].label == images.targets[0]
+
+
 def test_shuffled_keys_are_refused_at_once_where_the_dataset_knows_its_classes(
     images: ImageFolder, finished: Path
 ) -> None:

@@ -152,7 +152,7 @@ def of_three(picture: Any, label: Any, strength: Any) -> Any:
 @pytest.mark.parametrize("first", [v1.ToTensor(), v1.Resize(40), v2.PILToTensor(), v2.RGB()])
 @pytest.mark.parametrize("step", [of_a_dict, of_three])
 def test_a_step_of_another_form_is_named(first: Any, step: Any) -> None:
-    still = [step] if isinstance(first, v1.ToTensor) else []  # what moves no pixel may take a tensor
+    still = [step] if isinstance(first, v1.ToTensor | v2.PILToTensor) else []  # what moves no pixel may take a tensor
     with pytest.raises(LabelError, match=f"{step.__name__} .*cannot be traced: it was given a .* A step takes one"):
         Traced([first, step], still=still)(SOURCES[0])
 
