@@ -5,7 +5,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from tokenlabel import Crops, LabeledImages, collate, token_label_loss
+from tokenlabel import Crops, EpochSampler, LabeledImages, collate, token_label_loss
 from tokenlabel.models import LVViT
 
 accelerator = Accelerator()
@@ -13,10 +13,10 @@ images, labels = ImageFolder("demo/out/images/train"), "demo/out/labels-train.za
 data = LabeledImages(images, labels, augment=Crops((64, 64)), tokens=(8, 8), class_count=10)
 model = LVViT(10, img_size=(64, 64), patch_size=8, embed_dim=96, depth=4, num_heads=4, stem_dim=16)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-loader = DataLoader(data, 64, shuffle=True, collate_fn=collate)
+loader = DataLoader(data, 64, sampler=EpochSampler(data), collate_fn=collate)
 model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 for epoch in range(2):
-    data.set_epoch(epoch)  # other crops
+    loader.set_epoch(epoch)  # other crops; the loader tells the dataset
     for pixels, targets, label in loader:
         loss = token_label_loss(*model(pixels), targets, label=label)
         optimizer.zero_grad()

@@ -89,10 +89,18 @@ class Epoch:
         """Begin an epoch anew: no index has been drawn in it.
 
         Raises:
-            LabelError: the epoch is not 0 or more; workers have drawn pictures before the first epoch was set.
+            LabelError: the epoch is not 0 or more; workers have drawn pictures before the first epoch was set; a later
+                epoch was set, and is taken back before a picture was drawn in it.
         """
         if not isinstance(epoch, int | np.integer) or epoch < 0:
             raise LabelError(f"the epoch must be an integer of 0 or more, not {epoch!r}")
+        if self._numbers[_TOLD] and epoch < self.number and not self._drawn.any():
+            raise LabelError(
+                f"set_epoch({epoch}) came after set_epoch({self.number}), and no picture was drawn in between: two "
+                "parts of the program count epochs differently. Accelerate's loaders count from 0, also when a "
+                "training is resumed, and tell the dataset when an iterator is made: give the epoch to the prepared "
+                "loader, loader.set_epoch(epoch), in place of the dataset"
+            )
         in_time = bool(self._numbers[_TOLD]) or epoch == 0 or (epoch == 1 and self._passed())
         self._warn_of_a_deaf_sampler(int(epoch))
         self._numbers[_EPOCH], self._numbers[_TOLD] = int(epoch), 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn, overload
+from typing import Any, NamedTuple, overload
 
 import torch
-from torch.utils.data._utils.collate import default_collate_fn_map
 
+from tokenlabel.dataset.other_loaders import refuse_other_loaders
 from tokenlabel.errors import LabelError
 from tokenlabel.targets.token_targets import TokenTargets
 
@@ -103,10 +103,4 @@ def collate_pairs(examples: Sequence[Example]) -> tuple[torch.Tensor, Taught]:
     return pixels, Taught(targets, label)
 
 
-def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise LabelError(
-        "torch's default_collate makes no batch of targets; give DataLoader(…, collate_fn=tokenlabel.collate)"
-    )
-
-
-default_collate_fn_map[TokenTargets] = _refuse
+refuse_other_loaders(Example, KeyedExample)

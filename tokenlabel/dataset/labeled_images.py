@@ -162,7 +162,7 @@ class LabeledImages(Dataset[Example]):
 
         Raises:
             LabelError: the epoch is not 0 or more, or comes too late: a training was resumed, and workers have already
-                drawn pictures of epoch 0.
+                drawn pictures of epoch 0; or another part of the program has set a later one, which was not drawn in.
         """
         self._epoch.begin(epoch)
 

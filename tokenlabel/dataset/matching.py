@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
+from torchvision.datasets.vision import StandardTransform
 
 from storage import KeyNotFoundError, LabelStore, Status
 from tokenlabel.errors import LabelError
@@ -178,6 +179,8 @@ def _moving(images: Any, outer: tuple[Any, ...] = ()) -> str | None:
 
 
 def _steps(found: Any) -> Sequence[Any]:
+    if isinstance(found, StandardTransform):  # what torchvision's datasets make of a transform, a target_transform
+        found = found.transform
     return found if isinstance(found, list | tuple) else [found]
 
 

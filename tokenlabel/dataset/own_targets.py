@@ -37,12 +37,26 @@ def own_targets(images: Any, label: Field | None = None) -> np.ndarray | None:
         return None
     found: Any = column(images, label)
     if found is None and (label is None or isinstance(label, int)):
-        found = getattr(images, "targets", None)
+        found = _held(images)
     try:
         found = np.asarray(found)
     except (TypeError, ValueError):
         return None
     return found.astype(np.int64) if found.dtype.kind in "iu" and found.shape == (len(images),) else None
+
+
+def _held(images: Any) -> Any:
+    """The classes that torchvision's and timm's datasets hold; None if it holds none."""
+    reader = getattr(images, "reader", None)  # of timm's
+    samples = getattr(reader, "samples", None)
+    for holder in (images, reader):
+        if (found := getattr(holder, "targets", None)) is not None:
+            return found
+    if isinstance(samples, list) and all(isinstance(each, tuple) and len(each) == 2 for each in samples):
+        return [target for _, target in samples]
+    if any(kind.__module__.startswith("torchvision.") for kind in type(images).__mro__):
+        return getattr(images, "labels", getattr(images, "_labels", None))
+    return None
 
 
 def _known(part: np.ndarray | None) -> bool:

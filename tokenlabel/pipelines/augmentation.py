@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -24,7 +25,8 @@ def as_augmentation(augment: Any) -> Augmentation:
 
     Raises:
         LabelError: it cannot be called; a list of augmentations; a pipeline that cannot be traced, as `Traced` says;
-            one of albumentations or kornia, which say in another way what they move.
+            one of albumentations or kornia, which say in another way what they move; an image processor of
+            Transformers; a function of another form.
     """
     if isinstance(augment, Crops | Traced):
         return augment
@@ -43,5 +45,21 @@ def as_augmentation(augment: Any) -> Augmentation:
         )
     if takes_one(augment):
         return Traced([augment])
+    if not _takes_two(augment):
+        raise LabelError(
+            f"augment={augment!r:.80} takes neither a picture alone nor (picture, generator): give a function of one "
+            "of the two forms that calls it"
+        )
     known: Augmentation = augment
     return known
+
+
+def _takes_two(augment: Callable[..., Any]) -> bool:
+    """Whether a callable can be called with two things by position; also if it does not say what it takes."""
+    try:
+        inspect.signature(augment).bind(None, None)
+    except ValueError:
+        return True
+    except TypeError:
+        return False
+    return True

@@ -21,7 +21,7 @@ from storage import LabelMap, Status
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.pixel_warp import PixelWarp
 from tokenlabel.pipelines.label_tensor import LabelTensor
-from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide
+from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide, contained
 from tokenlabel.pipelines.watched_step import Shown, Step, WatchedStep, described, run_recorded, run_still
 
 _ANY = LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)  # only its geometry is used
@@ -57,9 +57,13 @@ def followed(step: Any, still: Sequence[Step]) -> Any:
         still: steps that, as the user knows, move and hide no pixel.
 
     Raises:
-        LabelError: it cannot be followed, as `LabeledCompose` says, or needs bounding boxes.
+        LabelError: it cannot be followed, as `LabeledCompose` says, needs bounding boxes, or is for videos.
     """
     kind = type(step)
+    if isinstance(step, v2.UniformTemporalSubsample):
+        raise LabelError(
+            f"{kind.__name__} cannot be in this pipeline: it is for videos, not for pictures; leave it out"
+        )
     for needs_boxes, remedy in _BY_BOXES.items():
         if isinstance(step, needs_boxes):
             raise LabelError(
@@ -135,20 +139,30 @@ def _rebuilt(container: Any, steps: list[Any]) -> Any:
     return twin
 
 
-def refuse_batches(augment: Any) -> None:
-    """Check that a pipeline is not one of a library that says in another way what it moves.
+_OF_OTHERS = {  # what libraries give that say in another way what they move, and what to do with it
+    "albumentations": "a pipeline of albumentations does not say what it moves: give a function (picture, generator) "
+    "-> (pixels, warp) that sends a map of coordinates through it, and tokenlabel.from_coordinates (docs/trainers.md)",
+    "kornia": "kornia augments batches of tensors: move pixels on the device, and give each label the matrix of its "
+    "picture by tokenlabel.from_matrix (docs/trainers.md)",
+    "transformers": "an image processor of Transformers makes batches, and does not say what it moves: give its steps "
+    "as a pipeline, augment=[v2.RandomResizedCrop(224), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), "
+    "v2.Normalize(processor.image_mean, processor.image_std)]",
+}
+
+
+def refuse_batches(augment: Any, still: Sequence[Step] = ()) -> None:
+    """Check that a pipeline has no step of a library that says in another way what it moves.
+
+    Args:
+        augment: a pipeline, or a list of its steps.
+        still: steps that, as the user knows, move and hide no pixel.
 
     Raises:
-        LabelError: it is of albumentations or kornia.
+        LabelError: it is of albumentations or kornia, or an image processor of Transformers.
     """
-    package = type(augment).__module__.partition(".")[0]
-    if package == "albumentations":
-        raise LabelError(
-            "a pipeline of albumentations does not say what it moves: give a function (picture, generator) -> (pixels, "
-            "warp) that sends a map of coordinates through it, and tokenlabel.from_coordinates (docs/trainers.md)"
-        )
-    if package == "kornia":
-        raise LabelError(
-            "kornia augments batches of tensors: move pixels on the device, and give each label the matrix of its "
-            "picture by tokenlabel.from_matrix (docs/trainers.md)"
-        )
+    if any(augment is known for known in still):
+        return
+    for package in {kind.__module__.partition(".")[0] for kind in type(augment).__mro__} & _OF_OTHERS.keys():
+        raise LabelError(f"{type(augment).__name__} cannot be traced: {_OF_OTHERS[package]}")
+    for step in contained(augment):
+        refuse_batches(step, still)

@@ -144,12 +144,15 @@ def _watched(sample: Any, *, when: str) -> Any:
 def steps_of(transform: object) -> Iterator[object]:
     """A transform, or a list of them, and all transforms inside it."""
     yield transform
-    inner: Sequence[object] = ()
-    if isinstance(transform, list | tuple):
-        inner = transform
-    elif isinstance(transform, _CONTAINERS):
-        inner = transform.transforms
-    elif isinstance(transform, nn.Module):
+    inner = contained(transform)
+    if not inner and isinstance(transform, nn.Module):
         inner = [*transform.children()]
     for each in inner:
         yield from steps_of(each)
+
+
+def contained(transform: object) -> Sequence[Any]:
+    """The steps of a list, or of a container of torch's or torchvision's; none for any other transform."""
+    if isinstance(transform, _CONTAINERS):
+        return list(transform.transforms)
+    return [*transform] if isinstance(transform, list | tuple | nn.Sequential) else ()

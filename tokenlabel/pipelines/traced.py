@@ -21,6 +21,7 @@ from torchvision.transforms._presets import ImageClassification
 from tokenlabel.errors import LabelError
 from tokenlabel.geometry.warp import Warp
 from tokenlabel.pipelines.crops import seeded
+from tokenlabel.pipelines.own_step import refuse_batches
 from tokenlabel.pipelines.policies import steps_of
 from tokenlabel.pipelines.traced_v1 import V1Pipeline, is_v1
 from tokenlabel.pipelines.traced_v2 import V2Pipeline
@@ -59,6 +60,7 @@ class Traced:
 
     def __init__(self, transform: Step | Sequence[Callable[..., Any]], *, still: Sequence[Step] = ()) -> None:
         steps = _steps(transform)
+        refuse_batches(steps, still)
         self._names = [getattr(step, "__name__", type(step).__name__) for step in steps]
         of_v2, of_v1 = _first(steps, _is_v2), _first(steps, is_v1)
         if of_v2 is not None and of_v1 is not None:

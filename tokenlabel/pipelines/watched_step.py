@@ -190,5 +190,16 @@ class WatchedStep:
     run: Callable[[Any, Shown], Shown]
 
     def __call__(self, given: Shown) -> Shown:
-        """What the step makes of what it is given."""
-        return self.run(self.step, given)
+        """What the step makes of what it is given.
+
+        Raises:
+            LabelError: its trace is lost, or it does not take a picture alone.
+        """
+        try:
+            return self.run(self.step, given)
+        except (AttributeError, LookupError, NotImplementedError, TypeError) as error:
+            raise LabelError(
+                f"{self.step!r} cannot be traced: it was given {described(given.pixels)}, and raised "
+                f"{type(error).__name__}: {error}. A step takes one picture and gives one: leave out steps for videos, "
+                "batches or boxes, and call a step of another form in a function of the picture"
+            ) from error

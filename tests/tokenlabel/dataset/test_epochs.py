@@ -144,7 +144,8 @@ def test_a_subset_of_ours_is_told_the_epoch_and_has_the_labels_of_its_pictures(
         part.set_epoch(epoch)
         found.append(crops(loader))
     assert found[0] == found[2] != found[1]
-    assert data.epoch == 0
+    part.set_epoch(4)
+    assert (part.epoch, data.epoch) == (4, 0)
     assert len(part) == 2
     assert whole.targets.classes.shape == part[1].targets.classes.shape
 
@@ -228,6 +229,19 @@ def test_an_epoch_that_is_set_after_workers_have_drawn_is_an_error(
     next(batches)  # some were drawn: they are of epoch 0
     with pytest.raises(LabelError, match=r"set_epoch\(2\) came too late: .* of epoch 0. .* Lightning"):
         data.set_epoch(2)
+
+
+def test_an_epoch_that_another_part_of_the_program_takes_back_is_an_error(make: Callable[[], LabeledImages]) -> None:
+    """Accelerate's loader sets its own count of passes, which begins at 0 when a training is resumed."""
+    data = make()
+    data.set_epoch(3)
+    data.set_epoch(3)
+    with pytest.raises(LabelError, match=r"set_epoch\(0\) came after set_epoch\(3\), .* loader.set_epoch\(epoch\), in"):
+        data.set_epoch(0)
+    assert data.epoch == 3
+    crops(kept(data, 15))
+    data.set_epoch(0)
+    assert data.epoch == 0
 
 
 def test_a_first_pass_whose_epoch_was_not_set_is_epoch_0(make: Callable[[], LabeledImages]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Image
@@ -47,6 +48,40 @@ def test_classes_that_are_numbered_otherwise_are_refused_at_once(images: ImageFo
             LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)
     data = LabeledImages(images, finished, keys=folder_keys(images), own_classes=False, **ARGUMENTS)
     assert data[0].label == -1
+
+
+def test_classes_of_timms_and_torchvisions_datasets_are_compared_at_once(images: ImageFolder, finished: Path) -> None:
+    of_folder, of_tar = ImageDataset(images.root), ImageDataset(images.root)
+    of_folder.reader.samples = [(path, (target + 1) % 10) for path, target in of_folder.reader.samples]
+    of_tar.reader.targets = np.array([(target + 1) % 10 for _, target in of_tar.reader.samples])
+
+    class Flowers(Own):
+        """Holds its classes as many of torchvision's datasets do."""
+
+        __module__ = "torchvision.datasets.flowers102"
+
+    flowers = Flowers(images)
+    flowers._labels = [(target + 1) % 10 for target in images.targets]
+    for pictures in (of_folder, of_tar, flowers):
+        with pytest.raises(LabelError, match="30 of 30 pictures have another class in the dataset"):
+            LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)
+    right = ImageDataset(images.root)
+    assert len(LabeledImages(right, finished, keys=right.filenames(), **ARGUMENTS)) == 30
+
+
+def test_classes_that_the_dataset_renumbers_as_it_gives_them_are_those_that_are_compared(
+    images: ImageFolder, finished: Path
+) -> None:
+    for shift, refused in ((9, False), (0, True)):
+        renumbered = ImageFolder(images.root, target_transform=lambda target, shift=shift: (target + shift) % 10)
+        renumbered.targets = [(target + 1) % 10 for target in images.targets]
+        renumbered.samples = [(path, (target + 1) % 10) for path, target in images.samples]
+        data = LabeledImages(renumbered, finished, **ARGUMENTS)
+        if refused:
+            with pytest.raises(LabelError, match="has class . in the dataset, but . in"):
+                data[0]
+        else:
+            assert data[0].label == images.targets[0]
 
 
 def test_shuffled_keys_are_refused_at_once_where_the_dataset_knows_its_classes(

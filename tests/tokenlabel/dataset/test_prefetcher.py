@@ -53,3 +53,16 @@ def test_pixels_that_are_normalised_already_are_refused(images: ImageFolder, fin
     loader = create_loader(data, use_prefetcher=True, collate_fn=collate_pairs, **SETTINGS)
     with pytest.raises(LabelError, match=r"normalises uint8 pixels, but these are torch.float32: give augment="):
         next(iter(loader))
+
+
+@pytest.mark.parametrize("prefetched", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("collate_fn", [collate, None])
+def test_a_collate_that_the_prefetcher_cannot_take_names_the_one_that_it_takes(
+    collate_fn: Any, workers: int, prefetched: bool, images: ImageFolder, finished: Path
+) -> None:
+    augment = create_transform(32, is_training=True, use_prefetcher=prefetched)
+    data = LabeledImages(images, finished, augment=augment, tokens=(2, 2), class_count=10)
+    loader = create_loader(data, use_prefetcher=True, collate_fn=collate_fn, **{**SETTINGS, "num_workers": workers})
+    with pytest.raises(LabelError, match=r"collate_fn=tokenlabel.collate_pairs\) and augment=create_transform\("):
+        next(iter(loader))

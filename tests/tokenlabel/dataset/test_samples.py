@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -252,3 +254,26 @@ def test_several_views_that_are_given_in_another_way_name_views(images: ImageFol
 def test_torchs_own_collate_names_ours(images: ImageFolder, finished: Path) -> None:
     with pytest.raises(LabelError, match=r"give DataLoader\(…, collate_fn=tokenlabel.collate\)"):
         next(iter(DataLoader(LabeledImages(images, finished, **ARGUMENTS), 4)))
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+@pytest.mark.parametrize("numbers", ["pt", "np"])
+def test_the_collate_of_transformers_names_ours(
+    with_keys: bool, numbers: str, images: ImageFolder, finished: Path
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="its collate is tried; `pip install '.[hf]'` installs it")
+    data = LabeledImages(images, finished, with_keys=with_keys, **ARGUMENTS)
+    with pytest.raises(LabelError, match=r"data_collator=lambda examples: tokenlabel.collate\(examples\)._asdict\(\)"):
+        transformers.default_data_collator([data[0], data[1]], return_tensors=numbers)
+
+
+def test_an_example_is_a_tuple_like_any_other(expected: Example) -> None:
+    for twin in (pickle.loads(pickle.dumps(expected)), copy.deepcopy(expected), Example(*expected)):
+        assert same(twin, expected)
+        assert repr(twin) == repr(expected)
+    pixels, targets, label = expected
+    assert (pixels, targets, label) == (expected.pixels, expected.targets, expected[2])
+    assert "pixels" in dir(expected)
+    assert not hasattr(expected, "pictures")
+    with pytest.raises(AttributeError, match="'Example' object has no attribute 'pictures'"):
+        _ = expected.pictures  # type: ignore[attr-defined]

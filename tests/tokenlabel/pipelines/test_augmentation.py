@@ -186,9 +186,29 @@ def test_lists_and_functions_of_a_picture_are_pipelines() -> None:
     [
         ("albumentations.core", "of albumentations .*from_coordinates"),
         ("kornia.augmentation", "kornia.*from_matrix"),
+        ("transformers.models.vit", "image processor of Transformers .*processor.image_mean"),
     ],
 )
-def test_pipelines_of_other_libraries_are_refused_with_the_remedy(package: str, said: str) -> None:
-    kind = type("Compose", (), {"__module__": package, "__call__": lambda self, *args, **named: named})
-    with pytest.raises(LabelError, match=said):
-        as_augmentation(kind())
+def test_steps_of_other_libraries_are_refused_with_the_remedy_wherever_they_are(package: str, said: str) -> None:
+    theirs = type("Theirs", (), {"__module__": package, "__call__": lambda self, *args, **named: args[0]})
+    step = type("Own", (theirs,), {})()
+    for pipeline in (
+        *(step, [v1.ToTensor(), step], v1.Compose([v1.ToTensor(), step])),
+        *([v2.ToImage(), step], v2.Compose([v2.ToImage(), v2.RandomApply([step])])),
+    ):
+        with pytest.raises(LabelError, match=f"Own cannot be traced: .*{said}"):
+            as_augmentation(pipeline)
+    known_to_be_still = Traced([v1.ToTensor(), step], still=[step])
+    assert as_augmentation(known_to_be_still) is known_to_be_still
+
+
+def test_a_function_of_another_form_is_refused_at_once() -> None:
+    def by_name(*, image: Any) -> Any:
+        return image
+
+    def of_three(picture: Image.Image, rng: np.random.Generator, size: int) -> Any:
+        return picture, rng, size
+
+    for augment in (by_name, of_three, lambda: None):
+        with pytest.raises(LabelError, match=r"takes neither a picture alone nor \(picture, generator\): give a func"):
+            as_augmentation(augment)

@@ -139,3 +139,25 @@ def test_pixels_that_do_not_form_a_window_are_noticed() -> None:
     turning.forward = lambda picture: ImageOps.expand(rolled(picture), 3)
     with pytest.raises(LabelError, match="steps of its type crop and pad, but what it gave is not one window"):
         Traced(then_tensor(turning))(SOURCES[0])
+
+
+def of_a_dict(sample: Any) -> Any:
+    return {"video": sample["video"].flip(-1)}
+
+
+def of_three(picture: Any, label: Any, strength: Any) -> Any:
+    return picture, label, strength
+
+
+@pytest.mark.parametrize("first", [v1.ToTensor(), v1.Resize(40), v2.PILToTensor(), v2.RGB()])
+@pytest.mark.parametrize("step", [of_a_dict, of_three])
+def test_a_step_of_another_form_is_named(first: Any, step: Any) -> None:
+    still = [step] if isinstance(first, v1.ToTensor | v2.PILToTensor) else []  # what moves no pixel may take a tensor
+    with pytest.raises(LabelError, match=f"{step.__name__} .*cannot be traced: it was given a .* A step takes one"):
+        Traced([first, step], still=still)(SOURCES[0])
+
+
+@pytest.mark.parametrize("first", [v2.ToImage(), v2.PILToTensor(), v2.RGB()])
+def test_a_step_for_videos_is_named(first: Any) -> None:
+    with pytest.raises(LabelError, match="UniformTemporalSubsample.* cannot be .* videos"):
+        Traced([first, v2.UniformTemporalSubsample(4)])(SOURCES[0])
