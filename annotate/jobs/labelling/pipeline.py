@@ -77,7 +77,7 @@ class Pipeline:
         *,
         batch_size: int,
         decoders: int,
-        decode: Callable[[bytes], NDArray[np.uint8]] = decode,
+        decode: Callable[[Any], NDArray[np.uint8]] = decode,
     ) -> None:
         self._device, self._reader, self._decode_bytes = device, reader, decode
         self._batch_size = batch_size
