@@ -4,11 +4,12 @@ from annotate.fidelity.annotator import annotator_of_store
 from annotate.fidelity.curve import Line, curve
 from annotate.fidelity.figures import AtSize, Closeness, Fidelity
 from annotate.fidelity.measure import AREAS, fidelity
-from annotate.fidelity.scales import PICTURES, Worth, worth_of_scales
+from annotate.fidelity.scales import PICTURES, SCALES, Worth, worth_of_scales
 
 __all__ = [
     "AREAS",
     "PICTURES",
+    "SCALES",
     "AtSize",
     "Closeness",
     "Fidelity",

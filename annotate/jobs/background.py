@@ -20,6 +20,8 @@ from annotate.images.source import ImageSource
 from annotate.jobs.sample import batches, chosen
 from annotate.model.annotator import Annotator
 
+_ROUNDING = 0.01  # by how much a cosine may be above 1, as bfloat16 has it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Background:
@@ -80,7 +82,7 @@ def background(
         on_pictures: called with the number of pictures after each batch.
 
     Raises:
-        AnnotateError: the annotator is no encoder with a vocabulary, or no picture can be read.
+        AnnotateError: the annotator is no encoder with a vocabulary, no picture can be read, or no cosine does it.
     """
     scales = [about.get("scale") for about in annotator.provenance]
     if len(scales) != 1 or scales[0] is None:
@@ -90,16 +92,26 @@ def background(
     best, used = [], 0
     for batch in batches(source, chosen(range(len(source.keys)), count), annotator.recipe, batch_size):
         if batch.pictures:
-            logits = [values.amax(-1).flatten() for values in annotator.location_logits(batch.pictures)]
+            names = slice(annotator.class_count)
+            logits = [values[..., names].amax(-1).flatten() for values in annotator.location_logits(batch.pictures)]
             best.append(torch.cat(logits).cpu())
             used += len(batch.pictures)
         on_pictures(batch.asked)
-    if not best:
-        raise AnnotateError("cannot fit a background: none of the chosen pictures can be read; check the collection")
-    cosines = (torch.cat(best).double() - annotator.provenance[0]["bias"]) / scales[0]
+    cosines = (torch.cat([torch.zeros(0), *best]).double() - annotator.provenance[0]["bias"]) / scales[0]
     cosines = cosines[cosines.isfinite()].sort().values
+    if not len(cosines):
+        raise AnnotateError(
+            "cannot fit a background: none of the chosen pictures can be read and has a finite answer; check the "
+            "collection, or give more with --count"
+        )
     threshold, *spread = (_quantile(cosines, each) for each in (share, 0.05, 0.5, 0.95))
     low, middle, high = spread
+    if abs(threshold) > 1 + _ROUNDING:
+        raise AnnotateError(
+            f"no threshold leaves {share:.0%} of the locations to no name: it would be {threshold:.2f}, and a cosine "
+            "is from -1 to 1. With --head frozen a location's answers are on the scale of the whole picture: give "
+            "--head local"
+        )
     return Background(threshold=max(-1.0, min(1.0, threshold)), share=share, pictures=used, spread=(low, middle, high))
 
 

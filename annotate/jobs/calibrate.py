@@ -3,6 +3,8 @@
 T is the temperature under which the pictures' own classes are most likely [Guo et al. 2017, arXiv 1706.04599]:
 
     T = argmin_T  mean over pictures of  -log p_T(class),    p_T = mean over passes of softmax(logits / T)
+
+The softmax is that of labels: also over what belongs to no class, such as a vocabulary's background.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ def calibrate(
     logits, classes = [], []
     for batch in batches(source, chosen(rows, count), annotator.recipe, batch_size):
         if batch.pictures:
-            found = annotator.picture_logits(batch.pictures)
+            found = annotator.picture_logits(batch.pictures, with_rest=True)
             finite = found.isfinite().all(-1).all(0)  # a run gives the others no label either
             logits.append(found[:, finite])
             classes += [numbers[row] for row, usable in zip(batch.rows, finite.tolist(), strict=True) if usable]
@@ -123,7 +125,7 @@ def calibrate(
 
 
 def fit(logits: torch.Tensor, classes: torch.Tensor) -> Calibration:
-    """Fit the temperature to logits [passes, n, classes] and the classes int64 [n] of n pictures."""
+    """Fit the temperature to logits [passes, n, classes and more] and the classes int64 [n] of n pictures."""
     logits = logits.double()
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")

@@ -6,33 +6,39 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from annotate.cores import usable_cores
-from annotate.errors import AnnotateError, PictureError
+from annotate.errors import AnnotateError
 from annotate.images.source import ImageSource
+from annotate.jobs.alone import (
+    OF_A_PROCESS,
+    Part,
+    networks_alone,
+    rates_on_a_gpu,
+    seconds_of_reading,
+    seconds_of_writing,
+)
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import LabelJob, one_thread
 from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.resume import rows_of_shards
 from annotate.locality import Locality
 from annotate.locality.before_job import locality_of_job
-from annotate.model.annotator import Annotator, Prepared
+from annotate.model.annotator import Annotator
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
 from annotate.text import duration, size
-from storage import LabelStore, Schema, create_store
+from storage import Schema, create_store
 
 _SHARDS, _ROWS = 6, 16  # size of the probe; one more shard before these only warms up
 PROBED = (1 + _SHARDS) * _ROWS  # pictures
-OF_A_PROCESS = 2000  # pictures a second: what Python's lock leaves to the threads of a process; docs/performance.md
 _BYTES_A_KEY = 60  # size in the key column and its index, for names of some 30 letters
 
 
@@ -44,7 +50,8 @@ class Plan:
     bytes:    size of the finished store
     bytes_each: size of one picture's label, the mean over the probe
     speeds:   pictures a second of one worker, by shard of the probe: the lowest, the median, the highest; pictures that
-              cannot be labelled do not count
+              cannot be labelled do not count. On a GPU, where the probe's shards are too small to keep it busy, the
+              median is what `binds` allows, and the others differ from it as in the probe
     workers:  how many will work on this machine
     device:   where the probe ran: "cpu", or the name of the GPU
     unreadable: pictures of the probe that could not be labelled
@@ -52,7 +59,8 @@ class Plan:
     why:      whether the networks are compiled and why, as a sentence
     core_seconds: a core's time for one picture, to read, decode, resize, code and write it
     gpu_speed: pictures a second of the networks alone on one GPU; None without a GPU
-    cores:    that each worker has here for all but the networks
+    cores:    that each GPU has here, or without a GPU each worker
+    processes: that share a GPU
     locality: how far labels depend on their own location alone; None where it was not asked for
     """
 
@@ -69,6 +77,7 @@ class Plan:
     core_seconds: float = 0.0
     gpu_speed: float | None = None
     cores: float = 1.0
+    processes: float = 1.0
     locality: Locality | None = field(default=None, repr=False)
 
     @property
@@ -77,11 +86,18 @@ class Plan:
         return None if self.gpu_speed is None else self.gpu_speed * self.core_seconds
 
     @property
-    def binds(self) -> Literal["network", "cores"]:
-        """What decides the speed: the networks, or all that the cores do beside them."""
-        if self.cores_needed is None:
-            return "network" if self.core_seconds * self.speeds[1] < 0.5 else "cores"
-        return "network" if self.cores_needed <= self.cores else "cores"
+    def rates(self) -> dict[Part, float]:
+        """Pictures a second of one GPU if only this part limits it; empty without a GPU."""
+        if self.gpu_speed is None:
+            return {}
+        return rates_on_a_gpu(self.gpu_speed, self.core_seconds, self.cores, self.processes)
+
+    @property
+    def binds(self) -> Part:
+        """What decides the speed: the networks, what cores do beside them, or what one process can decode."""
+        if rates := self.rates:
+            return min(rates, key=rates.__getitem__)
+        return "network" if self.core_seconds * self.speeds[1] < 0.5 else "cores"
 
     @property
     def hours(self) -> tuple[float, float, float]:
@@ -138,18 +154,20 @@ class Plan:
             rest = min(1.0, self.core_seconds * self.speeds[1])
             what = "the networks decide" if self.binds == "network" else "reading, decoding and writing decide"
             return f"{what} the speed: of a core's time, the networks take {1 - rest:.0%} and all else {rest:.0%}"
-        needed = math.ceil(self.cores_needed)
+        needed, rates, binds = math.ceil(self.cores_needed), self.rates, self.binds
         words = (
             f"a GPU alone labels {self.gpu_speed:,.0f} pictures a second, and needs {needed} core{'s' * (needed != 1)} "
-            f"to read, decode and write them; here a worker has {self.cores:g}, so "
+            f"to read, decode and write them; here it has {self.cores:g}, so "
         )
-        if self.binds == "cores":
-            words += f"the cores decide the speed: {self.cores / self.core_seconds:,.0f} pictures a second"
-        else:
-            words += "the GPU decides the speed"
-        if self.gpu_speed > OF_A_PROCESS:
-            words += f"; one process decodes about {OF_A_PROCESS:,} a second at most: --gpus-per-worker 0.5 makes two"
-        return words
+        if binds == "network":
+            return f"{words}the GPU decides the speed"
+        if binds == "cores":
+            return f"{words}the cores decide the speed: {rates['cores']:,.0f} pictures a second"
+        enough = math.ceil(min(rates["network"], rates["cores"]) / OF_A_PROCESS)
+        return (
+            f"{words.removesuffix(', so ')}. But one process decodes about {OF_A_PROCESS:,} a second at most, which "
+            f"decides the speed; --gpus-per-worker {math.floor(100 / enough) / 100:g} lets {enough} share a GPU"
+        )
 
 
 def plan(
@@ -228,16 +246,20 @@ def plan(
                 f"cannot plan: {labelled} of the {size * len(rows)} pictures that were tried can be labelled. Reasons: "
                 f"{'; '.join([*reasons][:3])}"
             )
-        gpu = torch.cuda.is_available()
-        core_seconds, prepared = _seconds_of_a_core(source, annotator, rows[0].tolist())
-        core_seconds += _seconds_of_writing(store)
-        if gpu and prepared:
-            with one_thread():
+        gpus, gpu_speed = torch.cuda.device_count(), None
+        with one_thread():
+            core_seconds, prepared = seconds_of_reading(source, annotator, rows[0].tolist())
+            core_seconds += seconds_of_writing(store)
+            if gpus and prepared:
                 device = Annotator(
                     recipe, k=k, device="cuda", compile_for=execution.compile_for, measured=annotator.provenance
                 )
-            speed = networks_alone(device, prepared, batch_size)
+                gpu_speed = networks_alone(device, prepared, batch_size)
     speeds.sort()
+    cores, processes = usable_cores() / gpus if gpus else 1.0, max(1.0, workers / gpus) if gpus else 1.0
+    if gpu_speed is not None:
+        allowed = min(rates_on_a_gpu(gpu_speed, core_seconds, cores, processes).values()) / processes
+        speeds = [speed * allowed / statistics.median(speeds) for speed in speeds]
     each = written / (size * len(rows))
     return Plan(
         pictures=count,
@@ -251,42 +273,11 @@ def plan(
         probed=size * len(rows),
         why=why,
         core_seconds=core_seconds,
-        gpu_speed=speed if gpu and prepared else None,
-        cores=usable_cores() / workers if gpu else 1.0,
+        gpu_speed=gpu_speed,
+        cores=cores,
+        processes=processes,
         locality=locality_of_job(source, annotator, count),
     )
-
-
-def networks_alone(annotator: Annotator, prepared: Sequence[Prepared], batch_size: int, *, batches: int = 8) -> float:
-    """Pictures a second of the networks on batches that are ready, with one batch waiting behind each."""
-    batch = [prepared[n % len(prepared)] for n in range(batch_size)]
-    annotator.start(batch)()  # compiles, and allocates
-    started, waiting = time.monotonic(), annotator.start(batch)
-    for _ in range(batches - 1):
-        following = annotator.start(batch)
-        waiting()
-        waiting = following
-    waiting()
-    return batches * batch_size / (time.monotonic() - started)
-
-
-def _seconds_of_a_core(source: ImageSource, annotator: Annotator, rows: Sequence[int]) -> tuple[float, list[Prepared]]:
-    """Processor time to read, decode and resize one picture, and those that could be."""
-    prepared, started = [], time.thread_time()
-    for row in rows:
-        with suppress(PictureError):
-            picture = annotator.recipe.decode(source.reader.read(source.handles[row]))
-            prepared.append(annotator.prepare(picture))
-    return (time.thread_time() - started) / max(1, len(prepared)), prepared
-
-
-def _seconds_of_writing(store: LabelStore) -> float:
-    """Processor time to code and write one label, as a part of its shard."""
-    rows, record = store.rows_of(1), store.record(1)
-    labels, reasons = store.read(rows), {each.row: each.reason for each in record.failures} if record else {}
-    started = time.thread_time()
-    store.write(rows, labels, reasons=reasons)
-    return (time.thread_time() - started) / len(rows)
 
 
 def _hours(hours: float) -> str:

@@ -190,23 +190,24 @@ class Annotator:
         return wait
 
     @torch.inference_mode()
-    def picture_logits(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    def picture_logits(self, pictures: Sequence[NDArray[np.uint8]], *, with_rest: bool = False) -> torch.Tensor:
         """The logits of whole pictures in each pass, the mean over the locations: float32 [passes, n, classes].
 
         Where the dense head is exact, this is the network's own answer. They are not divided by the temperature.
+        `with_rest` adds those of what belongs to no class, such as a vocabulary's background.
         """
-        return torch.stack([values.mean((1, 2)).cpu() for values in self.location_logits(pictures)])
+        found = torch.stack([values.mean((1, 2)).cpu() for values in self.location_logits(pictures)])
+        return found if with_rest else found[..., : self.class_count]
 
     @torch.inference_mode()
     def location_logits(self, pictures: Sequence[NDArray[np.uint8]]) -> Iterator[torch.Tensor]:
-        """The logits of each pass at its locations, float32 [n, h, w, classes], not divided by the temperature."""
-        for _, _, values in self._logits([self.prepare(picture) for picture in pictures]):
-            yield values[..., : self.class_count]
+        """The logits [n, h, w, C] of each pass, not divided by the temperature; what belongs to no class is last."""
+        yield from (values for _, _, values in self._logits([self.prepare(picture) for picture in pictures]))
 
     def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Box, torch.Tensor]]:
         """For each pass: the number of its input, the box of its grid on it, and its logits, float32 [b, h, w, C].
 
-        C is the number of classes, or one more where probabilities do not add up to 1: what is missing comes last.
+        C is the number of classes, or more: what probabilities lack of 1, or a vocabulary's background, comes last.
 
         The logits and the box of a mirrored pass are mirrored back.
         """

@@ -23,9 +23,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from annotate.errors import AnnotateError, PictureError
 from annotate.images.decode import decode
 from annotate.model.annotator import Annotator
-from annotate.model.elsewhere.vocabulary import Vocabulary
+from annotate.model.elsewhere.vocabulary import Threshold, Vocabulary
 from annotate.model.recipe import Recipe
 from demo.markdown import table
 from storage import Box
@@ -124,7 +125,11 @@ def _pairs(pictures: Path, truth: Path, count: int) -> Iterator[tuple[NDArray[np
             raise click.ClickException(
                 f"{mask} must have one channel of 8 bits, with numbers from 0 to {count}, or 255"
             )
-        yield decode(file.read_bytes()), found
+        try:
+            picture = decode(file.read_bytes())
+        except PictureError as error:
+            raise click.ClickException(f"{file}: {error.status.word}, {error.reason}") from error
+        yield picture, found
 
 
 def _at_pixels(values: NDArray[np.int64], box: Box, size: tuple[int, ...]) -> NDArray[np.int64]:
@@ -140,6 +145,10 @@ def _at_pixels(values: NDArray[np.int64], box: Box, size: tuple[int, ...]) -> ND
     return np.where(inside[0][:, None] & inside[1][None], found, 0)
 
 
+def _threshold(text: str) -> Threshold:
+    return "own" if text == "own" else float(text)
+
+
 @click.command()
 @click.argument("pictures", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("truth", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -147,7 +156,7 @@ def _at_pixels(values: NDArray[np.int64], box: Box, size: tuple[int, ...]) -> ND
 @click.option(
     "--vocabulary", "file", type=click.Path(path_type=Path), required=True, help="The names, in truth's order."
 )
-@click.option("--threshold", type=float, help="The cosine of a background without a name.")
+@click.option("--threshold", type=_threshold, help="The cosine of a background without a name, or own.")
 @click.option("--head", type=click.Choice(["local", "frozen"]), default="local")
 @click.option("--input-size", type=int, help="Side of the input, pixels.")
 def main(
@@ -155,18 +164,21 @@ def main(
     truth: Path,
     model: str,
     file: Path,
-    threshold: float | None,
+    threshold: Threshold | None,
     head: Literal["local", "frozen"],
     input_size: int | None,
 ) -> None:
     """Measure mIoU and pointing of MODEL with a vocabulary on PICTURES with TRUTH."""
     from dataclasses import replace
 
-    words = Vocabulary.read(file, threshold)
     side = None if input_size is None else (input_size, input_size)
-    recipe = replace(Recipe.for_model(model, vocabulary=words, input_size=side), head=head)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    annotator = Annotator(recipe, k=len(words.names), device=device)
+    try:
+        words = Vocabulary.read(file, threshold)
+        recipe = replace(Recipe.for_model(model, vocabulary=words, input_size=side), head=head)
+        annotator = Annotator(recipe, k=len(words.names), device=device)
+    except AnnotateError as error:
+        raise click.ClickException(str(error)) from error
     print(describe(measure(annotator, words.names, pictures, truth)))
 
 

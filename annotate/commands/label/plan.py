@@ -14,6 +14,8 @@ from annotate.commands.progress import counting, note
 
 if TYPE_CHECKING:
     from annotate.fidelity import Worth
+    from annotate.images.source import ImageSource
+    from annotate.model.recipe import Recipe
 
 
 @click.command(epilog=MORE)
@@ -44,6 +46,7 @@ def plan(
     import torch
 
     from annotate.cores import usable_cores
+    from annotate.errors import AnnotateError
     from annotate.images import open_images
     from annotate.jobs.execution import resolve_precision
     from annotate.jobs.plan import PROBED
@@ -66,15 +69,26 @@ def plan(
             workers=workers or gpus or usable_cores(),
             on_pictures=count,
         )
-    worth: Worth | None = None
-    if with_fidelity:
-        from annotate.fidelity import PICTURES, worth_of_scales
-
-        with counting("comparing", 2 * min(PICTURES, len(source.keys)), "pictures") as count:
-            worth = worth_of_scales(source, recipe, k=k, on_picture=count)
-    if as_json and worth is not None:
-        answer(found, as_json, fidelity=worth.to_json())
+    if not with_fidelity:
+        answer(found, as_json)
         return
-    answer(found, as_json)
-    if worth is not None:
+    if not as_json:
+        answer(found, as_json)
+    try:
+        worth = _worth(source, recipe, k)
+    except AnnotateError as error:
+        if as_json:
+            answer(found, as_json, fidelity=None)
+        raise AnnotateError(f"--fidelity could not compare labels without and with --scales: {error}") from error
+    if as_json:
+        answer(found, as_json, fidelity=worth.to_json())
+    else:
         click.echo(worth.describe())
+
+
+def _worth(source: ImageSource, recipe: Recipe, k: int) -> Worth:
+    from annotate.fidelity import PICTURES, SCALES, worth_of_scales
+
+    scales = recipe.scales if len(recipe.scales) > 1 else SCALES
+    with counting("comparing", 2 * min(PICTURES, len(source.keys)), "pictures") as count:
+        return worth_of_scales(source, recipe, k=k, scales=scales, on_picture=count)

@@ -10,6 +10,7 @@ gives, up to √d, and so `frozen` holds that length as it holds other norms.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -153,33 +154,33 @@ class _Block(nn.Module):
 
 
 @torch.no_grad()
-def embedded(model: Any, tokenizer: Any, texts: Sequence[Sequence[str]], name: str) -> NDArray[np.float32]:
-    """The embeddings of names, [n, D]: the mean of those of its texts, all of length 1.
+def embedded(model: Any, tokenizer: Any, vocabulary: Vocabulary, name: str) -> NDArray[np.float32]:
+    """The embeddings of names and background, [n, D]: the mean of those of its texts, all of length 1.
 
     Computed in float64, so that every machine gets the same `texts_hash`.
 
     Args:
         model: the encoder; it is as before afterwards.
         tokenizer: its own.
-        texts: of each name.
+        vocabulary: the names and their texts.
         name: of the model in errors.
 
     Raises:
-        AnnotateError: a text is too long, or gives NaN.
+        AnnotateError: a text is too long, has what the tokenizer does not know, or gives NaN; or it reads two names as
+            the same text.
     """
     length = model.config.text_config.max_position_embeddings
+    texts = vocabulary.texts()
     flat = [text for each in texts for text in each]
     found: list[torch.Tensor] = []
+    read: list[Sequence[int]] = []
     model.double()
     try:
         for start in range(0, len(flat), _BATCH):
             batch = flat[start : start + _BATCH]
-            for text, tokens in zip(batch, tokenizer(batch)["input_ids"], strict=True):
-                if len(tokens) > length:
-                    raise AnnotateError(
-                        f"the text {text!r:.80} of the vocabulary is too long for {name}: it has {len(tokens)} tokens, "
-                        f"and the text tower takes {length}. Shorten the prompt or the template"
-                    )
+            tokens = tokenizer(batch)["input_ids"]
+            _check_read(tokenizer, batch, tokens, length, name)
+            read += tokens
             padded = tokenizer(batch, padding="max_length", max_length=length, return_tensors="pt")
             found.append(nn.functional.normalize(model.get_text_features(**padded).pooler_output, dim=-1))
     except AnnotateError:
@@ -191,12 +192,43 @@ def embedded(model: Any, tokenizer: Any, texts: Sequence[Sequence[str]], name: s
         ) from error
     finally:
         model.float()
+    _check_apart(vocabulary, [*map(len, texts)], read, name)
     of_names = torch.cat(found).split([len(each) for each in texts])
     means = torch.stack([nn.functional.normalize(each.mean(0), dim=0) for each in of_names])
     if not means.isfinite().all():
         raise AnnotateError(f"the text tower of {name} gives NaN or infinity for the vocabulary")
     result: NDArray[np.float32] = means.float().numpy()
     return result
+
+
+def _check_read(tokenizer: Any, texts: Sequence[str], tokens: Sequence[Sequence[int]], length: int, name: str) -> None:
+    """Refuse texts that are too long, or of which the tokenizer knows a part only as "unknown"."""
+    unknown = tokenizer.unk_token_id
+    if unknown in tokenizer("")["input_ids"]:  # CLIP's ends every text, and knows all
+        unknown = None
+    for text, each in zip(texts, tokens, strict=True):
+        if len(each) > length:
+            raise AnnotateError(
+                f"the text {text!r:.80} of the vocabulary is too long for {name}: it has {len(each)} tokens, and the "
+                f"text tower takes {length}. Shorten the prompt or the template"
+            )
+        if unknown is not None and unknown in each:
+            raise AnnotateError(
+                f"the text {text!r:.80} of the vocabulary has what the tokenizer of {name} does not know, such as "
+                "another script than it was made for. Write it in other words, NAME: PROMPT"
+            )
+
+
+def _check_apart(vocabulary: Vocabulary, counts: Sequence[int], tokens: Sequence[Sequence[int]], name: str) -> None:
+    """Refuse two names whose texts are the same tokens, as Cat and cat may be: each would have half a probability."""
+    rest, first = iter(tokens), dict[tuple[tuple[int, ...], ...], str]()
+    for called, count in zip((*vocabulary.names, *vocabulary.background), counts, strict=True):
+        read = tuple(sorted(tuple(each) for each in itertools.islice(rest, count)))
+        if (other := first.setdefault(read, called)) != called:
+            raise AnnotateError(
+                f"{name} reads {other!r} and {called!r} of the vocabulary as the same text, so that they would share "
+                "one probability. Give one of them, or other prompts to one"
+            )
 
 
 def texts_hash(texts: NDArray[np.float32]) -> str:

@@ -28,6 +28,13 @@ _KINDS: dict[str, tuple[Kind, str]] = {
 # Encoders of pictures and text, by the whole name of the architecture; those of SigLIP 2 with one size are SiglipModel.
 ENCODERS = ("CLIPModel", "MetaClip2Model", "SiglipModel")
 
+# Those of which no dense answer is known here, and why.
+OTHER_ENCODERS = {
+    "Siglip2Model": "is not supported: it takes patches of any number (NaFlex), and no input of one size. Take a "
+    "SigLIP 2 whose pictures have one size, …-patch16-224 and not …-naflex",
+    "Tipsv2Model": "is not supported: it has two class tokens, and its published weights lack the scale of its cosines",
+}
+
 # Files that have the words of a tokenizer.
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
 

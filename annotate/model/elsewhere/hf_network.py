@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError
 from annotate.model.elsewhere.hf_folder import PREFIX, HubFolder
-from annotate.model.elsewhere.hf_library import ENCODERS, kind_of, load, read_config, read_processor, read_tokenizer
+from annotate.model.elsewhere.hf_library import (
+    ENCODERS,
+    OTHER_ENCODERS,
+    kind_of,
+    load,
+    read_config,
+    read_processor,
+    read_tokenizer,
+)
 from annotate.model.elsewhere.hf_processor import input_of
 from annotate.model.elsewhere.vocabulary import Vocabulary
 from annotate.model.network import Network, state_hash
@@ -206,10 +214,12 @@ def _check_vocabulary(config: Any, model: str, vocabulary: Vocabulary | None) ->
     """Refuse an encoder without a vocabulary, and a vocabulary without one."""
     named = (getattr(config, "architectures", None) or ["no network"])[0]
     if vocabulary is not None and named not in ENCODERS:
+        why = OTHER_ENCODERS.get(
+            named, "has no text tower. Leave --vocabulary out for networks with classes of its own"
+        )
         raise AnnotateError(
-            f"{model} has no text tower that a vocabulary could be read with: its config.json names {named} in "
-            f"architectures; expected one of {', '.join(ENCODERS)}. SigLIP 2 is one of them where its pictures have "
-            "one size (…-patch16-224, not …-naflex). Leave --vocabulary out for networks with classes of their own"
+            f"no vocabulary can be read with {model}: {named}, which its config.json names in architectures, {why}. "
+            f"Expected one of {', '.join(ENCODERS)}"
         )
     if vocabulary is None and named in ENCODERS:
         raise AnnotateError(
@@ -222,7 +232,7 @@ def _embedded(network: Any, files: HubFolder, vocabulary: Vocabulary) -> NDArray
     """The embeddings of a vocabulary's texts."""
     from annotate.model.elsewhere.hf_encoder import embedded
 
-    return embedded(network, read_tokenizer(files.path, files.model), vocabulary.texts(), files.model)
+    return embedded(network, read_tokenizer(files.path, files.model), vocabulary, files.model)
 
 
 def _class_names(config: Any) -> tuple[str, ...] | None:

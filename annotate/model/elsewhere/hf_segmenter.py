@@ -40,11 +40,22 @@ class HubSegmenter(nn.Module):
         answer: Any = self.model(pixel_values=pixels)
         if self.gives == "logits":
             logits: torch.Tensor = answer.logits.permute(0, 2, 3, 1)
-            return logits
+            return _of_the_same_shape(logits, pixels)
         # DETR names its queries' answers otherwise.
         queries = getattr(answer, "class_queries_logits", None)
         masks = getattr(answer, "masks_queries_logits", None)
         classes = (answer.logits if queries is None else queries).float().softmax(-1)[..., :-1]
         shares = (answer.pred_masks if masks is None else masks).float().sigmoid()
         scores = torch.einsum("bqc,bqhw->bhwc", classes, shares)
-        return scores / scores.sum(-1, keepdim=True).clamp_min(1)
+        return _of_the_same_shape(scores / scores.sum(-1, keepdim=True).clamp_min(1), pixels)
+
+
+def _of_the_same_shape(answer: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """The map, if it is as wide as its input is: EoMT makes a square of as many patches, whatever their rows were."""
+    (h, w), (height, width) = answer.shape[1:3], pixels.shape[2:]
+    if not 2 / 3 < (height / h) / (width / w) < 3 / 2:
+        raise ValueError(
+            f"its map has {h}x{w} locations, another shape than its input. Leave --input-size out, or give the size "
+            "that its config.json names"
+        )
+    return answer

@@ -5,11 +5,12 @@
     [background]: sky; wall; grass        names whose probability belongs to no class
     [templates]: a photo of a {}.; {}     each prompt is put into each of these
 
-An empty line, or one that begins with #, says nothing.
+An empty line, or one that begins with #, says nothing. A name has no colon, no semicolon, and no [ at its beginning.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Vocabulary:
                 raise AnnotateError("the vocabulary has an empty name, prompt or template; write it, or leave it out")
         if without := [name for name, each in zip(self.names, self.prompts, strict=True) if not each]:
             raise AnnotateError(f"the name {without[0]} of the vocabulary has no prompt; leave out the colon after it")
-        counts = Counter((*self.names, *self.background))
+        counts = Counter(map(_as_read, (*self.names, *self.background)))
         if twice := sorted(name for name, count in counts.items() if count > 1):
             raise AnnotateError(
                 f"the vocabulary has a name twice, among classes and background: {', '.join(twice[:5])}. Two would "
@@ -111,6 +112,11 @@ class Vocabulary:
                     f"{path}, line {number}: {line.strip()!r} has an empty name or prompt; expected NAME, or "
                     "NAME: PROMPT; PROMPT"
                 )
+            elif name.startswith("[") or ";" in name:
+                raise AnnotateError(
+                    f"{path}, line {number}: {line.strip()!r} is no name: one begins with no [ and has no semicolon; "
+                    f"expected NAME, or NAME: PROMPT; PROMPT, or {_BACKGROUND}: or {_TEMPLATES}: with texts after it"
+                )
             else:
                 names.append(name)
                 prompts.append(texts or (name,))
@@ -152,3 +158,8 @@ class Vocabulary:
             prompts=tuple(tuple(each) for each in values["prompts"]),
             threshold=values["threshold"],
         )
+
+
+def _as_read(name: str) -> str:
+    """A name as people read it: one code for each letter with its accents, and one space between words."""
+    return " ".join(unicodedata.normalize("NFC", name).split())

@@ -16,6 +16,8 @@ from annotate.images import open_images
 from annotate.images.decode import decode
 from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
+from annotate.locality import locality
+from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from storage import MismatchError, Status, open_store
 from tests.annotate.images.odd_pictures import encoded, orientation, png, tiff
@@ -146,6 +148,18 @@ def test_white_is_in_the_recipe_of_a_store_and_decides_its_labels(tmp_path: Path
     assert Recipe.from_json(one.schema.recipe) == replace(recipe, white=1.0)
     with pytest.raises(MismatchError, match="white"):
         run(source, str(tmp_path / "one.zarr"), replace(recipe, white=255.0), LocalWorkers())
+
+
+def test_locality_is_measured_on_the_pictures_as_a_run_sees_them(tmp_path: Path, recipe: Recipe) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.tif").write_bytes(tiff(np.roll(FLOATS, 50 * number) * 4095))
+    source, seen = open_images(tmp_path), []
+    for white in (4095.0, 8190.0):
+        locality(source, Annotator(replace(recipe, white=white), k=3), mosaics=1, on_mosaic=seen.append)
+    bright, dark = (example.picture.astype(int) for example in seen)
+    assert bright.max() > 250
+    assert np.abs(bright - 2 * dark).max() <= 3  # twice the white, half the grey; and what resizing rounds
+    assert locality(source, Annotator(recipe, k=3), mosaics=1).why_not.endswith("only 0 can")
 
 
 def test_a_recipe_without_white_is_written_as_before_there_was_white(recipe: Recipe) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import annotate.jobs.plan
 from annotate.errors import AnnotateError
 from annotate.images import open_images
 from annotate.jobs.plan import Plan, plan
+from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from storage import open_store
 from tests.annotate.commands.conftest import MODEL
@@ -51,20 +54,18 @@ def test_whether_scales_are_worth_their_cost_is_measured_where_it_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("gpu_speed", "cores", "binds", "words"),
+    ("gpu_speed", "cores", "processes", "binds", "words"),
     [
-        (
-            350.0,
-            16.0,
-            "network",
-            "needs 1 core to read, decode and write them; here a worker has 16, so the GPU decides",
-        ),
-        (1400.0, 2.0, "cores", "needs 4 cores .* has 2, so the cores decide the speed: 800 pictures a second$"),
-        (5000.0, 16.0, "network", "needs 13 cores .* about 2,000 a second at most: --gpus-per-worker 0.5 makes two"),
+        (350.0, 16.0, 1, "network", "needs 1 core to read, decode and write them; here it has 16, so the GPU decides"),
+        (1400.0, 2.0, 1, "cores", "needs 4 cores .* has 2, so the cores decide the speed: 800 pictures a second$"),
+        (5000.0, 16.0, 1, "process", "needs 13 cores .* about 2,000 a second .* --gpus-per-worker 0.33 lets 3 share"),
+        (5000.0, 8.0, 1, "process", "needs 13 cores .* has 8. But .* --gpus-per-worker 0.5 lets 2 share a GPU$"),
+        (5000.0, 16.0, 3, "network", "needs 13 cores .* so the GPU decides the speed$"),
+        (5000.0, 2.0, 1, "cores", "the cores decide the speed: 800 pictures a second$"),
     ],
 )
 def test_a_plan_says_what_binds_and_how_many_cores_a_gpu_needs(
-    gpu_speed: float, cores: float, binds: str, words: str
+    gpu_speed: float, cores: float, processes: float, binds: str, words: str
 ) -> None:
     found = Plan(
         pictures=9,
@@ -80,10 +81,64 @@ def test_a_plan_says_what_binds_and_how_many_cores_a_gpu_needs(
         core_seconds=0.0025,
         gpu_speed=gpu_speed,
         cores=cores,
+        processes=processes,
     )
-    assert found.binds == binds
+    assert found.binds == found.to_json()["binds"] == binds
     (line,) = [line for line in found.describe().splitlines() if line.startswith("a GPU alone labels")]
     assert re.search(words, line), line
+
+
+@pytest.mark.parametrize(
+    ("core_seconds", "workers", "each", "binds"),
+    [(0.001, 2, 1200, "network"), (0.005, 2, 800, "cores"), (0.001, 8, 300, "network"), (0.005, 8, 200, "cores")],
+)
+def test_the_speed_of_a_worker_with_a_gpu_is_what_its_part_of_the_gpu_and_of_the_cores_allows(
+    tmp_path: Path,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    core_seconds: float,
+    workers: int,
+    each: float,
+    binds: str,
+) -> None:
+    """Two GPUs and eight cores; the probe's small shards do not keep a GPU busy."""
+    for n in range(2):
+        Image.new("RGB", (9, 7), (n, n, n)).save(tmp_path / f"{n}.png")
+    for name, value in (
+        ("torch.cuda.device_count", lambda: 2),
+        ("annotate.jobs.plan.usable_cores", lambda: 8),
+        ("annotate.jobs.plan.networks_alone", lambda *_: 1200.0),
+        ("annotate.jobs.plan.seconds_of_reading", lambda *_: (core_seconds, [None])),
+        ("annotate.jobs.plan.seconds_of_writing", lambda *_: 0.0),
+        ("annotate.jobs.plan.Annotator", lambda *args, **named: Annotator(*args, **{**named, "device": "cpu"})),
+    ):
+        monkeypatch.setattr(name, value)
+    found = plan(open_images(tmp_path), recipe, compiled=False, workers=workers)
+    assert found.speeds[1] == pytest.approx(each)
+    assert found.speeds[0] <= found.speeds[1] <= found.speeds[2]
+    assert (found.binds, found.cores, found.cores_needed) == (binds, 4, pytest.approx(1200 * core_seconds))
+
+
+def test_the_time_of_a_core_is_measured_with_one_thread(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the processor time of the calling thread: work of others would be left out, and cores seem faster."""
+    Image.new("RGB", (9, 7)).save(tmp_path / "1.png")
+    threads, prepare = set[int](), Annotator.prepare
+
+    def noting(self: Annotator, picture: np.ndarray) -> object:
+        if threading.current_thread() is threading.main_thread() and picture.shape[:2] == (7, 9):
+            threads.add(torch.get_num_threads())
+        return prepare(self, picture)
+
+    monkeypatch.setattr(Annotator, "prepare", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        plan(open_images(tmp_path), recipe, compiled=False)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == {1}
 
 
 def test_a_plans_bytes_are_those_of_the_store(command, scene_folder: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.annotate.commands.conftest import MODEL
+from tests.annotate.images.odd_pictures import tiff
 
 
 @pytest.fixture
@@ -53,6 +55,24 @@ def test_its_classes_are_those_that_a_run_would_store(
     best = next(iter(stored))
     assert shown["classes"][0]["class"] == str(best)
     assert shown["classes"][0]["part"] == pytest.approx(stored[best], abs=0.01)
+
+
+def test_white_is_that_of_a_run(command, words: list[object], tmp_path: Path) -> None:
+    """These pictures are none without it: their files do not say which value is white."""
+    from annotate.inspect.palette import shares
+    from storage import open_store
+
+    images, white = tmp_path / "images", 4095
+    images.mkdir()
+    ramp = np.linspace(0, white, 6400, dtype=np.float32).reshape(80, 80)
+    for number, deep in enumerate((ramp, ramp.T)):
+        (images / f"{number}.tif").write_bytes(tiff(deep))
+    answer = json.loads(command("show", images, *words, "--white", white, "--json").stdout)
+    assert answer["failures"] == []
+    assert command("run", images, tmp_path / "s.zarr", *words, "--white", white, "--local").exit_code == 0
+    for shown, label in zip(answer["pictures"], open_store(tmp_path / "s.zarr").read(range(2)), strict=True):
+        best, part = next(iter(shares(label).items()))
+        assert shown["classes"][0] == {"class": str(best), "part": pytest.approx(part, abs=0.01)}
 
 
 def test_a_terminal_shows_the_picture_beside_its_map(

@@ -16,6 +16,7 @@ from annotate.errors import AnnotateError
 from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Annotator
+from annotate.model.dense import DenseClassifier
 from annotate.model.elsewhere.dense_answer import dense_answer
 from annotate.model.elsewhere.vocabulary import Vocabulary
 from annotate.model.recipe import Recipe
@@ -74,6 +75,56 @@ def test_each_location_is_asked_alone_by_cosines_of_its_value(kind: str, tmp_pat
     assert cosines.std((1, 2)).min() > 0.02
 
 
+@pytest.mark.parametrize("kind", RULES)
+def test_in_float64_frozen_averages_to_the_encoders_own_answer_and_local_is_its_value_path(
+    kind: str, tmp_path: Path
+) -> None:
+    network = Recipe.for_model(f"hf:{saved_encoder(tmp_path / kind, kind)}", vocabulary=NAMES).networks[0].build()
+    network = network.double()
+    model, linear = network.model, network.classifier[1]
+    pixels = torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def answer(embedding: torch.Tensor) -> torch.Tensor:
+        cosines = torch.nn.functional.normalize(embedding, dim=-1) @ linear.weight.T
+        return cosines * embedding.shape[-1] ** 0.5 + linear.bias
+
+    with torch.inference_mode():
+        own = answer(model.get_image_features(pixels, interpolate_pos_encoding=True).pooler_output)
+        local, frozen = (DenseClassifier(network, kind, head)(pixels) for head in ("local", "frozen"))
+        torch.testing.assert_close(frozen.mean((1, 2)), own, rtol=1e-10, atol=1e-10)
+        expected = [answer(each) for each in alone(model, pixels)]
+    torch.testing.assert_close(local.flatten(1, 2), torch.stack(expected, 1), rtol=1e-10, atol=1e-10)
+    assert (local.mean((1, 2)) - own).norm() > 0.01 * own.norm()  # otherwise the two heads are not told apart
+
+
+def alone(model: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """The embeddings of pictures that the encoder makes of each location alone, by its own last layers."""
+    tower = model.vision_model
+    if hasattr(tower, "head"):
+        tokens = tower(pixels, interpolate_pos_encoding=True).last_hidden_state
+        return [tower.head(tokens[:, n : n + 1]) for n in range(tokens.shape[1])]
+    tokens = tower.pre_layrnorm(tower.embeddings(pixels, interpolate_pos_encoding=True))
+    for layer in tower.encoder.layers[:-1]:
+        tokens = layer(tokens, attention_mask=None)
+    found, count = [], tokens.shape[1]
+    for n in range(1, count):
+        mask = torch.zeros(1, 1, count, count, dtype=torch.float64)
+        mask[..., 0, :] = float("-inf")
+        mask[..., 0, n] = 0  # the class token looks at this one
+        after = tower.encoder.layers[-1](tokens, attention_mask=mask)[:, 0]
+        found.append(model.visual_projection(tower.post_layernorm(after)))
+    return found
+
+
+def test_a_mirrored_pass_is_the_label_of_the_mirrored_picture_mirrored_back(tmp_path: Path) -> None:
+    recipe = Recipe.for_model(f"hf:{saved_encoder(tmp_path / 'clip')}", vocabulary=NAMES)
+    annotator, picture = Annotator(recipe, k=3), noise(4, (32, 64))
+    both = probabilities(Annotator(replace(recipe, flip=True), k=3), picture)
+    one, other = probabilities(annotator, picture), probabilities(annotator, picture[:, ::-1].copy())[:, ::-1]
+    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
+    assert np.abs(one - other).max() > 0.01
+
+
 def test_a_name_with_several_texts_has_their_mean(tmp_path: Path) -> None:
     folder, picture = saved_encoder(tmp_path / "siglip", "siglip"), noise(1, (32, 64))
     annotator = Annotator(replace(Recipe.for_model(f"hf:{folder}", vocabulary=NAMES), head="frozen"), k=3)
@@ -83,9 +134,13 @@ def test_a_name_with_several_texts_has_their_mean(tmp_path: Path) -> None:
     assert float(annotator.picture_logits([picture])[0, 0, 1]) == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 1.5)])
 @pytest.mark.parametrize("kind", RULES)
-def test_each_quadrant_of_a_label_depends_most_on_the_same_quadrant_of_the_picture(kind: str, tmp_path: Path) -> None:
-    annotator = Annotator(Recipe.for_model(f"hf:{saved_encoder(tmp_path / kind, kind)}", vocabulary=NAMES), k=3)
+def test_each_quadrant_of_a_label_depends_most_on_the_same_quadrant_of_the_picture(
+    kind: str, scales: tuple[float, ...], tmp_path: Path
+) -> None:
+    recipe = Recipe.for_model(f"hf:{saved_encoder(tmp_path / kind, kind)}", vocabulary=NAMES)
+    annotator = Annotator(replace(recipe, scales=scales), k=3)
     (h, w), picture = annotator.grid, noise(1, (32, 64))
     before = probabilities(annotator, picture)
     for down in range(2):
@@ -129,6 +184,12 @@ def test_a_threshold_is_a_background_of_that_cosine_and_siglips_own_is_its_sigmo
     assert shares[0] > 0.9
     assert shares[0] > shares[1] > shares[2]
     folder = saved_encoder(tmp_path / "siglip", "siglip")
+    words = Vocabulary(names=("cat",), prompts=(("cat",),), background=("sky",), threshold=0.25)
+    dense, about = dense_answer(Recipe.for_model(f"hf:{folder}", vocabulary=words).networks[0], "local")
+    with torch.inference_mode():
+        background = dense(torch.randn(1, 3, 32, 64))[..., 2]
+    torch.testing.assert_close(background, torch.full((1, 8, 16), 0.25 * about["scale"] + about["bias"]))
+    assert about["bias"] == pytest.approx(-3)
     words = Vocabulary(names=("cat",), prompts=(("cat",),), threshold="own")
     dense, _ = dense_answer(Recipe.for_model(f"hf:{folder}", vocabulary=words).networks[0], "local")
     pixels = torch.randn(1, 3, 32, 64)
@@ -172,13 +233,13 @@ def test_a_recipe_from_json_makes_the_same_texts_and_refuses_others(tmp_path: Pa
 def test_an_encoder_and_a_vocabulary_need_each_other(tmp_path: Path) -> None:
     with pytest.raises(AnnotateError, match="hf:clip is an encoder of pictures and text.*--vocabulary names.txt"):
         Recipe.for_model(f"hf:{saved_encoder(tmp_path / 'clip')}")
-    with pytest.raises(AnnotateError, match="hf:vit has no text tower .* names ViTForImageClassification"):
+    with pytest.raises(AnnotateError, match="with hf:vit: ViTForImageClassification, .* has no text tower"):
         Recipe.for_model(f"hf:{saved(tmp_path / 'vit', 'vit')}", vocabulary=NAMES)
     with pytest.raises(AnnotateError, match="resnet18 has classes of its own, and no vocabulary can be given for it"):
         Recipe.for_model("resnet18", vocabulary=NAMES)
     config = json.loads((tmp_path / "clip" / "config.json").read_text())
     (tmp_path / "clip" / "config.json").write_text(json.dumps(config | {"architectures": ["CLIPVisionModel"]}))
-    with pytest.raises(AnnotateError, match="hf:clip has no text tower .* names CLIPVisionModel"):
+    with pytest.raises(AnnotateError, match="with hf:clip: CLIPVisionModel, .* has no text tower"):
         Recipe.for_model(f"hf:{tmp_path / 'clip'}", vocabulary=NAMES)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,12 +60,22 @@ def test_a_threshold_is_a_background_too_and_without_templates_prompts_are_read_
         ("cat\n[background]:", r"line 2: \[background\] must be there once, with texts after a colon"),
         ("cat\n[background]: a\n[background]: b", r"line 3: \[background\] must be there once"),
         ("cat\n[background]: sky\n[templates]: a photo", "template 'a photo' .* has no {}"),
+        ("Spider-Man\n Spider-Man \n[background]: sky", "has a name twice, .*: Spider-Man"),
+        ("traffic light\ntraffic  light\n[background]: sky", "has a name twice, .*: traffic light"),
+        ("caf\u00e9\ncafe\u0301\n[background]: sky", "has a name twice, .*: caf\u00e9"),
+        ("\u00a0\n\u3000\n[background]: sky", "has no names"),
+        (
+            "cat\n[Background]: sky",
+            r"line 2: '\[Background\]: sky' is no name: .* or \[background\]: or \[templates\]:",
+        ),
+        ("cat\n[background] sky; wall", r"line 2: '\[background\] sky; wall' is no name"),
+        ("cat; dog\n[background]: sky", "line 1: 'cat; dog' is no name: .* has no semicolon; expected NAME, or NAME:"),
         ("cat", "has no background, so that each location would be given to one of its names.*--threshold COSINE"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(text: str, why: str, tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(AnnotateError, match=f"names.txt.*{why}"):
         Vocabulary.read(file)
 
@@ -77,3 +88,31 @@ def test_a_file_that_is_not_there_or_no_text_and_a_threshold_out_of_range_are_sa
         Vocabulary.read(tmp_path / "names.txt")
     with pytest.raises(AnnotateError, match="the threshold is a cosine from -1 to 1, or own; not 20"):
         Vocabulary(names=("cat",), prompts=(("cat",),), threshold=20)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"names": ()}, "has no names"),
+        ({"prompts": (("cat",), ("dog",))}, "has 1 names, and prompts of 2"),
+        ({"prompts": ((),)}, "the name cat of the vocabulary has no prompt"),
+        ({"prompts": ((" ",),)}, "has an empty name, prompt or template"),
+        ({"templates": ()}, r"has no templates; leave \[templates\] out"),
+        ({"threshold": float("nan")}, "the threshold is a cosine from -1 to 1, or own; not nan"),
+    ],
+)
+def test_what_is_wrong_with_a_vocabulary_of_a_program_is_said(fields: dict[str, Any], why: str) -> None:
+    right: dict[str, Any] = {"names": ("cat",), "prompts": (("cat",),), "background": ("sky",)}
+    Vocabulary(**right)
+    with pytest.raises(AnnotateError, match=why):
+        Vocabulary(**right | fields)
+
+
+def test_comments_may_be_indented_names_may_be_of_any_script_and_a_template_may_say_the_name_twice(
+    tmp_path: Path,
+) -> None:
+    lines = ["  # a comment", "chat noir", "\u732b : \u5bb6\u306e\u732b", "[background]: ciel", "[templates]: {}, a {}"]
+    (tmp_path / "names.txt").write_text("\r\n".join(lines), encoding="utf-8")
+    found = Vocabulary.read(tmp_path / "names.txt")
+    assert found.names == ("chat noir", "\u732b")
+    assert found.texts()[:2] == (("chat noir, a chat noir",), ("\u5bb6\u306e\u732b, a \u5bb6\u306e\u732b",))
