@@ -167,6 +167,8 @@ class _Pictures:
             except PictureError as error:
                 leave_out(row, error)
                 self.free(1)
+            finally:
+                del future  # it holds its error, which holds this frame with the batch: only the collector would end it
         return batch
 
     def free(self, count: int) -> None:

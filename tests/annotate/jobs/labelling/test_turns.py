@@ -75,20 +75,20 @@ def test_small_shards_are_decoded_while_an_earlier_one_waits_for_the_device(thre
 
 @pytest.mark.parametrize(("batch_size", "decoders"), [(1, 1), (4, 1), (4, 3), (64, 2)])
 def test_no_mixture_of_sizes_and_failures_stops_the_others_or_is_kept_in_memory(
-    threads: ThreadPoolExecutor, batch_size: int, decoders: int
+    threads: ThreadPoolExecutor, batch_size: int, decoders: int, request: pytest.FixtureRequest
 ) -> None:
     """Shards smaller than a batch, larger than all that may wait, of nothing but failures; and each kind of failure."""
     rng, shards, start = random.Random(batch_size * decoders), list[Shard](), 0
-    bad, ends, refused = dict[int, Exception](), dict[int, type[Exception]](), set[int]()
+    bad, ends, refused = dict[int, Callable[[], Exception]](), dict[int, type[Exception]](), set[int]()
     for _ in range(150):
         one = shard(start, rng.choice((1, 2, 3, 4, 5, 13, 17, 40)))
         kind = rng.choice(("good", "good", "unreadable", "some", "gone", "refused", "abandoned"))
         some = rng.choice(one.rows)
         if kind in ("unreadable", "some"):
             rows = one.rows if kind == "unreadable" else [some]
-            bad |= {row: PictureError(Status.UNDECODABLE, "not a picture") for row in rows}
+            bad |= dict.fromkeys(rows, lambda: PictureError(Status.UNDECODABLE, "not a picture"))
         if kind == "gone":
-            bad[some], ends[start] = SourceGoneError("gone"), SourceGoneError
+            bad[some], ends[start] = lambda: SourceGoneError("gone"), SourceGoneError
         if kind == "refused":
             refused.add(some)
             ends[start] = RuntimeError
@@ -107,6 +107,8 @@ def test_no_mixture_of_sizes_and_failures_stops_the_others_or_is_kept_in_memory(
         except Exception as error:
             return type(error)
 
+    request.addfinalizer(gc.enable)
+    gc.disable()  # it comes when many objects are made, however large they are
     made = [threads.submit(label, one) for one in shards]
     for one, each in zip(shards, made, strict=True):
         found = each.result(60)
@@ -118,9 +120,7 @@ def test_no_mixture_of_sizes_and_failures_stops_the_others_or_is_kept_in_memory(
         assert found.labels.classes[found.labels.status == Status.LABELLED].ravel().tolist() == labelled
     # Three batches that wait and a picture a decoder; what a decoder has when its shard fails; a batch on its way.
     assert device.most <= 3 * batch_size + 2 * decoders + batch_size
-    del made, each
     pipeline._decoders.shutdown()
-    gc.collect()
     assert device.alive == 0
 
 
@@ -150,11 +150,13 @@ class Wide(Counting):
 
 @dataclass
 class Numbers(Reader):
-    """A picture that has its handle in its bytes."""
+    """A picture that has its handle in its bytes. Each error is new: an old one would keep where it was raised."""
+
+    bad: dict[int, Callable[[], Exception]]
 
     def read(self, handle: int) -> NDArray[np.uint8]:
         if handle in self.bad:
-            raise self.bad[handle]
+            raise self.bad[handle]()
         return np.frombuffer(handle.to_bytes(2, "big") + b"\0", np.uint8).reshape(1, 1, 3)
 
 
