@@ -73,6 +73,26 @@ def test_small_shards_are_decoded_while_an_earlier_one_waits_for_the_device(thre
     assert [len(each.result(30).labels) for each in made] == [12, 2, 2, 2]
 
 
+def test_the_shard_after_a_large_one_is_sent_before_its_last_batch_is_answered(threads: ThreadPoolExecutor) -> None:
+    """A large one is more than what may wait, so that its pictures are not all decoded when its turn to send begins."""
+
+    class Slow(Device):
+        def start(self, prepared: Sequence[Prepared]) -> Callable[..., object]:
+            wait, first = super().start(prepared), len(self.sent) < 5
+            return lambda: wait() if first or last.wait(30) else None
+
+    device, last = Slow(), threading.Event()
+    one = Pipeline(device, Reader({}), batch_size=4, decoders=2)
+    made = [threads.submit(one.label, shard(0, 20))]
+    wait_until(lambda: len(device.sent) == 5)
+    made.append(threads.submit(one.label, shard(20, 4)))
+    try:
+        wait_until(lambda: len(device.sent) == 6)
+    finally:
+        last.set()
+    assert [len(each.result(30).labels) for each in made] == [20, 4]
+
+
 @pytest.mark.parametrize(("batch_size", "decoders"), [(1, 1), (4, 1), (4, 3), (64, 2)])
 def test_no_mixture_of_sizes_and_failures_stops_the_others_or_is_kept_in_memory(
     threads: ThreadPoolExecutor, batch_size: int, decoders: int, request: pytest.FixtureRequest
