@@ -55,7 +55,7 @@ def table(found: Mapping[int, tuple[float, float]]) -> str:
     """The rates as a section of a page."""
     return section(
         "Decoding and resizing to 224 pixels",
-        ["", "threads", "processes"],
+        ["how many", "threads", "processes"],
         [[str(count), *(f"{rate:,.0f}" for rate in each)] for count, each in found.items()],
         "Pictures a second of so many threads of one process, and of so many processes: JPEG files of 500x375.",
     )

@@ -66,7 +66,8 @@ def test_a_container_with_little_shared_memory_uses_its_disk(monkeypatch: pytest
 
 def hang(say: Say) -> None:
     say("first", 1)
-    time.sleep(600)
+    time.sleep(40)
+    say("second", 2)
 
 
 def fail(say: Say, *, how: str) -> None:
@@ -110,8 +111,11 @@ def test_without_a_gpu_the_page_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch
 def test_the_stand_in_has_work_for_a_fraction_of_the_time_by_shard_and_by_rate(tmp_path: Path) -> None:
     found = busy.measure(tmp_path, shards=(8, 16), rates=(0.5,), least=2)
     assert [*found.shards] == [8, 16]
-    fractions = [*found.rates.values(), *(one for pair in found.shards.values() for one in pair)]
+    (rate,) = found.rates
+    fractions = [rate.busy, *(one for pair in found.shards.values() for one in pair)]
     assert all(0 < fraction <= 1 for fraction in fractions)
+    assert rate.a_second > 0
+    assert rate.of_capacity > 0
     assert "one shard after another | overlapping" in found.describe()
 
 
