@@ -7,7 +7,6 @@ import platform
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +19,7 @@ from annotate.exchange.tree_names import TreeNames
 from annotate.images.decode import measure
 from annotate.images.source import ImageSource
 from annotate.model.preprocess import center_box
+from annotate.software import versions
 from annotate.text import listed
 from storage import (
     Box,
@@ -160,7 +160,7 @@ def import_tree(
         recipe={"imported": layout, "geometry": geometry},
         provenance={
             "tree": root.name,
-            "software": {name: version(name) for name in ("tokenlabel", "torch", "pillow", "zarr")},
+            "software": versions("tokenlabel", "torch", "pillow", "zarr"),
         },
     )
     store = create_store(address, schema, source.keys, source.targets)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from annotate.locality.before_job import locality_of_job, refuse_global
 from annotate.model.annotator import NOT_FINITE, Annotator
 from annotate.model.compilation import is_worth_compiling
 from annotate.model.recipe import Recipe
+from annotate.software import versions
 from storage import Failure, LabelStore, MismatchError, Record, Schema, Status, create_store, find_store
 from storage.header import hash_targets, stored_targets
 from storage.keys.key import check_keys
@@ -156,7 +156,7 @@ def _create(
             "head": ", ".join(map(str, annotator.consistency)),
             "locality": local.to_json(),
             **execution.to_json(),
-            "software": {name: version(name) for name in ("tokenlabel", "timm", "torch", "pillow", "zarr")},
+            "software": versions("tokenlabel", "timm", "torch", "pillow", "zarr"),
         },
     )
     return create_store(address, schema, source.keys, source.targets)

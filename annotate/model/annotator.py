@@ -146,10 +146,10 @@ class Annotator:
     def start(self, prepared: Sequence[Prepared]) -> Callable[[], LabelMap]:
         """Start the networks on n pictures; returns the function that waits for the labels [n, h, w, k].
 
-        On a GPU this returns before the work is done, so that the next pictures can be prepared meanwhile.
+        On a GPU this returns before the work is done, so that the next can be prepared; the function keeps no pixels.
         """
         fitted = [[picture.inputs[n][1] for picture in prepared] for n in range(len(self._inputs))]
-        boxes = [box.to_outer(self._grid_box) for box in fitted[0]]
+        boxes, sizes = [box.to_outer(self._grid_box) for box in fitted[0]], [picture.size for picture in prepared]
         total: Any = 0
         own = self._ready[0].grid
         for n, grid_box, logits in self._logits(prepared):
@@ -171,8 +171,8 @@ class Annotator:
                 "classes": classes,
                 "scores": results[0].numpy(),
                 "boxes": np.array([box.edges for box in boxes], np.float32),
-                "sizes": np.array([picture.size for picture in prepared], np.uint32),
-                "status": np.full(len(prepared), Status.LABELLED, np.uint8),
+                "sizes": np.array(sizes, np.uint32),
+                "status": np.full(len(sizes), Status.LABELLED, np.uint8),
             }
             # A logit that is NaN or plus infinity makes all probabilities of its location NaN.
             bad = ~np.isfinite(labels["scores"]).all((1, 2, 3))

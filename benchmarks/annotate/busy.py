@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -101,24 +101,39 @@ class Stood:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """A device of some speed.
+
+    a_second:    pictures that it labels in a second
+    of_capacity: the same as a fraction of the processor's, which is measured before and after: other work changes it
+    busy:        the fraction of time in which it had work, overlapping
+    """
+
+    a_second: float
+    of_capacity: float
+    busy: float
+
+
+@dataclass(frozen=True, slots=True)
 class Busy:
     """What was measured.
 
-    capacity: pictures a second of this machine with a device that answers at once
+    capacity: pictures a second of this machine with a device that answers at once, before the others
     a_core:   the same for each second of processor time
     shards:   by pictures of a shard: the fraction of time with work, one shard after another, and overlapping
-    rates:    by pictures a second of the device: the fraction of time with work, overlapping
+    rates:    devices of some speeds
     """
 
     capacity: float
     a_core: float
     cores: int
     shards: dict[int, tuple[float, float]] = field(default_factory=dict)
-    rates: dict[float, float] = field(default_factory=dict)
+    rates: list[Rate] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"capacity": self.capacity, "a_core": self.a_core, "shards": self.shards, "rates": self.rates}
+        rates = [asdict(rate) for rate in self.rates]
+        return {"capacity": self.capacity, "a_core": self.a_core, "shards": self.shards, "rates": rates}
 
     def describe(self) -> str:
         """Two tables."""
@@ -136,10 +151,10 @@ class Busy:
         rates = section(
             "Where the processor no longer keeps up",
             ["pictures a second of the device", "of the processor's", "time with work"],
-            [[f"{rate:,.0f}", f"{rate / self.capacity:.0%}", f"{busy:.3f}"] for rate, busy in self.rates.items()],
-            f"Shards of {SHARDS[1]}, overlapping. With a device that answers at once, this machine labelled "
-            f"{self.capacity:,.0f} pictures a second, {self.a_core:,.0f} for each second of processor time: so many a "
-            "core is the point.",
+            [[f"{one.a_second:,.0f}", f"{one.of_capacity:.0%}", f"{one.busy:.3f}"] for one in self.rates],
+            f"Shards of {SHARDS[1]}, overlapping. What the processor can do is measured before and after each, with a "
+            f"device that answers at once: at first it was {self.capacity:,.0f} pictures a second, {self.a_core:,.0f} "
+            "for each second of processor time: so many a core is the point.",
         )
         return f"{shards}\n{rates}"
 
@@ -170,21 +185,24 @@ def measure(
                 raise RuntimeError(outcome.error)
         return device
 
-    run(0, shards[0], AT_ONCE)  # warms up
-    began, worked = time.perf_counter(), time.process_time()
-    run(0, shards[0], AT_ONCE)
-    done = max(least * shards[0], 2 * max(shards))
-    found = Busy(
-        capacity=done / (time.perf_counter() - began),
-        a_core=done / (time.process_time() - worked),
-        cores=usable_cores(),
-    )
+    def capacity() -> tuple[float, float]:
+        began, worked = time.perf_counter(), time.process_time()
+        run(0, shards[0], AT_ONCE)
+        done = max(least * shards[0], 2 * max(shards))
+        return done / (time.perf_counter() - began), done / (time.process_time() - worked)
+
+    capacity()  # warms up
+    now, a_core = capacity()
+    found = Busy(capacity=now, a_core=a_core, cores=usable_cores())
     for size in tqdm(shards, desc="shards", leave=False):
         before, after = (run(KEEPS_UP * found.capacity, size, at_once).busy for at_once in (1, AT_ONCE))
         found.shards[size] = before, after
+    now, _ = capacity()
     for fraction in tqdm(rates, desc="rates", leave=False):
-        rate = fraction * found.capacity
-        found.rates[rate] = run(rate, sorted(shards)[len(shards) // 2], AT_ONCE).busy
+        rate, earlier = fraction * now, now
+        busy = run(rate, sorted(shards)[len(shards) // 2], AT_ONCE).busy
+        now, _ = capacity()
+        found.rates.append(Rate(rate, 2 * rate / (earlier + now), busy))
     return found
 
 

@@ -167,6 +167,8 @@ class _Pictures:
             except PictureError as error:
                 leave_out(row, error)
                 self.free(1)
+            finally:
+                del future  # it holds its error, which holds this frame with the batch: only the collector would end it
         return batch
 
     def free(self, count: int) -> None:
@@ -175,9 +177,9 @@ class _Pictures:
         self.hand_over(count)
 
     def drop(self) -> None:
-        """Forget all pictures."""
-        for _, future in self._decoded:
-            future.cancel()
+        """Forget all pictures. An error that is kept elsewhere keeps this object, but none of them."""
+        while self._decoded:
+            self._decoded.popleft()[1].cancel()
         self._release(self._held)
 
     def _release(self, count: int) -> None:

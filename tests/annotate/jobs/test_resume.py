@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,22 @@ def test_running_again_does_nothing_and_loads_no_network(
     summary = label(val, finished, recipe)
     assert (summary.labelled_now, summary.labelled) == (0, 30)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_checkout_that_is_not_installed_labels_as_well(
+    val: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = importlib.metadata.version
+
+    def installed(package: str) -> str:
+        if package == "tokenlabel":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr("annotate.software.version", installed)
+    assert label(val, tmp_path / "s.zarr", recipe).labelled == 30
+    software = open_store(tmp_path / "s.zarr").schema.provenance["software"]
+    assert (software["tokenlabel"], software["torch"]) == ("not installed", version("torch"))
 
 
 def test_another_model_k_grid_or_key_list_is_refused_before_a_network_is_loaded(

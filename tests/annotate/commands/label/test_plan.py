@@ -108,8 +108,8 @@ def test_the_speed_of_a_worker_with_a_gpu_is_what_its_part_of_the_gpu_and_of_the
         ("torch.cuda.device_count", lambda: 2),
         ("annotate.jobs.plan.usable_cores", lambda: 8),
         ("annotate.jobs.plan.networks_alone", lambda *_: 1200.0),
-        ("annotate.jobs.plan.seconds_of_reading", lambda *_: (core_seconds, [None])),
-        ("annotate.jobs.plan.seconds_of_writing", lambda *_: 0.0),
+        ("annotate.jobs.plan.seconds_of_reading", lambda *_: (0.75 * core_seconds, [None])),
+        ("annotate.jobs.plan.seconds_of_writing", lambda *_: 0.25 * core_seconds),
         ("annotate.jobs.plan.Annotator", lambda *args, **named: Annotator(*args, **{**named, "device": "cpu"})),
     ):
         monkeypatch.setattr(name, value)
