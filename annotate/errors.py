@@ -24,3 +24,7 @@ class PictureError(Exception):
 
 class SourceGoneError(AnnotateError):
     """The whole collection of pictures is gone: no single picture is the cause, and the other shards would fail too."""
+
+
+class LostDeviceError(AnnotateError):
+    """The GPU answers this process no more; only another process can use it again."""

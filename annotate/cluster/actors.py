@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from annotate.errors import AnnotateError
+from annotate.errors import AnnotateError, LostDeviceError
 from annotate.jobs.labelling.shard import Shard
 from annotate.jobs.workers import ATTEMPTS, Job
 from storage import Record, StoreError
@@ -20,9 +20,9 @@ class MachineLostError(Exception):
 
 
 class WorkerDiedError(Exception):
-    """The process that had a shard is gone, but not its machine.
+    """The process that had a shard is gone, or its GPU answers it no more; its machine is there.
 
-    reason: what Ray knows about the death
+    reason: what Ray or the worker knows about it
     shards: how many it had, each of which may have been the cause
     """
 
@@ -113,10 +113,11 @@ class Actors:
                 result: Record | Exception = ray.get(answer)
             except ray.exceptions.RayTaskError as error:
                 result = error.cause
+                if isinstance(result, LostDeviceError):  # all its other shards would fail, and with them their attempts
+                    self._bury(actor)
+                    result = WorkerDiedError(str(result), shards=self._died_with[actor])
             except ray.exceptions.RayError as error:
-                ray.kill(actor)
-                if actor in self._shards:
-                    self._died_with[actor] = self._shards.pop(actor)
+                self._bury(actor)
                 result = self._cause_of_death(actor, error)
             if actor in self._shards:
                 self._shards[actor] -= 1
@@ -155,6 +156,14 @@ class Actors:
         else:
             self._failed_starts = 0
             self._shards[actor] = 0
+
+    def _bury(self, actor: Any) -> None:
+        """End an actor that is of no more use, and remember how many shards it had."""
+        import ray
+
+        ray.kill(actor)
+        if actor in self._shards:
+            self._died_with[actor] = self._shards.pop(actor)
 
     def _cause_of_death(self, actor: Any, error: Exception) -> Exception:
         """Whether the machine is gone, or only the process."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import Protocol
 
-from annotate.errors import SourceGoneError
+from annotate.errors import AnnotateError, LostDeviceError, SourceGoneError
 from annotate.jobs.labelling.shard import Shard
 from storage import Record, StoreError
 
@@ -51,6 +51,7 @@ class Workers(Protocol):
         Raises:
             Exception: what `job.start` raised; a job that cannot start would fail in every worker.
             StoreError, SourceGoneError: in its last attempt a shard could not be written, or no picture could be read.
+            AnnotateError: the only worker is this process, and its GPU answers no more.
             KeyboardInterrupt: the process received a signal to end. Unfinished shards are abandoned, which is harmless.
         """
         ...
@@ -109,6 +110,12 @@ class LocalWorkers:
                 shard, future = running.popleft()
                 try:
                     outcome = ShardOutcome(shard, future.result())
+                except LostDeviceError as error:
+                    raise AnnotateError(
+                        f"cannot go on in this process: {error}. Shards that are finished are stored: run the same "
+                        f"command again. If it ends at the same rows, {shard.rows.start} to {shard.rows.stop}, use "
+                        "--workers 1, which labels with Ray and tries each shard alone"
+                    ) from error
                 except Exception as error:  # whatever it is, the other shards continue
                     if shard.attempt < ATTEMPTS:
                         retries.append(replace(shard, attempt=shard.attempt + 1))

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from annotate.errors import LostDeviceError
 from annotate.jobs.labelling.shard import Shard, commit_shard
 from annotate.jobs.workers import Job
 from storage import LabelMap, Record, Schema, StoreError, create_store, open_store
@@ -121,17 +122,23 @@ class Poisoned:
     each new worker imports this file.
 
     rows: the first of each such shard
+    lost: the workers live on, but fail at these shards and at all that follow, as after an error of CUDA
     """
 
     job: Job
     rows: frozenset[int]
+    lost: bool = False
 
     def start(self) -> Do:
-        do = self.job.start()
+        do, is_lost = self.job.start(), threading.Event()
 
         def poisoned(shard: Shard) -> Record:
             if shard.rows.start in self.rows:
-                _die()
+                if not self.lost:
+                    _die()
+                is_lost.set()
+            if is_lost.is_set():
+                raise LostDeviceError("the GPU answers this process no more, since: CUDA error")
             return do(shard)
 
         return poisoned

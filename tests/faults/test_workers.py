@@ -73,10 +73,11 @@ def test_a_worker_is_killed_in_each_phase_of_a_shard(
     assert contents(store) == contents(again)
 
 
-def test_shards_that_always_kill_their_worker_are_given_up_and_the_rest_is_finished(tmp_path: Path) -> None:
-    """Even the first of all, and again when nothing but them is left."""
+@pytest.mark.parametrize("lost", [False, True], ids=["worker", "GPU"])
+def test_shards_that_always_kill_their_worker_are_given_up_and_the_rest_is_finished(lost: bool, tmp_path: Path) -> None:
+    """Even the first of all, and again when nothing but them is left; and with a worker whose GPU answers no more."""
     address, poisoned = str(tmp_path / "labels.zarr"), [range(4), range(12, 16)]
-    job = Poisoned(PaintedJob(address), frozenset(rows.start for rows in poisoned))
+    job = Poisoned(PaintedJob(address), frozenset(rows.start for rows in poisoned), lost)
     for tasks in (painted_store(address, 6), [Shard(rows, ()) for rows in poisoned]):
         outcomes = list(RayWorkers(2).map(job, tasks))
         lost = sorted((outcome for outcome in outcomes if outcome.record is None), key=lambda one: one.shard.rows.start)

@@ -16,6 +16,7 @@ from annotate.errors import AnnotateError
 from annotate.images.source import PictureReader
 from annotate.images.waiting_reader import WaitingReader
 from annotate.jobs.execution import Execution
+from annotate.jobs.labelling.lost_device import noticing_a_lost_device
 from annotate.jobs.labelling.pipeline import Pipeline
 from annotate.jobs.labelling.shard import Shard, commit_shard
 from annotate.jobs.labelling.store_there import open_when_there
@@ -83,7 +84,7 @@ class LabelJob:
                 about["seconds"] = round(seconds, 3)  # not since this shard began: shards overlap
                 return labels, reasons
 
-            with one_thread():
+            with one_thread(), noticing_a_lost_device(device):
                 return commit_shard(store, shard, make, run=self.run, about=about)
 
         return label
