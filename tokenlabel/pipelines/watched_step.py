@@ -3,7 +3,8 @@
 Each step is handed a `RecordedPicture`, and must move its pixels in one of these ways:
 
     through PIL's crop, resize, rotate, transpose, transform, copy or convert    run_recorded: as PIL was asked
-    not at all, by its known type: colours, ToTensor, Normalize                  run_still: pixels stay
+    not at all, by its known type: colours, ToTensor, Normalize                  run_known_still: pixels stay
+    not at all, as its user says                                                 run_still: the size is checked
     by padding, bending or erasing, by its known type                            run_padded, run_bent, run_erased
     in any other way                                                             an error
 """
