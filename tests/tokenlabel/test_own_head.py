@@ -26,7 +26,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     "MobileNetV3": ("mobilenetv3_small_050", {}, 2),
     "MambaOut": ("test_mambaout", {}, 2),
     "NFNet": ("test_nfnet", {}, 2),
-    "VGG": ("test_vgg", {}, 2) if timm.is_model("test_vgg") else ("resnet10t", {}, 2),
+    "RegNet": ("regnetx_002", {}, 2),
+    "GhostNet": ("ghostnet_050", {}, 2),
+    "StarNet": ("starnet_s050", {}, 2),
+    "RepViT": ("repvit_m1", {}, 2),
+    "PVT 2": ("pvt_v2_b0", {}, 2),
     "Swin, NHWC": ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2, "depths": (1, 1, 1, 1)}, 2),
     "ViT, class token": ("vit_tiny_patch16_224", VIT, 4),
     "ViT, average and fc_norm": ("vit_tiny_patch16_224", {**VIT, "global_pool": "avg"}, 4),
@@ -34,11 +38,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     "ViT, registers": ("vit_tiny_patch16_224", {**VIT, "reg_tokens": 4}, 4),
     "ViT, no class token": ("vit_tiny_patch16_224", {**VIT, "class_token": False, "global_pool": "avg"}, 4),
     "DeiT, distilled": ("deit_tiny_distilled_patch16_224", VIT, 4),
+    "EVA 2": ("eva02_tiny_patch14_224", {"img_size": 64, "patch_size": 16, "depth": 1}, 4),
+    "Hiera": ("hiera_tiny_224", {"img_size": 64}, 2),
     "VOLO": ("volo_d1_224", {"img_size": 64}, 4),
 }
 AVERAGED = (
     "ResNet",
     "ByobNet",
+    "RegNet",
+    "GhostNet",
+    "PVT 2",
+    "Hiera",
     "Swin, NHWC",
 )  # linear after the mean: the tokens' mean is the picture's
 
@@ -67,6 +77,11 @@ def test_each_token_is_answered_by_the_networks_own_head_with_gradients(family: 
     token_label_loss(picture, tokens, targets, label=torch.tensor([1, 2])).backward()
     without = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
     assert without == []
+
+
+def test_no_family_is_tried_under_two_names() -> None:
+    classes = {name: type(made(name)).__name__ for name in FAMILIES if not name.startswith("ViT")}
+    assert len(set(classes.values()) | {"VisionTransformer"}) >= 17, classes
 
 
 def test_the_norm_before_the_classifier_is_not_left_out() -> None:

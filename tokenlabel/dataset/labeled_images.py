@@ -112,6 +112,7 @@ class LabeledImages(Dataset[Example]):
             check_grid(grid, self.keep)
         check_indexed(images)
         check_transform(images)
+        self._looked_in = -1
         if keys is not None and key is not None:
             raise LabelError("keys and key both say the keys of the pictures; give only one of them")
         if key is not None:
@@ -172,7 +173,7 @@ class LabeledImages(Dataset[Example]):
         part.images, part._rows = Subset(self.images, indices), self._rows[list(indices)]
         part._keys = [self._keys[index] for index in indices]
         part.missing_count = int((part._rows == NO_ROW).sum())
-        part._epoch = Epoch(len(indices))
+        part._epoch, part._looked_in = Epoch(len(indices)), -1
         return part
 
     def __len__(self) -> int:
@@ -194,6 +195,9 @@ class LabeledImages(Dataset[Example]):
         within = range(len(self))
         indices = [n if isinstance(n, Draw) and n in within else within[n] for n in indices]
         draws = self._epoch.draws(indices)
+        if draws and draws[0][0] != self._looked_in:  # once an epoch: a transform may have been set since
+            check_transform(self.images)
+            self._looked_in = draws[0][0]
         rows = self._rows[indices].tolist()
         labels = self.store.read([row for row in rows if row != NO_ROW])
         sizes = iter(labels.sizes.tolist())

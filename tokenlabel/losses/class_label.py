@@ -8,10 +8,14 @@ from torch.nn import functional as F  # noqa: N812 the field's own name
 from storage.errors import explained
 from tokenlabel.errors import LabelError
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
+from tokenlabel.targets.readable import can_be_read
 from tokenlabel.targets.token_targets import TokenTargets
 
 SoftLabel = tuple[torch.Tensor, torch.Tensor]
 """Classes int64 [b, m] and their probabilities float [b, m], which mixing makes of class numbers."""
+
+# torch's -100 would be left out of the mean without a word where class numbers are not checked before, as on a GPU.
+_NO_CLASS = torch.iinfo(torch.int64).min
 
 
 def smooth_label(label: torch.Tensor | SoftLabel, smoothing: float, *, class_count: int) -> SoftLabel:
@@ -65,17 +69,7 @@ def class_label_loss(logits: torch.Tensor, label: torch.Tensor | SoftLabel) -> t
         )
     if can_be_read(label):
         _check_classes(label, logits.shape[-1])
-    return F.cross_entropy(logits.float(), label.long())
-
-
-def can_be_read(numbers: torch.Tensor) -> bool:
-    """Whether numbers can be checked now.
-
-    Not on a GPU, where a check would wait for all work before it; nor while a graph is compiled, which it would break,
-    or under `torch.func`, whose tensors have no values.
-    """
-    transformed = torch._C._are_functorch_transforms_active()
-    return not (numbers.is_cuda or transformed or torch.compiler.is_compiling())
+    return F.cross_entropy(logits.float(), label.long(), ignore_index=_NO_CLASS)
 
 
 def _check_classes(label: torch.Tensor, class_count: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from tokenlabel.errors import LabelError
 from tokenlabel.targets.token_targets import TokenTargets
@@ -22,7 +23,8 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
     The probability that the named classes leave is spread evenly over all other classes, as in `TokenTargets`. A class
     that is named more than once has the sum.
 
-    The gradient is the only tensor [..., C] that it makes, unless it is differentiated twice or by `torch.func`.
+    The gradient is the only tensor [..., C] that it makes, unless it is differentiated twice, forwards, for many
+    vectors at once, or by `torch.func`.
     Half-precision logits are summed in float32, without a copy. A class whose logit is minus infinity, as of a model
     whose classes are masked, costs nothing if its target is 0.
 
@@ -52,7 +54,8 @@ def soft_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, probabilitie
         probabilities - distinct * share[..., None],
         share,
     )
-    if torch._C._are_functorch_transforms_active():  # they take no function with a gradient of its own, such as ours
+    # These take no function with a gradient of its own, such as ours.
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return _value(torch.promote_types(logits.dtype, torch.float32), logits, *parts)
     value: torch.Tensor = _SparseCrossEntropy.apply(logits, *parts)
     return value
@@ -86,7 +89,8 @@ class _SparseCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, above: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         logits, classes, extra, share = ctx.saved_tensors
         wide = torch.promote_types(logits.dtype, torch.float32)
-        if torch.is_grad_enabled():  # this gradient is differentiated too
+        # This gradient is differentiated too, or taken for many vectors at once, as vectorized jacobians are.
+        if torch.is_grad_enabled() or _is_batched(above):
             slope = above[..., None] * (extra.sum(-1) + logits.shape[-1] * share)[..., None]
             even = (above * share)[..., None]
             full = torch.softmax(logits, -1, dtype=wide) * slope - even
@@ -104,6 +108,10 @@ class _SparseCrossEntropy(torch.autograd.Function):
                 part.masked_fill_(idle, 0)
             into.copy_(part)
         return gradient, None, None, None
+
+
+def _is_batched(above: torch.Tensor) -> bool:
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_legacy_batchedtensor(above)
 
 
 def _parts(lead: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from tokenlabel.errors import LabelError
-from tokenlabel.losses.class_label import SoftLabel, can_be_read, class_label_loss
+from tokenlabel.losses.class_label import SoftLabel, class_label_loss
 from tokenlabel.losses.soft_cross_entropy import soft_cross_entropy
+from tokenlabel.targets.readable import can_be_read
 from tokenlabel.targets.token_targets import TokenTargets
 
 

@@ -13,6 +13,7 @@ from tokenlabel.errors import LabelError
 from tokenlabel.geometry.view import View
 from tokenlabel.geometry.warp import Warp
 from tokenlabel.targets.dense import spread
+from tokenlabel.targets.readable import can_be_read
 from tokenlabel.targets.reading import sparse_targets
 
 # Of float32 sums. A smaller remainder counts as 0, because a high temperature would make it large.
@@ -245,7 +246,7 @@ class TokenTargets:
         return (same * self.probabilities[..., None, :]).sum(-1)
 
     def _refuse_beyond(self, class_count: int) -> None:
-        if self.classes.is_cuda or torch.compiler.is_compiling() or not self.classes.numel():
+        if not can_be_read(self.classes):
             return
         largest = int(self.classes.max())
         if largest >= class_count and bool((self.probabilities[self.classes >= class_count] > 0).any()):
@@ -262,8 +263,7 @@ class TokenTargets:
                 f"the targets of {list(pictures)} pictures need one class number for each, int64, not {label.dtype} "
                 f"{list(label.shape)}"
             )
-        # On a GPU this check would wait for all work before it.
-        if not label.is_cuda and label.numel() and not 0 <= int(label.min()) <= int(label.max()) < class_count:
+        if can_be_read(label) and not 0 <= int(label.min()) <= int(label.max()) < class_count:
             error = LabelError(
                 f"class numbers {int(label.min())} to {int(label.max())} were given, but class_count is {class_count}; "
                 "leave out pictures without a class (-1)"

@@ -60,14 +60,13 @@ def _evaluator(
     @torch.inference_mode()
     def evaluate(model: nn.Module) -> Accuracy:
         model.eval()
-        right = torch.zeros(2, device=group.device, dtype=torch.float64)
+        right = torch.zeros(2, device=group.device, dtype=torch.int64)  # mps has no float64
         for pixels, label in tqdm(loader, desc="evaluation", leave=False, disable=True if group.rank else None):
             with torch.autocast(group.device.type, torch.bfloat16, enabled=settings.amp == "bfloat16"):
                 logits = model(pixels.to(group.device, memory_format=torch.channels_last))
             hits = logits.topk(min(5, logits.shape[1])).indices == label.to(group.device)[:, None]
             right += torch.stack([hits[:, 0].sum(), hits.any(1).sum()])
-        top1, top5 = (group.summed(right) / len(images)).tolist()
-        return Accuracy(top1, top5)
+        return Accuracy(*(hits / len(images) for hits in group.summed(right).tolist()))
 
     return evaluate
 

@@ -166,7 +166,7 @@ class Trainer:
         # Stochastic depth uses torch's own generator: seeded for each epoch, its state need not be saved.
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, self.epoch, group.rank]).generate_state(1)[0]))
         self.lesson.train()
-        total = torch.zeros((), device=device, dtype=torch.float64)
+        losses = list[torch.Tensor]()
         name = f"epoch {self.epoch + 1} of {self.epochs}"
         with tqdm(self.loader, desc=name, unit=" steps", disable=True if group.rank else None) as bar:
             for index, (pixels, targets, classes) in enumerate(bar):
@@ -185,7 +185,7 @@ class Trainer:
                 self.optimizer.step()
                 if self.average is not None:
                     self.average.update(self.model, step=1 + self.epoch * len(self.loader) + index)
-                total += loss.detach()
+                losses.append(loss.detach())
                 if index % _LOSS_EVERY == 0 or index + 1 == len(self.loader):
                     shown = loss.item()
                     if not np.isfinite(shown):
@@ -199,7 +199,7 @@ class Trainer:
                             )
                         )
                     bar.set_postfix(loss=f"{shown:.3f}")
-        return float(group.summed(total)) / group.processes / len(self.loader)
+        return float(group.summed(torch.stack(losses).mean())) / group.processes
 
     def _save(self, line: dict[str, Any]) -> None:
         """Save an epoch: its checkpoint, and its line in the log."""

@@ -129,6 +129,21 @@ def test_a_transform_of_any_dataset_is_refused(images: ImageFolder, finished: Pa
             LabeledImages(pictures, finished, keys=folder_keys(images), **ARGUMENTS)
 
 
+def test_a_transform_that_is_set_later_is_refused_in_the_next_epoch(images: ImageFolder, finished: Path) -> None:
+    """Also on a dataset inside, and where it leaves the size of pictures as it is."""
+    folder = ImageFolder(images.root)
+    data = LabeledImages(Subset(folder, range(2)), finished, keys=folder_keys(folder)[:2], **ARGUMENTS)
+    folder.transform = v1.RandomHorizontalFlip(1.0)
+    with pytest.raises(LabelError, match=r"has a transform of its own \(ImageFolder.transform\)"):
+        data[0]
+    folder.transform = None
+    data[0]
+    folder.transform = v1.RandomHorizontalFlip(1.0)
+    data.set_epoch(1)
+    with pytest.raises(LabelError, match=r"has a transform of its own \(ImageFolder.transform\)"):
+        data.subset([0])[0]
+
+
 @pytest.mark.parametrize("name", ["transforms", "_augs", "tfms"])
 def test_a_list_of_steps_or_the_method_of_a_pipeline_is_a_transform(
     images: ImageFolder, finished: Path, name: str

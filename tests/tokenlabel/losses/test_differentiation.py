@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 the field's own name
 
-from tokenlabel import TokenTargets, soft_cross_entropy
+from tokenlabel import TokenTargets, smooth_label, soft_cross_entropy, token_label_loss
+from tokenlabel.losses.class_label import class_label_loss
 
 CLASSES = torch.tensor([[0, 1, 7], [3, 3, 2], [5, 4, 0]], dtype=torch.int32)
 PROBABILITIES = torch.tensor([[0.6, 0.3, 0.0], [0.2, 0.3, 0.1], [0.5, 0.25, 0.25]])
@@ -64,6 +65,53 @@ def test_torch_func_differentiates_and_maps_it() -> None:
     gradient = torch.func.vmap(torch.func.grad(lambda each: ours(each).sum()))(logits)
     expected = [torch.func.grad(lambda each: plain(each).sum())(each) for each in logits]
     torch.testing.assert_close(gradient, torch.stack(expected))
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_torch_func_gives_each_pictures_gradient_with_its_own_targets(smooth: bool) -> None:
+    """Per-sample gradients, as differential privacy and influence functions take them."""
+    tokens, label = torch.randn(4, 2, 9), torch.tensor([0, 8, 3, 3])
+    classes, probabilities = CLASSES.expand(4, 3, 3), PROBABILITIES.expand(4, 3, 3) * torch.rand(4, 1, 1)
+    outside = torch.rand(4, 3) < 0.3
+
+    def loss(tokens: torch.Tensor, label: torch.Tensor, *target: torch.Tensor) -> torch.Tensor:
+        targets = TokenTargets(*(part[None] for part in target)).smoothed(0.1, class_count=9)
+        own = smooth_label(label[None], 0.1, class_count=9) if smooth else label[None]
+        targets = targets.blend_labels(label[None], class_count=9, token_weight=0.9)
+        return token_label_loss(tokens.mean(0)[None], tokens[None], targets, label=own)
+
+    pictures = tokens, label, classes, probabilities, outside
+    found = torch.func.vmap(torch.func.grad(loss))(*pictures)
+    for i in range(4):
+        logits = tokens[i].clone().requires_grad_()
+        loss(logits, *(part[i] for part in pictures[1:])).backward()
+        torch.testing.assert_close(found[i], logits.grad)
+
+
+def test_targets_are_written_out_under_torch_func() -> None:
+    targets = CLASSES.expand(4, 3, 3), PROBABILITIES.expand(4, 3, 3), torch.zeros(4, 3, dtype=torch.bool)
+    dense = torch.func.vmap(lambda *one: TokenTargets(*one).dense(9))(*targets)
+    torch.testing.assert_close(dense, TokenTargets(*targets).dense(9))
+
+
+# What torch says of its own jit and graphs when it goes forwards.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:Attempted to insert a get_attr Node")
+def test_jacobians_are_taken_for_all_rows_at_once_forwards_and_as_a_line() -> None:
+    logits = torch.randn(3, 9)
+    expected, jacobian = torch.func.jacrev(plain)(logits), torch.autograd.functional.jacobian
+    torch.testing.assert_close(jacobian(ours, logits, vectorize=True), expected)
+    torch.testing.assert_close(jacobian(ours, logits, vectorize=True, strategy="forward-mode"), expected)
+    value, line = torch.func.linearize(ours, logits)
+    torch.testing.assert_close(value, plain(logits))
+    torch.testing.assert_close(line(logits), (expected * logits).sum((-1, -2)))
+
+
+@pytest.mark.parametrize("number", [-100, -1, 9])
+def test_a_class_that_does_not_exist_fails_where_it_is_not_checked(number: int) -> None:
+    """-100 as well, which torch would leave out of the mean."""
+    label = torch.tensor([0, number])
+    with pytest.raises(IndexError, match="out of bounds"):
+        torch.func.grad(lambda logits: class_label_loss(logits, label))(torch.zeros(2, 9))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
