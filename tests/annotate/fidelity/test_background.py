@@ -63,15 +63,6 @@ def test_the_background_counts_in_targets_and_in_both_answers(tmp_path: Path, mo
     assert own[:, 3:].sum(1).min() > 0.05
 
 
-def test_what_a_store_leaves_out_may_be_the_background_or_a_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # where the encoder's folder is
-    images, store = labelled(tmp_path, 1)
-    found = fidelity(store, by_key(images), annotator_of_store(store), areas=(1.0,))
-    assert found.sizes[0].label.kl > 0.01
-
-
 def test_a_label_without_any_name_is_all_background() -> None:
     shape = (2, 2, 1)
     empty = LabelMap(
