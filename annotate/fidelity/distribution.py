@@ -19,10 +19,10 @@ def answer_in(label: LabelMap, region: Box, class_count: int, *, keep: int | Non
     no class has 0 as long as one is not named. Where all are named, they are divided by their sum.
 
     Returns:
-        float64 [C]; None where more than half of the rectangle lies beyond the label, and where the label names none.
+        float64 [C]; None where more than half of the rectangle lies beyond the label.
     """
     classes, scores, outside = region_scores(label, region)
-    if outside.any() or not scores.any():
+    if outside.any():
         return None
     order = np.argsort(-scores[0, 0], kind="stable")[:keep]
     named = order[scores[0, 0, order] > 0]

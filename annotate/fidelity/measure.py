@@ -10,6 +10,8 @@ each crop instead: it sees the crop at its full input size, and nothing beside i
 
     KL(p ‖ q) = Σ p log(p / q)          nats, over all classes; what q does not name is spread: see distribution.py
 
+Where a remainder belongs to no class, such as that of a vocabulary's background, "none of these" is one class more.
+
 The label differs from the target by the context and the scale that locations see, and by the classes that the store
 left out; the answer also because a mean of probabilities is not a softmax of mean logits. For crops of all of the
 picture (area 1) nothing but these last two is left.
@@ -106,6 +108,7 @@ def _of_picture(
 ) -> NDArray[np.float64]:
     """For each area and crop KL and agreement, of the label and of the answer: [areas, crops, 4], NaN where none."""
     size = picture.shape[0], picture.shape[1]
+    count = annotator.class_count + annotator.has_remainder  # "none of these" is the last
     places = [
         (n, m, random_crop(rng, size, area)) for n, area in enumerate(areas) for m in range(crops if area < 1 else 1)
     ]
@@ -115,10 +118,10 @@ def _of_picture(
         shown = [np.ascontiguousarray(picture[where]) for _, _, where in some]
         labels, answers = annotator(shown), _own_answers(annotator, shown)
         for number, (n, m, where) in enumerate(some):
-            target = answer_in(label, _box(where, size), annotator.class_count, keep=keep)
+            target = answer_in(label, _box(where, size), count, keep=keep)
             if labels.status[number] != Status.LABELLED or target is None:
                 continue
-            own = answer_in(labels[number], Box.whole(), annotator.class_count)
+            own = answer_in(labels[number], Box.whole(), count)
             for k, answer in enumerate((own, None if answers is None else answers[number])):
                 if answer is not None:
                     agrees = float(answer.argmax() == target.argmax())
@@ -132,11 +135,14 @@ def _box(where: tuple[slice, slice], size: tuple[int, int]) -> Box:
 
 
 def _own_answers(annotator: Annotator, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64] | None:
-    """The networks' own answers [n, classes] for pictures; None where one has none beside its map."""
+    """Their own answers for pictures, [n, classes and remainder]; None where a network has none beside its map."""
     if any(each.deviation is None for each in annotator.consistency):
         return None
-    logits: Any = annotator.picture_logits(pictures)
+    logits: Any = annotator.picture_logits(pictures, with_rest=True)
     probabilities: NDArray[np.float64] = (logits.double() / annotator.recipe.temperature).softmax(-1).mean(0).numpy()
+    if annotator.has_remainder:
+        named, rest = np.split(probabilities, [annotator.class_count], axis=1)
+        return np.concatenate([named, rest.sum(1, keepdims=True)], 1)
     return probabilities
 
 

@@ -47,6 +47,7 @@ class Annotator:
     recipe, k:   as given
     grid:        rows and columns of the labels; those of the first network's map, unless the recipe has coarser ones
     class_count: number of classes of each network
+    has_remainder: whether some probability may belong to no class, such as that of a vocabulary's background
     consistency: for each network, how close its dense answer is to its own; see `Consistency`
     provenance:  for each network, where its weights come from; JSON values, see `Network.provenance`
 
@@ -93,6 +94,7 @@ class Annotator:
         # The inputs that pictures are fitted to, each once: (height, width) and filter. The first is the labels' own.
         self._inputs: list[tuple[tuple[int, int], str]] = []
         known = measured or [{}] * len(recipe.networks)
+        self.has_remainder = False
         self._ready = [self._load(network, found) for network, found in zip(recipe.networks, known, strict=True)]
         first = self._ready[0]
         self.grid, self.class_count, self._grid_box = recipe.grid or first.grid, first.class_count, first.grid_boxes[0]
@@ -177,13 +179,8 @@ class Annotator:
             # A logit that is NaN or plus infinity makes all probabilities of its location NaN.
             bad = ~np.isfinite(labels["scores"]).all((1, 2, 3))
             if bad.any():
-                of_no_label: dict[str, Any] = {
-                    "classes": no_class(classes.dtype),
-                    "scores": 0,
-                    "boxes": np.nan,
-                    "status": Status.REFUSED,
-                }
-                for name, value in of_no_label.items():
+                none: dict[str, Any] = {"classes": no_class(classes.dtype), "scores": 0, "boxes": np.nan}
+                for name, value in (none | {"status": Status.REFUSED}).items():
                     labels[name][bad] = value
             return LabelMap(**labels)
 
@@ -207,9 +204,8 @@ class Annotator:
     def _logits(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Box, torch.Tensor]]:
         """For each pass: the number of its input, the box of its grid on it, and its logits, float32 [b, h, w, C].
 
-        C is the number of classes, or more: what probabilities lack of 1, or a vocabulary's background, comes last.
-
-        The logits and the box of a mirrored pass are mirrored back.
+        C is the number of classes, or more: what probabilities lack of 1, or a vocabulary's background, comes last. The
+        logits and the box of a mirrored pass are mirrored back.
         """
         pixels = [self._to_device([picture.inputs[n][0] for picture in prepared]) for n in range(len(self._inputs))]
         for ready in self._ready:
@@ -249,6 +245,7 @@ class Annotator:
     def _load(self, network: AnyNetwork, measured: Mapping[str, Any]) -> _ReadyNetwork:
         dense, provenance = dense_answer(network, self.recipe.head)
         grid, class_count, consistency = dense.consistency(network.input_size)
+        self.has_remainder |= dense.has_remainder
         inputs: list[int] = []
         grid_boxes = [Box.from_edges(edges) for edges in measured.get("grid_boxes", ())]
         is_measured = bool(grid_boxes)

@@ -96,6 +96,11 @@ class DenseClassifier(nn.Module):
         """What its head classifies; see `Head`."""
         return self._own.rule
 
+    @property
+    def has_remainder(self) -> bool:
+        """Whether it has classes without a name: the last ones of an encoder, its vocabulary's background."""
+        return bool(getattr(self.model, "named_classes", self.model.num_classes) < self.model.num_classes)
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """The logits at each location: [b, h, w, classes] for normalised pixels [b, 3, H, W]."""
         return self._answer(*self._features(pixels))

@@ -74,6 +74,33 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     assert "\n| 2 | " in result.output
 
 
+def test_the_threshold_of_the_encoder_itself_is_a_background(tmp_path: Path) -> None:
+    pictures, truth = collection(tmp_path)
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    tables = []
+    for threshold, kind in (("own", "siglip"), ("0.40600585", "siglip"), ("-0.9", "siglip"), ("own", "clip")):
+        folder = tmp_path / kind
+        model = f"hf:{folder if folder.exists() else saved_encoder(folder, kind)}"
+        words = [str(pictures), str(truth), "--model", model, "--vocabulary", str(tmp_path / "names.txt")]
+        tables.append(CliRunner().invoke(vocabulary.main, [*words, "--threshold", threshold]))
+    own, same, other, refused = tables
+    assert own.exit_code == same.exit_code == other.exit_code == 0, own.output
+    assert own.output == same.output != other.output  # 3 / e², the cosine of the logit 0
+    assert refused.exit_code == 1
+    assert "Error: the encoder hf:clip has no threshold of its own" in refused.output
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    pictures, truth = collection(tmp_path)
+    (tmp_path / "names.txt").write_text("cat\ndog\n[background]: sky\n")
+    (pictures / "0.png").write_bytes(b"no picture")
+    model = f"hf:{saved_encoder(tmp_path / 'clip')}"
+    words = [str(pictures), str(truth), "--model", model, "--vocabulary", str(tmp_path / "names.txt")]
+    result = CliRunner().invoke(vocabulary.main, words)
+    assert result.exit_code == 1
+    assert "0.png: undecodable, " in result.output
+
+
 def test_truth_of_other_classes_and_pictures_without_any_are_named(tmp_path: Path) -> None:
     pictures, truth = collection(tmp_path)
     words = Vocabulary(names=("cat",), prompts=(("cat",),), background=("sky",))

@@ -79,7 +79,10 @@ def plan(
     except AnnotateError as error:
         if as_json:
             answer(found, as_json, fidelity=None)
-        raise AnnotateError(f"--fidelity could not compare labels without and with --scales: {error}") from error
+        failed = AnnotateError(f"--fidelity could not compare labels without and with --scales: {error}")
+        for page in getattr(error, "__notes__", ()):
+            failed.add_note(page)
+        raise failed from error
     if as_json:
         answer(found, as_json, fidelity=worth.to_json())
     else:

@@ -52,7 +52,7 @@ class HubEncoder(nn.Module):
             own = vocabulary.threshold == "own"
             biases.append(0.0 if own else self.scale * float(vocabulary.threshold) + self.bias)
         self.num_classes, width = rows.shape
-        linear = nn.Linear(width, self.num_classes)
+        linear = _Texts(width, self.num_classes)
         linear.weight.data, linear.bias.data = rows / math.sqrt(width), torch.tensor(biases)
         self.classifier = nn.Sequential(nn.RMSNorm(width, eps=1e-12, elementwise_affine=False), linear)
 
@@ -138,6 +138,15 @@ class _OfQuery(HubEncoder):
         """What the texts say of what the query gets from the tokens."""
         logits: torch.Tensor = self.classifier(self.attn_pool(features))
         return logits
+
+
+class _Texts(nn.Linear):
+    """The texts, asked in full precision: bfloat16 has logits of CLIP's scale, 100, in steps of 0.125."""
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """What each text says of an embedding of any precision."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            return super().forward(embedding.to(self.weight.dtype))
 
 
 class _Block(nn.Module):

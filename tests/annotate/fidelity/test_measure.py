@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import entropy
+from scipy.stats import entropy, sem, t
 
 from annotate.errors import AnnotateError
 from annotate.fidelity import annotator_of_store, fidelity, measure
@@ -94,8 +94,10 @@ def test_a_classifier_has_an_answer_of_its_own(finished: Path, scene_folder: Pat
     labels = store.read(range(len(store)))
     own = annotator.picture_logits([decode(read(key)) for key in store.keys])[0].double().softmax(-1).numpy()
     targets = [answer_in(labels[n], Box.whole(), store.schema.class_count, keep=8) for n in range(len(store))]
-    expected = np.mean([entropy(p, q) for p, q in zip(own, targets, strict=True)])
-    assert one.sizes[1].answer.kl == pytest.approx(expected, rel=1e-3)
+    apart = np.array([entropy(p, q) for p, q in zip(own, targets, strict=True)])
+    assert one.sizes[1].answer.kl == pytest.approx(apart.mean(), rel=1e-3)
+    low, high = t.interval(0.95, len(apart) - 1, apart.mean(), sem(apart))
+    assert one.sizes[1].answer.kl_interval == pytest.approx((low, high), rel=5e-3)
 
 
 def test_the_same_seed_gives_the_same_figures(images: Path, labelled: Callable[[str], LabelStore]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,7 @@ from annotate.jobs.plan import Plan, plan
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
 from storage import open_store
+from storage.errors import explained
 from tests.annotate.commands.conftest import MODEL
 
 
@@ -51,6 +53,33 @@ def test_whether_scales_are_worth_their_cost_is_measured_where_it_is_asked(
     text = command(*words, "--fidelity").stdout
     assert "fidelity of crops of 25% on 16 pictures: KL " in text
     assert "fidelity" not in json.loads(command(*words, "--json").stdout)
+
+
+def test_the_scales_that_are_given_are_those_that_are_compared(command, scene_folder: Path, checkpoint: Path) -> None:
+    words = ["plan", scene_folder / "images/val", *MODEL, "--checkpoint", checkpoint, "--fidelity", "--json"]
+    found = json.loads(command(*words, "--scales", "1,1.5").stdout)["fidelity"]
+    assert (found["scales"], found["passes"]) == ([1.0, 1.5], 2)
+    assert json.loads(command(*words).stdout)["fidelity"]["scales"] == [0.8, 1.0, 1.2]
+
+
+def test_a_comparison_that_fails_comes_after_the_plan_and_names_its_page(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(next((scene_folder / "images/val").rglob("*.jpg")), tmp_path)
+    words = ["plan", tmp_path, *MODEL, "--checkpoint", checkpoint, "--fidelity"]
+    text, machine = command(*words), command(*words, "--json")
+    for result in (text, machine):
+        assert result.exit_code == 1
+        assert "error: --fidelity could not compare labels without and with --scales: cannot compare" in result.stderr
+    assert "1 pictures in 1 shards" in text.stdout
+    answer = json.loads(machine.stdout)
+    assert (answer["pictures"], answer["fidelity"]) == (1, None)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise explained(AnnotateError("no"), "annotators.md#every-family-of-timm")
+
+    monkeypatch.setattr("annotate.fidelity.worth_of_scales", refuse)
+    assert command(*words).stderr.endswith("scales: no\ndocs/annotators.md#every-family-of-timm explains it\n")
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,14 @@ def alone(model: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
     return found
 
 
+@pytest.mark.parametrize("head", ["local", "frozen"])
+@pytest.mark.parametrize("kind", RULES)
+def test_logits_of_a_large_scale_are_not_rounded_to_bfloat16(kind: str, head: str, tmp_path: Path) -> None:
+    recipe = replace(Recipe.for_model(f"hf:{saved_encoder(tmp_path / kind, kind)}", vocabulary=NAMES), head=head)
+    (logits,) = Annotator(replace(recipe, precision="bfloat16"), k=3).location_logits([noise(0, (32, 64))])
+    assert (logits != logits.bfloat16().float()).float().mean() > 0.9
+
+
 def test_a_mirrored_pass_is_the_label_of_the_mirrored_picture_mirrored_back(tmp_path: Path) -> None:
     recipe = Recipe.for_model(f"hf:{saved_encoder(tmp_path / 'clip')}", vocabulary=NAMES)
     annotator, picture = Annotator(recipe, k=3), noise(4, (32, 64))
