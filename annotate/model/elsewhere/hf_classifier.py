@@ -84,7 +84,8 @@ class HubClassifier(nn.Module):
         except Exception as error:  # networks raise exceptions of many types on an input that does not fit
             raise AnnotateError(
                 f"the model {name} does not answer on a {input_size[0]}x{input_size[1]} input: "
-                f"{type(error).__name__}: {error}. Leave --input-size out, or give the size that its config.json names"
+                f"{type(error).__name__}: {str(error).rstrip('.')}. Leave --input-size out, or give the size that its "
+                "config.json names"
             ) from error
         expected, apart = given.flatten(1), dict[Pooling, float]()
         for pooling in _poolings(trunk, features):

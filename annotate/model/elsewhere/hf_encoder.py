@@ -211,11 +211,16 @@ def embedded(model: Any, tokenizer: Any, vocabulary: Vocabulary, name: str) -> N
 
 
 def _check_read(tokenizer: Any, texts: Sequence[str], tokens: Sequence[Sequence[int]], length: int, name: str) -> None:
-    """Refuse texts that are too long, or of which the tokenizer knows a part only as "unknown"."""
-    unknown = tokenizer.unk_token_id
-    if unknown in tokenizer("")["input_ids"]:  # CLIP's ends every text, and knows all
+    """Refuse texts that are too long, or of which the tokenizer reads nothing, or knows a part only as "unknown"."""
+    unknown, nothing = tokenizer.unk_token_id, tokenizer("")["input_ids"]
+    if unknown in nothing:  # CLIP's ends every text, and knows all
         unknown = None
     for text, each in zip(texts, tokens, strict=True):
+        if each == nothing:
+            raise AnnotateError(
+                f"the tokenizer of {name} reads nothing of the text {text!r:.80} of the vocabulary, such as "
+                "punctuation alone. Write it in other words, NAME: PROMPT"
+            )
         if len(each) > length:
             raise AnnotateError(
                 f"the text {text!r:.80} of the vocabulary is too long for {name}: it has {len(each)} tokens, and the "

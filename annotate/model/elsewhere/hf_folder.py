@@ -81,7 +81,7 @@ class HubFolder:
         why = f"only {pickles[0]}, a pickle, which can run code" if pickles else "no weights"
         raise AnnotateError(
             f"{self.model} has {why}; expected model.safetensors. Save it with "
-            "`model.save_pretrained(FOLDER, safe_serialization=True)`, and give hf:FOLDER"
+            "`model.save_pretrained(FOLDER)`, and give hf:FOLDER"
         )
 
     def weights_hash(self) -> str:
@@ -103,6 +103,6 @@ def _downloaded(name: str) -> Path:
     except Exception as error:  # the internet and the Hub raise exceptions of many types
         raise AnnotateError(
             f"cannot get {name} from the Hub, and there is no folder of this name: {type(error).__name__}: "
-            f"{printable(str(error))[:300]}. Without the internet, copy the folder here and give {PREFIX}FOLDER; for a "
-            "gated network, accept its terms on its page, and log in with `hf auth login`"
+            f"{printable(str(error))[:300].rstrip('.')}. Without the internet, copy the folder here and give "
+            f"{PREFIX}FOLDER; for a gated network, accept its terms on its page, and log in with `hf auth login`"
         ) from error

@@ -140,10 +140,19 @@ def _reading(model: str, what: str) -> Iterator[Any]:
         yield transformers
     except AnnotateError:
         raise
+    except ImportError as error:  # a tokenizer may need a library that Transformers alone does not bring
+        raise AnnotateError(
+            f"cannot read the {what} of {model}: {_shown(error)}. Install all that networks of Transformers need with "
+            "pip install 'tokenlabel[hf]'"
+        ) from error
     except Exception as error:  # it raises exceptions of many types
-        why = printable(str(error))[:_LONGEST]
-        raise AnnotateError(f"cannot read the {what} of {model}: {type(error).__name__}: {why}") from error
+        raise AnnotateError(f"cannot read the {what} of {model}: {_shown(error)}") from error
     finally:
         log.set_verbosity(level)
         if had_bars:
             log.enable_progress_bar()
+
+
+def _shown(error: Exception) -> str:
+    """What an error of Transformers says, in one line."""
+    return f"{type(error).__name__}: {printable(' '.join(str(error).split()))[:_LONGEST]}"

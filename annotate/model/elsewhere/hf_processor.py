@@ -19,6 +19,7 @@ _KNOWN = {
     "do_pad",
     "do_split_image",
     "do_reduce_labels",
+    "do_convert_annotations",  # of a data set, for training
 }
 _WHOLE_FROM = 384  # pixels from which ConvNeXt's processor no longer crops
 

@@ -86,13 +86,16 @@ def test_a_semantic_segmenter_gives_its_own_map(tmp_path: Path) -> None:
     assert annotator([picture]).boxes[0].tolist() == [0, 0, 1, 1]
 
 
-def test_queries_are_combined_as_the_family_does_and_no_object_is_the_remainder(tmp_path: Path) -> None:
-    folder, picture = saved(tmp_path / "eomt", "eomt"), noise(3, (32, 32))
+@pytest.mark.parametrize("kind", ["eomt", "detr"])
+def test_queries_are_combined_as_the_family_does_and_no_object_is_the_remainder(kind: str, tmp_path: Path) -> None:
+    folder, picture = saved(tmp_path / kind, kind), noise(3, (32, 32))
     annotator = Annotator(Recipe.for_model(f"hf:{folder}"), k=3)
     own = own_answer(folder, "AutoModelForUniversalSegmentation", picture)
-    h, w = own.masks_queries_logits.shape[2:]
-    scores = torch.zeros(h, w, 3)
-    for classes, mask in zip(own.class_queries_logits[0], own.masks_queries_logits[0], strict=True):
+    queries, masks = (
+        (own.logits, own.pred_masks) if kind == "detr" else (own.class_queries_logits, own.masks_queries_logits)
+    )
+    scores = torch.zeros(*masks.shape[2:], 3)
+    for classes, mask in zip(queries[0], masks[0], strict=True):
         scores += mask.sigmoid()[..., None] * classes.softmax(-1)[:3]  # the last class is "no object"
     total = scores.sum(-1, keepdim=True)
     found = probabilities(annotator, picture)
@@ -221,11 +224,12 @@ def test_a_network_without_a_dense_answer_is_refused_with_the_reason(kind: str, 
         Annotator(Recipe.for_model(f"hf:{saved(tmp_path / kind, kind)}"), k=1)
 
 
-def test_a_network_that_is_asked_more_than_a_picture_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "more"), [("OneFormer", "a text that names its task"), ("Videomt", "a video")])
+def test_a_network_that_is_asked_more_than_a_picture_is_refused(kind: str, more: str, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    about = {"model_type": "oneformer", "architectures": ["OneFormerForUniversalSegmentation"], "id2label": NAMES}
+    about = {"model_type": kind.lower(), "architectures": [f"{kind}ForUniversalSegmentation"], "id2label": NAMES}
     (tmp_path / "one" / "config.json").write_text(json.dumps(about))
-    with pytest.raises(AnnotateError, match="hf:one labels no pictures alone: .*oneformer also takes a text"):
+    with pytest.raises(AnnotateError, match=f"hf:one labels no pictures alone: .*{kind.lower()} also takes {more}"):
         Recipe.for_model(f"hf:{tmp_path / 'one'}")
 
 

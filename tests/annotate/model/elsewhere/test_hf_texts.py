@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from annotate.errors import AnnotateError
 from annotate.model.elsewhere.hf_encoder import texts_hash
 from annotate.model.elsewhere.vocabulary import Vocabulary
 from annotate.model.recipe import Recipe
-from tests.annotate.model.elsewhere.tiny_encoders import WORDS, saved_encoder
+from tests.annotate.model.elsewhere.tiny_encoders import WORDS, save_sentencepiece, saved_encoder
 
 transformers = pytest.importorskip("transformers")
 
@@ -71,6 +72,41 @@ def test_a_text_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) -> N
     ):
         embeddings(folder, words("cat", "\u732b", templates=("a {}",)))
     assert len(embeddings(folder, words("\u732b:cat"))) == 2
+
+
+def test_siglip_1_reads_small_letters_without_punctuation_with_its_own_tokenizer(tmp_path: Path) -> None:
+    folder = saved_encoder(tmp_path / "siglip", "siglip")
+    save_sentencepiece(folder)
+    found = embeddings(folder, words("Cat!", templates=("a photo of a {}",)))
+    numbers = transformers.AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids
+    tokens = [*map(numbers, ("\u2581a", "\u2581photo", "\u2581of", "\u2581a", "\u2581cat")), 1, 1, 1]
+    assert 2 not in tokens  # the unknown word
+    with torch.inference_mode():
+        own = transformers.AutoModel.from_pretrained(folder).get_text_features(torch.tensor([tokens])).pooler_output
+    np.testing.assert_allclose(found[0], torch.nn.functional.normalize(own, dim=-1)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["\u732b", "!?"])
+def test_a_text_of_which_the_tokenizer_reads_nothing_is_refused(name: str, tmp_path: Path) -> None:
+    """SigLIP's leaves punctuation out, and also what it does not know at the beginning of a text."""
+    folder = saved_encoder(tmp_path / "siglip", "siglip")
+    save_sentencepiece(folder)
+    why = f"the tokenizer of hf:siglip reads nothing of the text '{re.escape(name)}'"
+    with pytest.raises(AnnotateError, match=why):
+        embeddings(folder, words("cat", name))
+
+
+def test_a_library_that_a_tokenizer_needs_is_named_with_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: object, **__: object) -> None:
+        raise ImportError("\nSiglipTokenizer requires\nthe SentencePiece library")
+
+    folder = saved_encoder(tmp_path / "siglip", "siglip")
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", without)
+    why = r"ImportError: SiglipTokenizer requires the SentencePiece library\. .* pip install 'tokenlabel\[hf\]'"
+    with pytest.raises(AnnotateError, match=f"cannot read the tokenizer of hf:siglip: {why}"):
+        embeddings(folder, words("cat"))
 
 
 def test_a_tokenizer_whose_unknown_word_ends_each_text_knows_all(tmp_path: Path) -> None:

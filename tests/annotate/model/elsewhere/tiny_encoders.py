@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import torch
@@ -63,3 +65,26 @@ def save_tokenizer(folder: Path, words: list[str] = WORDS) -> None:
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
     ).save_pretrained(folder)
+
+
+def save_sentencepiece(folder: Path) -> None:
+    """The tokenizer of the same words in the form that SigLIP 1 has: it reads small letters without punctuation."""
+    import sentencepiece
+
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(WORDS[3:])] * 20),
+        model_writer=written,
+        model_type="word",
+        vocab_size=len(WORDS),
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (folder / "spiece.model").write_bytes(written.getvalue())
+    (folder / "tokenizer.json").unlink()
+    about = {"tokenizer_class": "SiglipTokenizer", "model_max_length": 8, "pad_token": "</s>"}
+    about |= {"model_input_names": ["input_ids"]}  # its text tower also looks at the padding
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))

@@ -61,6 +61,28 @@ _NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "EomtForUniversalSegmentation",
         _TRANSFORMER | {"num_blocks": 1, "num_queries": 4, "num_upscale_blocks": 1},
     ),
+    "detr": (
+        "DetrConfig",
+        "DetrForSegmentation",
+        {
+            "d_model": 16,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 8,  # its maps of attention are normed in groups of 8
+            "decoder_attention_heads": 8,
+            "encoder_ffn_dim": 16,
+            "decoder_ffn_dim": 16,
+            "num_queries": 4,
+            "backbone_config": {
+                "model_type": "resnet",
+                "embedding_size": 8,
+                "hidden_sizes": [8, 8, 16, 16],
+                "depths": [1, 1, 1, 1],
+                "layer_type": "basic",
+                "out_features": ["stage1", "stage2", "stage3", "stage4"],
+            },
+        },
+    ),
 }
 
 
@@ -75,6 +97,8 @@ def saved(folder: Path, kind: str, names: dict[int, str] | None = NAMES, **proce
     height, width = SIZES.get(kind, (32, 64))
     if kind == "eomt":
         made = transformers.EomtImageProcessor(size={"shortest_edge": height, "longest_edge": width}, do_pad=True)
+    elif kind == "detr":
+        made = transformers.DetrImageProcessor(size={"height": height, "width": width})
     else:
         made = transformers.ViTImageProcessor(size={"height": height, "width": width}, image_mean=[0.4, 0.5, 0.6])
     made.save_pretrained(folder)
