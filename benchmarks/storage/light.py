@@ -1,7 +1,7 @@
 """What does a light store save, and what does it cost? `python -m benchmarks.storage.light [--students FOLDER]`
 
 Bytes and divergence are those of the reference maps. With --students, equal students also learn from each setting
-on the demo's scenes, over five seeds: more than half an hour on two cores. A run that is stopped continues.
+on the demo's scenes, over five seeds: 23 minutes of processor time, on two cores. A run that is stopped continues.
 """
 
 from __future__ import annotations
