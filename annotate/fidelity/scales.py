@@ -77,7 +77,7 @@ def worth_of_scales(
     source: ImageSource,
     recipe: Recipe,
     *,
-    k: int,
+    k: int | None = None,
     pictures: int = PICTURES,
     scales: Sequence[float] = SCALES,
     on_picture: Callable[[int], object] = lambda count: None,
@@ -110,7 +110,7 @@ def worth_of_scales(
     )
 
 
-def _measured(sample: _Sample, recipe: Recipe, k: int, on_picture: Callable[[int], object]) -> Fidelity:
+def _measured(sample: _Sample, recipe: Recipe, k: int | None, on_picture: Callable[[int], object]) -> Fidelity:
     with tempfile.TemporaryDirectory(prefix="annotate-fidelity-") as folder:
         address = str(Path(folder) / "labels.zarr")
         run(sample, address, recipe, LocalWorkers(), k=k, allow_global=True)

@@ -174,7 +174,7 @@ def plan(
     source: ImageSource,
     recipe: Recipe,
     *,
-    k: int = 5,
+    k: int | None = None,
     rows_per_shard: int | None = None,
     batch_size: int = 32,
     compiled: bool | None = None,
@@ -208,6 +208,7 @@ def plan(
     count = len(source.keys) if pictures is None else pictures
     with one_thread():
         annotator = Annotator(recipe, k=k)
+        k = annotator.k
         why = "networks are compiled" if compiled else "networks run uncompiled"
         if compiled is None:
             compiled, why = is_worth_compiling(count, annotator.seconds)

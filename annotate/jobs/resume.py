@@ -26,7 +26,8 @@ from storage.keys.key import check_keys
 class Request:
     """The settings that a run was given. Where a field is None, an existing store decides, otherwise the default.
 
-    recipe, k:      as for `run`; they have no default
+    recipe:         as for `run`; it has no default
+    k:              default: that of the annotator
     rows_per_shard: default: `rows_of_shards`
     batch_size:     default: that of `Execution`
     compiled:       default: compiled if that saves time
@@ -35,7 +36,7 @@ class Request:
     """
 
     recipe: Recipe
-    k: int
+    k: int | None = None
     rows_per_shard: int | None = None
     batch_size: int | None = None
     compiled: bool | None = None
@@ -145,7 +146,7 @@ def _create(
     execution = Execution(batch_size=request.batch_size or Execution().batch_size, compiled=compiled)
     schema = Schema(
         grid=annotator.grid,
-        k=request.k,
+        k=annotator.k,
         class_count=annotator.class_count,
         class_names=_class_names(request, annotator.class_count),
         target_names=source.target_names,
@@ -179,7 +180,7 @@ def _refuse_differences(store: LabelStore, source: ImageSource, request: Request
     schema = replace(
         store.schema,
         recipe=request.recipe.to_json(),
-        k=request.k,
+        k=request.k or store.schema.k,
         rows_per_shard=request.rows_per_shard or store.schema.rows_per_shard,
         target_names=source.target_names,
         class_names=store.schema.class_names if request.names is None else request.names,

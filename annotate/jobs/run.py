@@ -28,7 +28,7 @@ def run(
     recipe: Recipe,
     workers: Workers,
     *,
-    k: int = 5,
+    k: int | None = None,
     rows_per_shard: int | None = None,
     batch_size: int | None = None,
     compiled: bool | None = None,
@@ -49,7 +49,7 @@ def run(
         address: where the store is to be made, or exists already, made with the same settings.
         recipe: the networks and how they are used.
         workers: who does the work.
-        k: classes kept at each location.
+        k: classes kept at each location; default: those of the existing store, or 5, or all where there are fewer.
         rows_per_shard: pictures that are written and resumed together; default: those of the existing store, or 1,024,
             and fewer if there are fewer than 16,384 pictures, so that all workers have work.
         batch_size: pictures that the network labels together; default: that of the existing store, or 32. A value
@@ -100,7 +100,7 @@ def run(
         reader=source.reader,
         address=absolute(store.address),  # a worker may run in another folder
         recipe=recipe,
-        k=k,
+        k=store.schema.k,
         execution=Execution.of(store),
         run=secrets.token_hex(8),
     )

@@ -23,6 +23,7 @@ from annotate.model.recipe import Recipe
 from storage import Box, LabelMap, Status
 from storage.labelmap import class_dtype, no_class
 
+DEFAULT_K = 5
 NOT_FINITE = "the networks give no finite answer for this picture (NaN or infinity)"
 
 
@@ -44,7 +45,8 @@ class Annotator:
     The label of a location is the mean over P passes (see `Recipe.passes`) of p = softmax(logits / T), where T is the
     recipe's temperature; of its classes the k most probable are kept.
 
-    recipe, k:   as given
+    recipe:      as given
+    k:           classes that are kept at each location
     grid:        rows and columns of the labels; those of the first network's map, unless the recipe has coarser ones
     class_count: number of classes of each network
     has_remainder: whether some probability may belong to no class, such as that of a vocabulary's background
@@ -53,7 +55,7 @@ class Annotator:
 
     Args:
         recipe: the networks and how they are used.
-        k: classes to keep at each location.
+        k: classes to keep at each location; default: `DEFAULT_K`, or all where there are fewer.
         device: where the networks run, as torch names it.
         compile_for: the batch size to compile the networks for; None leaves them uncompiled.
         measured: the `provenance` of an earlier annotator of this recipe, whose measurements are then used again.
@@ -82,13 +84,12 @@ class Annotator:
         self,
         recipe: Recipe,
         *,
-        k: int,
+        k: int | None = None,
         device: str = "cpu",
         compile_for: int | None = None,
         measured: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self.recipe = recipe
-        self.k = k
         self._device = torch.device(device)
         self._compiled_for = compile_for
         # The inputs that pictures are fitted to, each once: (height, width) and filter. The first is the labels' own.
@@ -111,7 +112,8 @@ class Annotator:
                     f"the networks {recipe.networks[0].model} and {network.model} cannot be averaged: they have "
                     f"{self.class_count} and {ready.class_count} classes; use networks of the same classes"
                 )
-        if not 1 <= k <= self.class_count:
+        self.k = min(DEFAULT_K, self.class_count) if k is None else k
+        if not 1 <= self.k <= self.class_count:
             raise AnnotateError(
                 f"cannot keep the {k} best classes of {recipe.networks[0].model}: it has {self.class_count} "
                 f"classes; give a k from 1 to {self.class_count}"

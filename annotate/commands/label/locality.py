@@ -31,7 +31,7 @@ _SHOWN = 4  # mosaics on a sheet
 @json_option
 def locality(
     images: str,
-    k: int,
+    k: int | None,
     output: Path | None,
     count: int,
     batch_size: int | None,

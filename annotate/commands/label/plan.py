@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @json_option
 def plan(
     images: str,
-    k: int,
+    k: int | None,
     batch_size: int | None,
     rows_per_shard: int | None,
     compiled: bool | None,
@@ -89,7 +89,7 @@ def plan(
         click.echo(worth.describe())
 
 
-def _worth(source: ImageSource, recipe: Recipe, k: int) -> Worth:
+def _worth(source: ImageSource, recipe: Recipe, k: int | None) -> Worth:
     from annotate.fidelity import PICTURES, SCALES, worth_of_scales
 
     scales = recipe.scales if len(recipe.scales) > 1 else SCALES

@@ -58,7 +58,7 @@ def _shards(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
 def run(
     images: str,
     store: str,
-    k: int,
+    k: int | None,
     batch_size: int | None,
     rows_per_shard: int | None,
     compiled: bool | None,
@@ -146,7 +146,7 @@ def _refuse_workers_of_one_process(
 
 def _workers(
     recipe: Recipe,
-    k: int,
+    k: int | None,
     local: bool,
     count: int | None,
     address: str | None,

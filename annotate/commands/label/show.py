@@ -38,7 +38,7 @@ _IN_THE_TERMINAL = 3  # pictures
 @json_option
 def show(
     images: tuple[str, ...],
-    k: int,
+    k: int | None,
     output: Path | None,
     count: int,
     names: Path | None,
@@ -79,7 +79,7 @@ def show(
     sys.exit(UNFINISHED if failed else DONE)
 
 
-def _annotator(recipe: Any, k: int) -> Annotator:
+def _annotator(recipe: Any, k: int | None) -> Annotator:
     import torch
 
     from annotate.model.annotator import Annotator

@@ -17,7 +17,12 @@ temperature_option = click.option(
 def top_k_option(what: str) -> Callable[[Command], Command]:
     """How many classes of a location are kept; `what` is done with them."""
     return click.option(
-        "-k", "--top-k", "k", type=click.IntRange(min=1), default=5, metavar="N", help=f"{what} N classes per location."
+        "-k",
+        "--top-k",
+        "k",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help=f"{what} N classes per location. Default: at most 5.",
     )
 
 

@@ -60,3 +60,22 @@ def test_what_is_no_vocabulary_or_has_none_is_said(command, words: list[object],
     assert (own.exit_code, "has no threshold of its own" in own.stderr) == (1, True)
     none = command("calibrate", images, "--model", "test_resnet", "--background", 0.4)
     assert (none.exit_code, "--background fits the threshold of a vocabulary" in none.stderr) == (2, True)
+
+
+def test_of_fewer_than_five_names_all_are_kept_unless_more_are_asked_for(
+    command, words: list[object], tmp_path: Path
+) -> None:
+    images, store = tmp_path / "images", tmp_path / "labels.zarr"
+    given = [*words, "--threshold", "0.1"]
+    for name in ("show", "locality", "plan"):
+        result = command(name, images, *given)
+        assert result.exit_code == 0, (name, result.output)
+    assert command("run", images, store, *given, "--local").exit_code == 0
+    assert open_store(store).schema.k == 2
+    for more in ([], ["--top-k", 2]):
+        again = command("run", images, store, *given, "--local", *more)
+        assert again.exit_code == 0, again.output
+    other = command("run", images, store, *given, "--local", "--top-k", 1)
+    assert (other.exit_code, "k: the store has 2, this run has 1" in other.stderr) == (1, True), other.stderr
+    many = command("show", images, *given, "--top-k", 3)
+    assert (many.exit_code, "it has 2 classes; give a k from 1 to 2" in many.stderr) == (1, True)
