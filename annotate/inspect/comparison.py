@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,13 +195,33 @@ def _row(store: LabelStore, key: str) -> int | None:
 
 def _refuse_other_classes(first: LabelStore, second: LabelStore) -> None:
     mine, theirs = first.schema, second.schema
-    if mine.class_count != theirs.class_count or (
-        mine.class_names and theirs.class_names and mine.class_names != theirs.class_names
-    ):
+    names, others = mine.class_names, theirs.class_names
+    if mine.class_count == theirs.class_count and (not names or not others or names == others):
+        return
+    if not names or not others:
         raise AnnotateError(
             f"cannot compare: {first.address} has {mine.class_count} classes and {second.address} "
-            f"{theirs.class_count}, or the names differ; only labels of the same classes can be compared"
+            f"{theirs.class_count}; only labels of the same classes can be compared. Label one of them again with the "
+            "annotator or the vocabulary of the other"
         )
+    common, only, more = set(names) & set(others), _without(names, others), _without(others, names)
+    if common == set(names) == set(others):
+        first_other = next(n for n, (a, b) in enumerate(zip(names, others, strict=False)) if a != b)
+        how = f"the same names in another order, from class {first_other} on"
+    else:
+        how = f"{len(common):,} names that both have; {first.address} alone has {only}, {second.address} alone {more}"
+    raise AnnotateError(
+        f"cannot compare: of {mine.class_count:,} and {theirs.class_count:,} classes they have {how}. Only labels of "
+        "the same classes can be compared: label one of them again with the classifier or the vocabulary of the other. "
+        "Where names are only written differently, `annotate names STORE FILE` gives them anew"
+    )
+
+
+def _without(names: Sequence[str], others: Sequence[str], shown: int = 3) -> str:
+    """The first of the names that the others lack, as text."""
+    missing = [name for name in names if name not in set(others)]
+    more = f" and {len(missing) - shown:,} more" if len(missing) > shown else ""
+    return (", ".join(map(repr, missing[:shown])) or "none") + more
 
 
 def _on_the_grid_of(mine: LabelMap, theirs: LabelMap) -> LabelMap:

@@ -57,8 +57,28 @@ def test_pictures_meet_by_key_and_locations_by_place(tmp_path: Path) -> None:
     with pytest.raises(AnnotateError, match="no labelled picture in common"):
         compare(first, a_store(tmp_path / "c.zarr", theirs, keys=["x", "y"]))
     others = tuple(reversed(NAMES))
-    with pytest.raises(AnnotateError, match="only labels of the same classes can be compared"):
+    with pytest.raises(AnnotateError, match="they have the same names in another order, from class 0 on. Only labels"):
         compare(first, a_store(tmp_path / "d.zarr", theirs, keys=["c", "b"], class_names=others, target_names=others))
+
+
+def test_stores_of_other_names_say_which_they_share_and_what_to_do(labels: LabelMap, tmp_path: Path) -> None:
+    first = a_store(tmp_path / "a.zarr", labels)
+    others = (*NAMES[:10], "cat", "dog")
+    second = a_store(tmp_path / "b.zarr", labels, class_names=others)
+    with pytest.raises(AnnotateError) as refused:
+        compare(first, second)
+    said = str(refused.value)
+    assert "of 12 and 12 classes they have 10 names that both have" in said
+    assert "a.zarr alone has 'class 10', 'class 11', " in said
+    assert "b.zarr alone 'cat', 'dog'. " in said
+    assert "label one of them again with the classifier or the vocabulary of the other" in said
+    assert "`annotate names STORE FILE`" in said
+    third = a_store(tmp_path / "c.zarr", labels, class_names=(*NAMES, "cat"), class_count=13)
+    with pytest.raises(AnnotateError, match="a.zarr alone has none, .*c.zarr alone 'cat'"):
+        compare(first, third)
+    unnamed = a_store(tmp_path / "d.zarr", labels, class_names=None, class_count=13)
+    with pytest.raises(AnnotateError, match="has 12 classes and .* 13; only labels of the same classes"):
+        compare(first, unnamed)
 
 
 def test_classes_are_ordered_by_the_probability_on_which_the_stores_disagree(
