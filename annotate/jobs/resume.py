@@ -183,11 +183,26 @@ def _refuse_differences(store: LabelStore, source: ImageSource, request: Request
         k=request.k or store.schema.k,
         rows_per_shard=request.rows_per_shard or store.schema.rows_per_shard,
         target_names=source.target_names,
-        class_names=store.schema.class_names if request.names is None else request.names,
     )
     store.backend.check_same(schema, source.keys)
-    if differences := [*_other_targets(store, source), *_other_execution(store, request)]:
+    differences = [*_other_names(store, request), *_other_targets(store, source), *_other_execution(store, request)]
+    if differences:
         raise MismatchError(store.address, differences)
+
+
+def _other_names(store: LabelStore, request: Request) -> Iterator[str]:
+    """At most one sentence: how the names that were given differ from those of the store, and how it gets them."""
+    known, given = store.schema.class_names, request.names
+    if given is None or given == known:
+        return
+    if known is None:
+        how = f"the store has no names, this run has {len(given):,}"
+    elif len(known) != len(given):
+        how = f"the store has {len(known):,}, this run has {len(given):,}"
+    else:
+        n = next(n for n, (a, b) in enumerate(zip(known, given, strict=True)) if a != b)
+        how = f"class {n} is {known[n]!r} in the store, and {given[n]!r} in this run"
+    yield f"class names: {how}; `annotate names {store.address} FILE` gives it others, without labelling again"
 
 
 def _other_targets(store: LabelStore, source: ImageSource) -> Iterator[str]:

@@ -190,7 +190,11 @@ def test_names_are_kept_in_the_store(command, scene_folder: Path, checkpoint: Pa
     assert command(*words).exit_code == 0
     names.write_text("".join(f"other {n}\n" for n in range(10)))
     result = command(*words, "--names", names)
-    assert (result.exit_code, "class_names" in result.stderr) == (1, True)
+    assert result.exit_code == 1
+    assert "class names: class 0 is 'digit 0' in the store, and 'other 0' in this run; `annotate names" in result.stderr
+    assert command("names", tmp_path / "s.zarr", "--remove").exit_code == 0
+    result = command(*words, "--names", names)
+    assert (result.exit_code, "the store has no names, this run has 10; `annotate names" in result.stderr) == (1, True)
     names.write_text("one\n")
     result = command(*words[:2], tmp_path / "t.zarr", *words[3:], "--names", names)
     assert (result.exit_code, "1 class names were given, but the model has 10 classes" in result.stderr) == (1, True)
