@@ -51,6 +51,7 @@ def plan(
     from annotate.jobs.execution import resolve_precision
     from annotate.jobs.plan import PROBED
     from annotate.jobs.plan import plan as estimate
+    from storage import StoreError
 
     source = open_images(images)
     gpus = torch.cuda.device_count()
@@ -76,7 +77,7 @@ def plan(
         answer(found, as_json)
     try:
         worth = _worth(source, recipe, k)
-    except AnnotateError as error:
+    except (AnnotateError, StoreError) as error:
         if as_json:
             answer(found, as_json, fidelity=None)
         failed = AnnotateError(f"--fidelity could not compare labels without and with --scales: {error}")

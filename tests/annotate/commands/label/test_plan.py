@@ -21,7 +21,7 @@ from annotate.images import open_images
 from annotate.jobs.plan import Plan, plan
 from annotate.model.annotator import Annotator
 from annotate.model.recipe import Recipe
-from storage import open_store
+from storage import StoreError, open_store
 from storage.errors import explained
 from tests.annotate.commands.conftest import MODEL
 
@@ -80,6 +80,14 @@ def test_a_comparison_that_fails_comes_after_the_plan_and_names_its_page(
 
     monkeypatch.setattr("annotate.fidelity.worth_of_scales", refuse)
     assert command(*words).stderr.endswith("scales: no\ndocs/annotators.md#every-family-of-timm explains it\n")
+
+    def no_store(*_: object, **__: object) -> None:
+        raise StoreError("no space")
+
+    monkeypatch.setattr("annotate.fidelity.worth_of_scales", no_store)
+    machine = command(*words, "--json")
+    assert (machine.exit_code, json.loads(machine.stdout)["fidelity"]) == (1, None)
+    assert "with --scales: no space" in machine.stderr
 
 
 @pytest.mark.parametrize(
