@@ -12,6 +12,8 @@ import torch
 from annotate.errors import AnnotateError
 from annotate.model.annotator import Annotator
 from annotate.model.checkpoint import file_hash
+from annotate.model.elsewhere.hf_folder import PREFIX, HubFolder
+from annotate.model.elsewhere.hf_network import HubNetwork
 from annotate.model.network import Network
 from annotate.model.recipe import Recipe, networks_of
 from storage import LabelStore
@@ -26,7 +28,8 @@ def annotator_of_store(store: LabelStore, checkpoints: Sequence[Path] = ()) -> A
 
     Args:
         store: has the recipe.
-        checkpoints: the files of those networks whose weights came from files, in their order.
+        checkpoints: the files of those networks whose weights came from files, in their order; and the folders of
+            networks hf:NAME, in theirs. Without any folder these are looked for by their names, as `Recipe` does.
 
     Raises:
         AnnotateError: the store has no recipe of ours, a file is missing or has other weights, or the network answers
@@ -68,14 +71,15 @@ def _recipe(store: LabelStore, checkpoints: Sequence[Path]) -> Recipe:
         for number, network in enumerate(recipe.networks)
         if isinstance(network, Network) and network.weights != "pretrained"
     ]
-    if len(checkpoints) != len(from_files):
+    files = [path for path in checkpoints if not path.is_dir()]
+    if len(files) != len(from_files):
         models = ", ".join(recipe.networks[number].model for number in from_files) or "none"
         raise AnnotateError(
-            f"got {len(checkpoints)} --checkpoint for the networks of {store.address} whose weights came from files: "
+            f"got {len(files)} --checkpoint for the networks of {store.address} whose weights came from files: "
             f"{models}; give one file for each, in order"
         )
     networks = [*recipe.networks]
-    for number, file in zip(from_files, checkpoints, strict=True):
+    for number, file in zip(from_files, files, strict=True):
         network = networks[number]
         if (found := file_hash(file)) != network.weights:
             raise AnnotateError(
@@ -84,4 +88,28 @@ def _recipe(store: LabelStore, checkpoints: Sequence[Path]) -> Recipe:
             )
         if isinstance(network, Network):
             networks[number] = replace(network, checkpoint=file.absolute())
+    folders = [path for path in checkpoints if path.is_dir()]
+    hub = [number for number, network in enumerate(networks) if isinstance(network, HubNetwork)]
+    if folders and len(folders) != len(hub):
+        raise AnnotateError(
+            f"got {len(folders)} folders as --checkpoint for the networks of {store.address} that Transformers saved: "
+            f"{', '.join(networks[number].model for number in hub) or 'none'}; give one folder for each, in order"
+        )
+    for n, number in enumerate(hub):
+        networks[number] = _in_folder(networks[number], folders[n] if folders else None, store)
     return replace(recipe, networks=tuple(networks))
+
+
+def _in_folder(network: Any, folder: Path | None, store: LabelStore) -> HubNetwork:
+    """The network with the folder of its files: the one that is given, or else the one that its name finds."""
+    try:
+        files = HubFolder.of(network.model if folder is None else f"{PREFIX}{folder}")
+    except AnnotateError as error:
+        if folder is not None:
+            raise
+        raise AnnotateError(
+            f"{network.model}, which labelled {store.address}, is not here; give --checkpoint FOLDER, the folder that "
+            f"`save_pretrained` wrote: {error}"
+        ) from error
+    here: HubNetwork = replace(network, folder=files.path)
+    return here

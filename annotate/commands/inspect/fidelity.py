@@ -34,9 +34,9 @@ def _areas(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ...
     "--checkpoint",
     "checkpoints",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE",
-    help="File of weights that STORE was labelled with, for each network that had one.",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="PATH",
+    help="File of weights, or folder of an hf: network, that STORE was labelled with; for each network that had one.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the figures as curves in a PNG file.")
 @click.option("--count", type=click.IntRange(min=2), default=64, help="Number of pictures, chosen at random.")

@@ -79,3 +79,25 @@ def test_of_fewer_than_five_names_all_are_kept_unless_more_are_asked_for(
     assert (other.exit_code, "k: the store has 2, this run has 1" in other.stderr) == (1, True), other.stderr
     many = command("show", images, *given, "--top-k", 3)
     assert (many.exit_code, "it has 2 classes; give a k from 1 to 2" in many.stderr) == (1, True)
+
+
+def test_the_encoder_of_a_store_may_lie_in_another_folder(
+    command, words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    images, store = tmp_path / "images", tmp_path / "labels.zarr"
+    assert command("run", images, store, *words, "--threshold", "0.1", "--local").exit_code == 0
+    (tmp_path / "clip").rename(tmp_path / "elsewhere")
+    asked = ["fidelity", images, store, "--crops", 1, "--areas", "0.5"]
+    absent = command(*asked)
+    assert absent.exit_code == 1
+    assert "error: hf:clip, which labelled" in absent.stderr
+    assert "give --checkpoint FOLDER, the folder that `save_pretrained` wrote" in absent.stderr
+    found = command(*asked, "--checkpoint", tmp_path / "elsewhere")
+    assert found.exit_code == 0, found.output
+    other = saved_encoder(tmp_path / "other", "metaclip")
+    wrong = command(*asked, "--checkpoint", other)
+    assert (wrong.exit_code, "other has changed since the job began: expected" in wrong.stderr) == (1, True)
+    both = command(*asked, "--checkpoint", other, "--checkpoint", other)
+    assert (both.exit_code, "saved: hf:clip; give one folder for each, in order" in both.stderr) == (1, True)
