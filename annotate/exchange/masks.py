@@ -56,7 +56,8 @@ def export_masks(
     coco:     one COCO file, annotations.json, with one region (uncompressed RLE) for each class of each picture
     fiftyone: masks of 8-bit grey, as FiftyOne reads them, and a program that opens them with their pictures
 
-    In masks and in COCO's categories, class c has the value c + 1; 0 is where the label does not reach.
+    In masks and in COCO's categories, class c has the value c + 1; 0 is where the label does not reach, and where a
+    store that has all its classes gives more probability to none of them than to the best.
 
     Args:
         store: the labels.
@@ -97,7 +98,7 @@ def export_masks(
         raise AnnotateError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.int64]:
+def mask_of(label: LabelMap, size: tuple[int, int], *, has_all: bool = False) -> NDArray[np.int64]:
     """The best class of each pixel of a picture plus 1, or 0 where the label does not reach: int64 [H, W].
 
     The outermost locations reach half a location further, as they do in training.
@@ -105,11 +106,14 @@ def mask_of(label: LabelMap, size: tuple[int, int]) -> NDArray[np.int64]:
     Args:
         label: the label of one picture.
         size: the picture's height and width, pixels.
+        has_all: whether the label has all classes, so that its remainder is of none, such as a vocabulary's background;
+            there, 0 is also where it is larger than the best class.
     """
     (h, w), box, (height, width) = label.grid, label.box, size
     y = ((np.arange(height) + 0.5) / height - box.top) / box.height * h
     x = ((np.arange(width) + 0.5) / width - box.left) / box.width * w
-    best = np.where(label.scores[..., 0] > 0, label.classes[..., 0].astype(np.int64) + 1, _UNKNOWN)
+    least = label.remainder if has_all else 0
+    best = np.where(label.scores[..., 0] > least, label.classes[..., 0].astype(np.int64) + 1, _UNKNOWN)
     rows, columns = np.clip(y.astype(int), 0, h - 1), np.clip(x.astype(int), 0, w - 1)
     mask = best[rows[:, None], columns[None]]
     mask[(y < -0.5) | (y > h + 0.5)] = _UNKNOWN
@@ -140,7 +144,7 @@ def _masks(store: LabelStore, target: Path, names: Names, on_progress: OnProgres
         # Keys come from anywhere, and may differ in their suffix only: a mask is named by its row.
         path = Path("masks") / f"{row:08}.png"
         (target / "masks").mkdir(exist_ok=True)
-        mask = mask_of(label, size)
+        mask = mask_of(label, size, has_all=store.schema.k == store.schema.class_count)
         picture = Image.fromarray(mask.astype(np.uint16 if wide else np.uint8))
         if not (wide or program):  # FiftyOne reads a palette's colours as values
             picture.putpalette(_palette(len(names)))
@@ -165,7 +169,7 @@ def _coco(store: LabelStore, target: Path, names: Names, on_progress: OnProgress
     regions: list[dict[str, Any]] = []
     for row, key, label, (height, width) in _labelled(store, on_progress):
         pictures.append({"id": row + 1, "file_name": key, "height": height, "width": width})
-        mask = mask_of(label, (height, width))
+        mask = mask_of(label, (height, width), has_all=store.schema.k == store.schema.class_count)
         for value in np.unique(mask[mask != _UNKNOWN]).tolist():
             here = mask == value
             rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))

@@ -16,7 +16,7 @@ from annotate.inspect.survey import Survey
 from annotate.locality import Locality
 from annotate.model.recipe import annotator_of, networks_of
 from annotate.text import printable
-from storage import KeyedFailure, LabelStore, Status
+from storage import KeyedFailure, LabelStore, Schema, Status
 
 _SHOWN = 5  # pictures without a label that are named
 
@@ -109,6 +109,11 @@ def _failures(store: LabelStore) -> Iterator[KeyedFailure]:
             yield KeyedFailure(store.keys[failure.row], failure.status.word, failure.reason)
 
 
+def _outside(schema: Schema) -> str:
+    """What has the remainder: the classes that are not stored, or what belongs to no class."""
+    return f"outside the {schema.k} best" if schema.k < schema.class_count else f"of none of the {schema.k} classes"
+
+
 def describe(store: LabelStore, figures: Statistics) -> str:
     """The figures as text, one line for each; docs/inspect.md explains them."""
     schema, recipe = store.schema, store.schema.recipe
@@ -131,7 +136,7 @@ def describe(store: LabelStore, figures: Statistics) -> str:
     if figures.labelled:
         rows += [
             ("confidence", f"{figures.confidence:.3f}   mean probability of a location's best class"),
-            ("remainder", f"{figures.remainder:.3f}   mean probability outside the {schema.k} best"),
+            ("remainder", f"{figures.remainder:.3f}   mean probability {_outside(schema)}"),
             (
                 "entropy",
                 f"{figures.entropy:.3f}   nats, mean over locations: the most that the labels allow; all classes alike "

@@ -98,6 +98,11 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")
+    if repository.startswith(("/", ".", "~")) or repository.count("/") > 1:
+        raise AnnotateError(
+            f"there is no folder {name}, and the Hub's names are OWNER/NAME; give {PREFIX} and a folder that "
+            "`save_pretrained` wrote, or a name of the Hub"
+        )
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_WANTED)))
     except Exception as error:  # the internet and the Hub raise exceptions of many types

@@ -101,3 +101,18 @@ def test_the_encoder_of_a_store_may_lie_in_another_folder(
     assert (wrong.exit_code, "other has changed since the job began: expected" in wrong.stderr) == (1, True)
     both = command(*asked, "--checkpoint", other, "--checkpoint", other)
     assert (both.exit_code, "saved: hf:clip; give one folder for each, in order" in both.stderr) == (1, True)
+
+
+def test_where_no_name_is_more_probable_than_the_best_one_a_mask_has_none(
+    command, words: list[object], tmp_path: Path
+) -> None:
+    images, store = tmp_path / "images", tmp_path / "labels.zarr"
+    assert command("run", images, store, *words, "--threshold", "0.1", "--local").exit_code == 0
+    label = open_store(store)[0]
+    assert "mean probability of none of the 2 classes" in command("inspect", store).stdout
+    assert command("export", store, tmp_path / "masks", "--to", "png").exit_code == 0
+    with Image.open(tmp_path / "masks" / "masks" / "00000000.png") as mask:
+        none = np.asarray(mask)[2::4, 2::4] == 0  # the middle of each location
+    expected = 1 - label.scores.sum(-1) > label.scores[..., 0]
+    assert 0 < expected.mean() < 1
+    assert (none == expected).all()

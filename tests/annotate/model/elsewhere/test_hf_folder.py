@@ -85,3 +85,10 @@ def test_names_are_taken_by_their_numbers_in_whatever_order_they_are_written(tmp
     config["id2label"] = {"2": "tree", "0": "cat", "1": "dog"}
     (folder / "config.json").write_text(json.dumps(config))
     assert Recipe.for_model(f"hf:{folder}").class_names() == ("cat", "dog", "tree")
+
+
+@pytest.mark.parametrize("name", ["/nowhere/clip", "./clip", "~/clip", "a/b/clip"])
+def test_a_path_without_a_folder_is_no_name_of_the_hub(name: str, asked: list[tuple[str, str | None]]) -> None:
+    with pytest.raises(AnnotateError, match=r"there is no folder .*clip, and the Hub's names are OWNER/NAME"):
+        Recipe.for_model(f"hf:{name}")
+    assert not asked
