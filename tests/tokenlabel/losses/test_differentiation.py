@@ -120,3 +120,14 @@ def test_both_ways_to_the_gradient_agree(dtype: torch.dtype) -> None:
     (once,) = torch.autograd.grad(ours(logits).sum(), logits)
     (again,) = torch.autograd.grad(ours(logits).sum(), logits, create_graph=True)
     torch.testing.assert_close(once, again.detach())
+
+
+def test_a_row_that_is_left_out_has_no_gradient_however_often_it_is_differentiated() -> None:
+    """Even where its logits are not finite: 0 times NaN would be NaN."""
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    logits[1] = float("nan")
+    logits.requires_grad_()
+    value = soft_cross_entropy(logits, torch.tensor([[2], [3], [4]]), torch.full((3, 1), 0.6))
+    (gradient,) = torch.autograd.grad(value[[0, 2]].sum(), logits, create_graph=True)
+    assert torch.equal(gradient[1], torch.zeros(5))
+    assert gradient[[0, 2]].norm() > 0
