@@ -9,6 +9,7 @@ import torch
 from annotate.model.heads.attention_pool import POOLS, AttentionPool
 from annotate.model.heads.class_and_mean import ClassAndMean
 from annotate.model.heads.class_token import ClassToken
+from annotate.model.heads.fused_stages import FusedStages
 from annotate.model.heads.head import Head, Unfaithful
 from annotate.model.heads.pooled_mean import PooledMean
 from annotate.model.heads.windows import Windows
@@ -25,6 +26,8 @@ def head_of(model: Any) -> Head:
         return PooledMean(model)
     if Windows.are_in(model):
         return PooledMean(Windows(model))
+    if FusedStages.are_in(model):
+        return PooledMean(FusedStages(model))
     if any(isinstance(module, POOLS) for module in model.modules()):
         return AttentionPool(model)
     for owner in (model, getattr(model, "head", None)):

@@ -191,6 +191,31 @@ def test_vgg_answers_for_each_window_of_its_map_and_says_what_input_has_any() ->
         dense.consistency((256, 128))
 
 
+@pytest.mark.parametrize("name", ["efficientvim_m1", "efficientvim_m1_dist"])
+@torch.inference_mode()
+def test_fused_stages_are_affine_so_that_local_is_frozen(name: str) -> None:
+    torch.manual_seed(0)
+    model = randomise(timm.create_model(name, num_classes=7)).double()
+    local, frozen = (DenseClassifier(model, name, head) for head in ("local", "frozen"))
+    noise = torch.randn(2, 3, 200, 128, generator=torch.Generator().manual_seed(1)).double()
+    found = local(noise)
+    assert found.shape == (2, 4, 2, 7)
+    assert apart(found.mean((1, 2)), model(noise)) < 1e-13
+    assert apart(frozen(noise), found) < 1e-13
+    *states, tokens = model.forward_features(noise)
+    for place in range(8):  # the last stage's map consists of this location alone
+        alone = model.forward_head([*states, tokens[:, :, place : place + 1]])
+        assert apart(found.flatten(1, 2)[:, place], alone) < 1e-13
+
+
+def test_fused_stages_have_the_grid_of_the_last_ones_map() -> None:
+    torch.manual_seed(0)
+    model = randomise(timm.create_model("efficientvim_m1", num_classes=7))
+    box = DenseClassifier(model, "efficientvim_m1").grid_box((256, 128), (4, 2))
+    middle = (box.top + box.bottom) * 128, (box.left + box.right) * 64
+    assert middle == pytest.approx((128 - 31.5, 64 - 31.5))  # each stride of its convolutions pads on both sides
+
+
 @torch.inference_mode()
 def test_merged_tokens_form_a_coarser_grid() -> None:
     model = randomise(timm.create_model("qwen3_vit_88m_merge", num_classes=7, depth=1)).double()
@@ -235,5 +260,7 @@ def test_a_class_token_network_that_learned_colours_finds_each_in_its_quadrant()
             picture[0, :, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16] = colour
     with torch.inference_mode():
         found = DenseClassifier(model, "colours")(picture).softmax(-1)[0]
+        held = DenseClassifier(model, "colours", "frozen")(picture)[0]
     assert found.argmax(-1).equal(expected)
     assert found.max(-1).values.min() > 0.5
+    assert (held - held.mean((0, 1))).argmax(-1).equal(expected)  # what a location adds to the whole picture's answer
