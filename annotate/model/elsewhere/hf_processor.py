@@ -21,6 +21,7 @@ _KNOWN = {
     "do_reduce_labels",
     "do_convert_annotations",  # of a data set, for training
 }
+ANOTHER_SIZE = "Leave --input-size out, or give the size that its config.json names"
 _WHOLE_FROM = 384  # pixels from which ConvNeXt's processor no longer crops
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from annotate.model.elsewhere.hf_processor import ANOTHER_SIZE
 from annotate.model.elsewhere.own_function import Scores
 
 
@@ -37,7 +38,15 @@ class HubSegmenter(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """The map [b, h, w, classes] of normalised pixels [b, 3, H, W]."""
-        answer: Any = self.model(pixel_values=pixels)
+        try:
+            answer: Any = self.model(pixel_values=pixels)
+        except torch.OutOfMemoryError:  # of a batch, whatever the size of one picture
+            raise
+        except Exception as error:  # networks raise exceptions of many types on an input that does not fit
+            raise ValueError(
+                f"it does not answer on a {pixels.shape[2]}x{pixels.shape[3]} input: {type(error).__name__}: "
+                f"{str(error).rstrip('.')}. {ANOTHER_SIZE}"
+            ) from error
         if self.gives == "logits":
             logits: torch.Tensor = answer.logits.permute(0, 2, 3, 1)
             return _of_the_same_shape(logits, pixels)
@@ -54,8 +63,5 @@ def _of_the_same_shape(answer: torch.Tensor, pixels: torch.Tensor) -> torch.Tens
     """The map, if it is as wide as its input is: EoMT makes a square of as many patches, whatever their rows were."""
     (h, w), (height, width) = answer.shape[1:3], pixels.shape[2:]
     if not 2 / 3 < (height / h) / (width / w) < 3 / 2:
-        raise ValueError(
-            f"its map has {h}x{w} locations, another shape than its input. Leave --input-size out, or give the size "
-            "that its config.json names"
-        )
+        raise ValueError(f"its map has {h}x{w} locations, another shape than its input. {ANOTHER_SIZE}")
     return answer

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from annotate.errors import AnnotateError
 from annotate.model.annotator import Annotator
+from annotate.model.elsewhere.hf_segmenter import HubSegmenter
 from annotate.model.recipe import Recipe
 from tests.annotate.model.elsewhere.test_hf_network import probabilities
 from tests.annotate.model.elsewhere.tiny_networks import SIZES, saved
@@ -84,3 +85,19 @@ def test_a_map_of_another_shape_than_its_input_is_refused(tmp_path: Path) -> Non
     with pytest.raises(AnnotateError, match=f"hf:eomt failed on pixels .2, 3, 16, 64.: ValueError: {why}"):
         Annotator(Recipe.for_model(f"hf:{folder}", input_size=(16, 64)), k=1)
     assert Annotator(Recipe.for_model(f"hf:{folder}", input_size=(32, 32)), k=1).grid == (16, 16)
+
+
+def test_a_size_that_a_segmenter_cannot_take_is_named_with_what_to_give(tmp_path: Path) -> None:
+    """EoMT adds the positions of its 8x8 patches."""
+    folder = saved(tmp_path / "eomt", "eomt")
+    why = "it does not answer on a 24x40 input: .*Leave --input-size out, or give the size that its config.json names"
+    with pytest.raises(AnnotateError, match=f"hf:eomt failed on pixels .2, 3, 24, 40.: ValueError: {why}"):
+        Annotator(Recipe.for_model(f"hf:{folder}", input_size=(24, 40)), k=1)
+
+
+def test_too_little_memory_is_not_taken_for_a_wrong_size() -> None:
+    def full(**_: Any) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        HubSegmenter(full, ["cat"], is_universal=True)(torch.zeros(1, 3, 8, 8))
