@@ -18,6 +18,7 @@ from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.annotator import Annotator
 from annotate.model.elsewhere.own_function import FunctionNetwork, is_function
+from annotate.model.elsewhere.own_map import OwnMap
 from annotate.model.recipe import Recipe
 from storage import Status, open_store
 
@@ -74,6 +75,11 @@ def test_a_function_has_the_labels_the_box_and_the_remainder_that_it_gives(modul
     assert labels.boxes[0].tolist() == [0, 0, 1, 0.5]
     assert str(annotator.consistency[0]) == "own map"
     assert annotator.provenance[0]["function"] == f"{module}:make"
+
+
+def test_the_distance_between_locations_follows_a_box_and_a_grid_that_are_not_square(module: str) -> None:
+    own = OwnMap(FunctionNetwork.of(f"{module}:make").build(), module)
+    assert own.steps((24, 40), (3, 5)) == (8, 4)  # 24 rows of pixels and the left 20 columns
 
 
 def test_a_store_of_a_function_is_labelled_resumed_and_names_it(module: str, tmp_path: Path) -> None:
