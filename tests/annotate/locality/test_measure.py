@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import sem, t
 
 from annotate.images import FolderImages
-from annotate.locality import LEAST, Example, Locality, locality, mosaics_for
+from annotate.locality import LEAST, Example, Locality, locality, measure, mosaics_for
 from annotate.model.annotator import Annotator
 from tests.annotate.locality.networks import recipe_of, write_pictures
 
@@ -65,6 +67,39 @@ def test_a_network_that_knows_half_of_the_whole_lies_between(noisy: FolderImages
     found, local = (measured(noisy, name) for name in ("half", "one_cell"))
     assert 0.26 < found.interval[1] < local.interval[0]
     assert 0.01 < found.kept[0] < 0.9
+
+
+@pytest.mark.parametrize("mosaics", [1, 2, 8])
+def test_the_interval_is_students_over_the_mosaics_and_of_one_over_its_tiles(mosaics: int) -> None:
+    shares = np.random.default_rng(0).normal((0.7, 0.8), 0.01, (mosaics, 4, 2))
+    found = measure._locality(shares)
+    each = shares[:, :, 0].mean(1) if mosaics > 1 else shares[0, :, 0]
+    assert found.interval == pytest.approx(t.interval(0.95, len(each) - 1, each.mean(), sem(each)), rel=2e-3)
+
+
+def test_the_interval_of_what_is_kept_has_the_truth_in_19_of_20_samples() -> None:
+    rng, kept, hits = np.random.default_rng(0), 0.6, 0
+    for _ in range(1000):
+        alone = rng.normal(0.6, 0.1, (8, 1))
+        beside = 0.25 + kept * (alone - 0.25) + rng.normal(0, 0.02, (8, 1))
+        _, low, high = measure._locality(np.stack([beside, alone], -1).repeat(4, 1)).kept
+        hits += low <= kept <= high
+    assert 930 < hits < 970
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "expected"),
+    [
+        (0.6, (0.4, 0.35, 0.45), True),
+        (0.6, (0.4, 0.2, 0.6), False),  # it may be more than a half
+        (0.3, (0.9, 0.8, 1.0), False),  # vague, and local
+    ],
+)
+def test_labels_are_global_where_all_of_the_interval_of_what_is_kept_is_below_a_half(
+    value: float, kept: tuple[float, float, float], expected: bool
+) -> None:
+    found = Locality(value=value, interval=(value, value), alone=0.9, kept=kept, mosaics=8)
+    assert found.is_global is expected
 
 
 def test_several_passes_are_measured_together(colours: FolderImages) -> None:
