@@ -31,7 +31,7 @@ from annotate.errors import PictureError
 from annotate.images.source import ImageSource
 from annotate.interval import reach
 from annotate.locality.mosaic import TILES, mosaic, tile, tile_of_locations
-from storage import LabelMap
+from storage import LabelMap, Status
 
 if TYPE_CHECKING:  # labels are inspected without timm
     from annotate.model.annotator import Annotator
@@ -171,24 +171,30 @@ def locality(
     Args:
         source: the pictures.
         annotator: labels the mosaics as it does pictures.
-        mosaics: at most so many; fewer where there are too few pictures that can be read.
+        mosaics: at most so many; fewer where there are too few pictures that can be read, or a mosaic gets no label.
         seconds: no further mosaics are begun after this time.
         on_mosaic: called with each mosaic when it is labelled.
     """
     shares: list[NDArray[np.float64]] = []
-    started, readable = time.monotonic(), 0
+    started, readable, refused = time.monotonic(), 0, 0
     pictures = _pictures(source, annotator, TILES * mosaics)
     while len(shares) < mosaics and time.monotonic() - started < seconds:
         four = [*islice(pictures, TILES)]
         readable += len(four)
         if len(four) < TILES:
             break
-        found = _measured(annotator, four)
+        try:
+            found = _measured(annotator, four)
+        except PictureError:  # it says nothing of where labels come from
+            refused += 1
+            continue
         if found is None:
             h, w = annotator.grid
             return Locality(value=None, why_not=f"with {h}x{w} locations, some tile of a mosaic has none of its own")
         shares.append(found[0])
         on_mosaic(found[1])
+    if refused and not shares:
+        return Locality(value=None, why_not="the networks gave NaN or infinity for each of the mosaics")
     if not shares:
         return Locality(
             value=None, why_not=f"it takes {TILES} pictures that can be read, and of those chosen only {readable} can"
@@ -214,10 +220,16 @@ def _pictures(source: ImageSource, annotator: Annotator, wanted: int) -> Iterato
 def _measured(
     annotator: Annotator, pictures: Sequence[tuple[str, NDArray[np.uint8]]]
 ) -> tuple[NDArray[np.float64], Example] | None:
-    """For each tile of a mosaic its share there and alone, float64 [4, 2]; None if a tile has no location."""
+    """For each tile of a mosaic its share there and alone, float64 [4, 2]; None if a tile has no location.
+
+    Raises:
+        PictureError: the mosaic, or a tile alone, has no label.
+    """
     keys, tiles = zip(*pictures, strict=True)
     picture = mosaic(tiles)
     labels = annotator([picture, *(mosaic([each] * TILES) for each in tiles)])
+    if (labels.status != Status.LABELLED).any():
+        raise PictureError(Status.REFUSED, "it has no label")
     label, alone = labels[0], [labels[1 + number] for number in range(TILES)]
     where = tile_of_locations(label.grid, label.box)
     if any(not (where == number).any() for number in range(TILES)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import sem, t
 from annotate.images import FolderImages
 from annotate.locality import LEAST, Example, Locality, locality, measure, mosaics_for
 from annotate.model.annotator import Annotator
+from storage import LabelMap, Status
 from tests.annotate.locality.networks import recipe_of, write_pictures
 
 
@@ -112,6 +114,43 @@ def test_the_same_pictures_give_the_same_number(colours: FolderImages) -> None:
     assert measured(colours, "half") == measured(colours, "half")
 
 
+def test_pictures_are_chosen_from_all_of_a_collection(colours: FolderImages) -> None:
+    """The first ones of a folder are of one class, of which mosaics tell nothing."""
+    examples: list[Example] = []
+    locality(colours, Annotator(recipe_of("one_cell"), k=5), mosaics=2, on_mosaic=examples.append)
+    assert max(key for example in examples for key in example.keys) > colours.keys[len(colours.keys) // 2]
+
+
+def test_no_further_mosaic_is_begun_after_the_given_time(
+    colours: FolderImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 1000, 25))
+    monkeypatch.setattr(measure.time, "monotonic", lambda: next(now))
+    assert locality(colours, Annotator(recipe_of("one_cell"), k=5), seconds=60).mosaics == 2
+
+
+class Breaking(Annotator):
+    """Has no finite answer to the first mosaics."""
+
+    broken = 1
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> LabelMap:
+        labels = super().__call__(pictures)
+        if self.broken:
+            self.broken -= 1
+            labels.scores[0], labels.status[0] = 0, Status.REFUSED
+        return labels
+
+
+def test_mosaics_without_a_finite_answer_are_left_out(colours: FolderImages) -> None:
+    """They would count as global."""
+    annotator = Breaking(recipe_of("one_cell"), k=5)
+    found = locality(colours, annotator, mosaics=3)
+    assert (found.value, found.mosaics) == (pytest.approx(1, abs=1e-3), 3)
+    annotator.broken = 9
+    assert str(locality(colours, annotator, mosaics=3)).startswith("not measured: the networks gave NaN or infinity")
+
+
 def test_fewer_than_four_readable_pictures_are_not_measured(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "images", 3)
     for number in range(3):
@@ -149,7 +188,7 @@ def test_examples_show_the_share_of_each_location_for_its_own_tile(colours: Fold
         assert example.picture.shape == (64, 64, 3)
         assert len({*example.keys}) == 4
         assert example.own.shape == example.label.grid == (8, 8)
-        assert 0 <= example.own.min() <= example.own.max() <= 1
+        assert example.own == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("pictures", "expected"), [(4, 2), (100, 2), (160, 4), (1_281_167, 16)])

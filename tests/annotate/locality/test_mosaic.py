@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from annotate.locality.mosaic import mosaic, tile, tile_of_locations
 from storage import Box
@@ -21,6 +22,16 @@ def test_a_tile_is_half_an_input_and_has_no_bars() -> None:
         found = tile(picture, (64, 32), mode, interpolation="bicubic")
         assert found.shape == (32, 16, 3)
         assert found.min() == 255
+
+
+def test_a_tile_is_squashed_where_pictures_are_and_cropped_where_they_keep_their_shape() -> None:
+    picture = np.zeros((30, 90, 3), np.uint8)
+    picture[:, 30:60] = 255  # the middle third, a square
+    means = [
+        tile(picture, (64, 64), mode, interpolation="bicubic").mean() for mode in ("squash", "center", "letterbox")
+    ]
+    assert means[0] == pytest.approx(255 / 3, abs=3)
+    assert min(means[1:]) > 230
 
 
 def test_locations_that_reach_into_two_tiles_belong_to_none() -> None:
