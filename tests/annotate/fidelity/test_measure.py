@@ -73,6 +73,12 @@ def test_targets_of_whole_cells_are_the_answers_of_a_local_annotator(
         assert each.answer is None  # a function has no answer beside its map
 
 
+def test_a_target_keeps_as_many_classes_as_training_does(images: Path, labelled: Callable[[str], LabelStore]) -> None:
+    few, all_of_them = (found(labelled("local"), images, areas=(1.0,), keep=keep).sizes[0] for keep in (1, None))
+    assert all_of_them.label.kl < 1e-3
+    assert few.label.kl > 0.02
+
+
 def test_random_crops_of_a_global_annotator_are_further_from_their_targets(
     images: Path, labelled: Callable[[str], LabelStore]
 ) -> None:

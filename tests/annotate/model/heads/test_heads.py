@@ -141,6 +141,17 @@ def test_class_token_and_mean_together_are_affine_so_that_local_is_frozen() -> N
 
 
 @torch.inference_mode()
+def test_a_norm_after_class_token_and_mean_is_held() -> None:
+    torch.manual_seed(0)
+    model = WithMean()
+    model.head = nn.Sequential(nn.LayerNorm(96), model.head)
+    model.double()
+    frozen, local = (DenseClassifier(model, "probe", head)(pixels()) for head in ("frozen", "local"))
+    assert apart(frozen.mean((1, 2)), model(pixels())) < 1e-13
+    assert apart(local.mean((1, 2)), model(pixels())) > 1e-6
+
+
+@torch.inference_mode()
 def test_asking_changes_nothing_in_the_network_and_needs_no_fused_attention() -> None:
     model = network("vit_tiny_patch16_224", VIT)
     own, fused = model(pixels()), DenseClassifier(model, "vit", "frozen")(pixels())
