@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not getattr(settings, name):
                 raise LabelError(f"--{name} is needed: the {TrainSettings.text(name)}")
         trainer = Trainer(settings, group)
-        trainer.run(evaluator(settings, group, trainer.images.classes))
+        trainer.run(evaluator(settings, group, trainer.class_names))
     except (LabelError, StoreError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     finally:

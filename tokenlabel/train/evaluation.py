@@ -51,8 +51,8 @@ def _evaluator(
     images = ImageFolder(settings.val, transform)
     if classes is not None and images.classes != list(classes):
         raise LabelError(
-            f"{settings.val} has {len(images.classes)} class folders, and the training pictures have {len(classes)}; "
-            "give a folder with the same class folders, so that a class number means the same in both"
+            f"{settings.val} has {len(images.classes)} class folders, and the student has {len(classes)} classes; "
+            "give a folder with a folder for each of these, so that a class number means the same in both"
         )
     own = Subset(images, range(group.rank, len(images), group.processes))
     loader = DataLoader(own, settings.batch_size, num_workers=settings.workers)

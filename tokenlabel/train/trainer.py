@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -47,6 +48,7 @@ from tokenlabel.train.rates import make_optimizer, set_base_rate
 from tokenlabel.train.settings import TrainSettings
 from tokenlabel.train.student import student
 
+_log = logging.getLogger(__name__)
 _LOSS_EVERY = 50  # steps between readings of the loss: each has to wait for the GPU
 
 
@@ -66,6 +68,21 @@ class Trainer:
         self.images = ImageFolder(settings.data)
         self.store = open_store(settings.labels)
         self.classes = self.store.schema.class_count
+        # Other classes than the annotator's can teach nothing here; where only its labels teach, they need not.
+        own = len(self.images.classes) == self.classes
+        if not own and settings.picture == "class":
+            raise LabelError(
+                f"{settings.data} has {len(self.images.classes)} class folders, and the labels in {settings.labels} "
+                f"are of {self.classes} classes: the pictures' own cannot teach; give --picture annotator"
+            )
+        self.class_names = (
+            self.images.classes if own else [*(self.store.schema.class_names or map(str, range(self.classes)))]
+        )
+        if not own and group.rank == 0:
+            _log.warning(
+                "%s has %d class folders, and the labels are of %d classes: the annotator's labels alone teach",
+                settings.data, len(self.images.classes), self.classes,
+            )  # fmt: skip
         self.output = Path(settings.output)
         self.output.mkdir(parents=True, exist_ok=True)
         last = self.output / LAST
@@ -78,6 +95,7 @@ class Trainer:
             augment=Traced(_augmentation(settings)),
             tokens=grid,
             class_count=self.classes,
+            own_classes=own,
             seed=settings.seed,
         )
         # Every process gets the same number of pictures at each step: the last few of an epoch are left out.
@@ -209,7 +227,7 @@ class Trainer:
             "log": self.log,
             "settings": asdict(self.settings),
             "processes": self.group.processes,
-            "classes": self.images.classes,
+            "classes": self.class_names,
             "data_fingerprint": self.data_fingerprint,
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -232,8 +232,29 @@ def test_a_val_of_other_classes_is_refused(arguments: list[str], tmp_path: Path)
     pictures = Path(arguments[arguments.index("--val") + 1])
     (tmp_path / "val").mkdir()
     (tmp_path / "val/0").symlink_to(pictures / "0")
-    with pytest.raises(SystemExit, match="val has 1 class folders, and the training pictures have 10; give a folder"):
+    with pytest.raises(SystemExit, match="val has 1 class folders, and the student has 10 classes; give a folder"):
         main(changed(arguments, val=tmp_path / "val"))
+
+
+@pytest.mark.usefixtures("single_threaded")
+def test_other_class_folders_are_taught_the_annotators_labels_alone(
+    arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    val, pictures = (Path(arguments[arguments.index(name) + 1]) for name in ("--val", "--data"))
+    (tmp_path / "two").mkdir()
+    for name in ("0", "1"):
+        (tmp_path / "two" / name).symlink_to(pictures / name)
+    two = changed(arguments, data=tmp_path / "two", val="", batch_size=2, epochs=1, cooldown_epochs=0)
+    main(two)
+    assert (
+        "two has 2 class folders, and the labels are of 10 classes: the annotator's labels alone teach" in caplog.text
+    )
+    assert state(tmp_path / "run")["classes"] == [str(number) for number in range(10)]
+    with pytest.raises(SystemExit, match="two has 2 class folders, .* cannot teach; give --picture annotator"):
+        main(changed(two, picture="class", output=tmp_path / "other"))
+    with pytest.raises(SystemExit, match="two has 2 class folders, and the student has 10 classes"):
+        main(changed(two, val=tmp_path / "two", output=tmp_path / "another"))
+    main(changed(two, val=val, output=tmp_path / "third"))
 
 
 def test_other_settings_do_not_resume(arguments: list[str], tmp_path: Path) -> None:
