@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -48,6 +49,8 @@ def connected(address: str) -> Iterator[None]:
                 "num_cpus": usable_cores(),
                 "_temp_dir": str(ending.enter_context(temporary_folder())),
             }
+        # After Ray's end: else its clients are freed in a process that is forked later, as a loader's are, and hang it.
+        ending.callback(gc.collect)
         ending.callback(ray.shutdown)  # also where Ray started in part
         _connect(address, own)
         yield

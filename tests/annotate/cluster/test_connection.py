@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from annotate.cluster.connection import connected
+from annotate.cluster.connection import LOCAL, connected
 from annotate.cluster.ray_workers import RayWorkers
 from annotate.cluster.temporary_folder import temporary_folder
 from annotate.errors import AnnotateError
@@ -63,6 +64,21 @@ def test_neither_home_nor_tmpdir_keeps_ray_from_starting_and_nothing_is_left(tmp
     assert first["token"] != second["token"]
     assert not token_stays
     assert list(long.iterdir()) == []
+
+
+def test_no_client_of_ray_is_left_to_a_process_that_is_forked_later() -> None:
+    """Freed in a fork, such as a loader's worker, it waits for ever for a thread that the fork does not have."""
+    gc.disable()
+    try:
+        with connected(LOCAL):
+            assert clients_of_ray()
+        assert not clients_of_ray()
+    finally:
+        gc.enable()
+
+
+def clients_of_ray() -> int:
+    return sum(type(each).__name__ == "GcsClient" for each in gc.get_objects())
 
 
 def test_a_folder_that_ray_cannot_have_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
