@@ -9,7 +9,7 @@ from PIL import features
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jpe", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-    + ((".avif",) if features.check("avif") else ())
+    + ((".avif",) if "avif" in features.modules and features.check("avif") else ())  # Pillow 11.3 and later
 )
 SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval"})
 _TAR = re.compile(r"[^.].*\.(tar|tgz|tar\.(gz|bz2|xz|zst))", re.IGNORECASE)
