@@ -22,15 +22,7 @@ from tokenlabel.errors import LabelError
 from tokenlabel.geometry.pixel_warp import PixelWarp
 from tokenlabel.pipelines.label_tensor import LabelTensor
 from tokenlabel.pipelines.policies import AutoAugment, LabeledCompose, RandAugment, TrivialAugmentWide, contained
-from tokenlabel.pipelines.watched_step import (
-    Shown,
-    Step,
-    WatchedStep,
-    described,
-    run_known_still,
-    run_recorded,
-    run_still,
-)
+from tokenlabel.pipelines.watched_step import Shown, Step, WatchedStep, described, run_recorded, run_still
 
 _ANY = LabelMap.unlabelled(Status.MISSING, grid=(1, 1), k=1, class_count=1)  # only its geometry is used
 
@@ -78,9 +70,7 @@ def followed(step: Any, still: Sequence[Step]) -> Any:
                 f"{kind.__name__} cannot be in this pipeline: it needs bounding boxes, and a training picture has "
                 f"none; {remedy}"
             )
-    if kind in _STILL:
-        return WatchedStep(step, run_known_still)
-    if any(step is known for known in still):
+    if kind in _STILL or any(step is known for known in still):
         return WatchedStep(step, run_still)
     if kind in _MOVING:
         return WatchedStep(step, _run_moving)
@@ -98,14 +88,13 @@ def followed(step: Any, still: Sequence[Step]) -> Any:
 
 def _run_moving(step: Any, given: Shown) -> Shown:
     """Run a step that moves all pixels by functions of torchvision's, and do the same to the warp."""
-    called = []
+    spy, called = copy.copy(step), []
 
     def call(function: Callable[..., Any], picture: Any, *args: Any, **named: Any) -> Any:
         called.append((function.__name__, args, named))
         return step._call_kernel(function, picture, *args, **named)
 
-    spy = object.__new__(type(step))  # copy.copy does the same in ten times the time
-    spy.__dict__.update(step.__dict__, _call_kernel=call)
+    object.__setattr__(spy, "_call_kernel", call)
     result = spy(given.pixels)
     moved = _in_pixels(given)
     for name, args, named in called:

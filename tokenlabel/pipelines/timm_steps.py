@@ -17,8 +17,8 @@ from tokenlabel.pipelines.watched_step import (
     Step,
     WatchedStep,
     described,
-    run_known_still,
     run_padded,
+    run_still,
     with_holes,
 )
 
@@ -34,7 +34,7 @@ def watched(step: Any, each: Each) -> Step | None:
     """
     kind, known = type(step), None
     if kind is auto_augment.AugmentOp and step.aug_fn in _STILL_OPS:
-        known = WatchedStep(step, run_known_still)
+        known = WatchedStep(step, run_still)
     elif kind is auto_augment.RandAugment:
         known = auto_augment.RandAugment(each(step.ops), step.num_layers, choice_weights=step.choice_weights)
     elif kind is auto_augment.AutoAugment:
@@ -74,9 +74,9 @@ _STILL_OPS = {
     auto_augment.solarize_add,
 }
 RUNS: dict[type, Callable[[Any, Shown], Shown]] = {
-    timm_transforms.ToTensor: run_known_still,
-    timm_transforms.MaybePILToTensor: run_known_still,
-    timm_transforms.MaybeToTensor: run_known_still,
+    timm_transforms.ToTensor: run_still,
+    timm_transforms.MaybePILToTensor: run_still,
+    timm_transforms.MaybeToTensor: run_still,
     timm_transforms.CenterCropOrPad: run_padded,
     timm_transforms.RandomCropOrPad: run_padded,
     timm_transforms.RandomPad: run_padded,

@@ -18,7 +18,6 @@ from tokenlabel.pipelines.watched_step import (
     WatchedStep,
     run_bent,
     run_erased,
-    run_known_still,
     run_padded,
     run_policy,
     run_recorded,
@@ -62,7 +61,7 @@ _STILL = {
     transforms.ToTensor,
 }
 _RUNS: dict[type, Callable[[Any, Shown], Shown]] = {
-    **dict.fromkeys(_STILL, run_known_still),
+    **dict.fromkeys(_STILL, run_still),
     **dict.fromkeys((transforms.CenterCrop, transforms.Pad, transforms.RandomCrop), run_padded),
     **dict.fromkeys((transforms.AutoAugment, transforms.RandAugment, transforms.TrivialAugmentWide), run_policy),
     transforms.ElasticTransform: run_bent,

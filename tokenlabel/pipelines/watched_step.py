@@ -3,8 +3,7 @@
 Each step is handed a `RecordedPicture`, and must move its pixels in one of these ways:
 
     through PIL's crop, resize, rotate, transpose, transform, copy or convert    run_recorded: as PIL was asked
-    not at all, by its known type: colours, ToTensor, Normalize                  run_known_still: pixels stay
-    not at all, as its user says                                                 run_still: the size is checked
+    not at all, by its known type: colours, ToTensor, Normalize                  run_still: pixels stay
     by padding, bending or erasing, by its known type                            run_padded, run_bent, run_erased
     in any other way                                                             an error
 """
@@ -86,13 +85,8 @@ def run_recorded(step: Step, given: Shown) -> Shown:
     return Shown(result.picture, result.warp)
 
 
-def run_known_still(step: Step, given: Shown) -> Shown:
-    """Run a step whose type is known to move no pixel: nothing is checked, as most steps of a pipeline are such."""
-    return Shown(step(given.pixels), given.warp)
-
-
 def run_still(step: Step, given: Shown) -> Shown:
-    """Run a step that moves no pixel, as its user says."""
+    """Run a step that moves no pixel."""
     result = step(given.pixels)
     if not isinstance(result, Image.Image | torch.Tensor):
         raise LabelError(f"{step!r} gave {described(result)}, but a traced step must give a PIL picture or a tensor")
