@@ -133,7 +133,9 @@ class _Seeded:
         for index in indices:
             seed = self._seeds[index][self._drawn[index]]
             self._drawn[index] += 1
-            torch.default_generator.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+            torch.default_generator.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
             found.append(self._images[index][0])
         return found
 
