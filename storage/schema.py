@@ -114,6 +114,11 @@ class Schema:
         """The type of scores as stored."""
         return np.dtype(self.score_type)
 
+    @property
+    def keeps_all_classes(self) -> bool:
+        """Whether each location has all classes, so that its remainder belongs to none of them."""
+        return self.k == self.class_count
+
     def shards(self, row_count: int) -> list[range]:
         """The rows of each shard of a store of this many rows."""
         step = self.rows_per_shard

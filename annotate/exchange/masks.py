@@ -144,7 +144,7 @@ def _masks(store: LabelStore, target: Path, names: Names, on_progress: OnProgres
         # Keys come from anywhere, and may differ in their suffix only: a mask is named by its row.
         path = Path("masks") / f"{row:08}.png"
         (target / "masks").mkdir(exist_ok=True)
-        mask = mask_of(label, size, has_all=store.schema.k == store.schema.class_count)
+        mask = mask_of(label, size, has_all=store.schema.keeps_all_classes)
         picture = Image.fromarray(mask.astype(np.uint16 if wide else np.uint8))
         if not (wide or program):  # FiftyOne reads a palette's colours as values
             picture.putpalette(_palette(len(names)))
@@ -169,7 +169,7 @@ def _coco(store: LabelStore, target: Path, names: Names, on_progress: OnProgress
     regions: list[dict[str, Any]] = []
     for row, key, label, (height, width) in _labelled(store, on_progress):
         pictures.append({"id": row + 1, "file_name": key, "height": height, "width": width})
-        mask = mask_of(label, (height, width), has_all=store.schema.k == store.schema.class_count)
+        mask = mask_of(label, (height, width), has_all=store.schema.keeps_all_classes)
         for value in np.unique(mask[mask != _UNKNOWN]).tolist():
             here = mask == value
             rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))

@@ -111,7 +111,7 @@ def _failures(store: LabelStore) -> Iterator[KeyedFailure]:
 
 def _outside(schema: Schema) -> str:
     """What has the remainder: the classes that are not stored, or what belongs to no class."""
-    return f"outside the {schema.k} best" if schema.k < schema.class_count else f"of none of the {schema.k} classes"
+    return f"of none of the {schema.k} classes" if schema.keeps_all_classes else f"outside the {schema.k} best"
 
 
 def describe(store: LabelStore, figures: Statistics) -> str:
