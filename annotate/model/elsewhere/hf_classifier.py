@@ -18,7 +18,7 @@ from torch import nn
 
 from annotate.errors import AnnotateError
 from annotate.model.dense import EXACT
-from annotate.model.elsewhere.hf_processor import ANOTHER_SIZE
+from annotate.model.elsewhere.hf_processor import does_not_answer
 
 _IN_ANOTHER_ORDER = {"hiera"}  # the units that its training masks come one after the other
 _MOST_PREFIX = 17  # a class token and 16 registers
@@ -83,10 +83,7 @@ class HubClassifier(nn.Module):
         try:
             trunk, features, given = _seen(model, input_size)
         except Exception as error:  # networks raise exceptions of many types on an input that does not fit
-            raise AnnotateError(
-                f"the model {name} does not answer on a {input_size[0]}x{input_size[1]} input: "
-                f"{type(error).__name__}: {str(error).rstrip('.')}. {ANOTHER_SIZE}"
-            ) from error
+            raise AnnotateError(f"the model {name} {does_not_answer(input_size, error)}") from error
         expected, apart = given.flatten(1), dict[Pooling, float]()
         for pooling in _poolings(trunk, features):
             if (pooled := pooling(features)).shape == expected.shape:

@@ -25,6 +25,12 @@ ANOTHER_SIZE = "Leave --input-size out, or give the size that its config.json na
 _WHOLE_FROM = 384  # pixels from which ConvNeXt's processor no longer crops
 
 
+def does_not_answer(size: tuple[int, int], error: Exception) -> str:
+    """What to say, after the name of a network, of the error that it raised on an input (height, width)."""
+    why = f"{type(error).__name__}: {str(error).rstrip('.')}"
+    return f"does not answer on a {size[0]}x{size[1]} input: {why}. {ANOTHER_SIZE}"
+
+
 def input_of(
     settings: Mapping[str, Any],
     model: str,

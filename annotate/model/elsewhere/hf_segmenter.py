@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from annotate.model.elsewhere.hf_processor import ANOTHER_SIZE
+from annotate.model.elsewhere.hf_processor import ANOTHER_SIZE, does_not_answer
 from annotate.model.elsewhere.own_function import Scores
 
 
@@ -43,10 +43,7 @@ class HubSegmenter(nn.Module):
         except torch.OutOfMemoryError:  # of a batch, whatever the size of one picture
             raise
         except Exception as error:  # networks raise exceptions of many types on an input that does not fit
-            raise ValueError(
-                f"it does not answer on a {pixels.shape[2]}x{pixels.shape[3]} input: {type(error).__name__}: "
-                f"{str(error).rstrip('.')}. {ANOTHER_SIZE}"
-            ) from error
+            raise ValueError(f"it {does_not_answer((pixels.shape[2], pixels.shape[3]), error)}") from error
         if self.gives == "logits":
             logits: torch.Tensor = answer.logits.permute(0, 2, 3, 1)
             return _of_the_same_shape(logits, pixels)
