@@ -95,7 +95,6 @@ class Annotator:
         # The inputs that pictures are fitted to, each once: (height, width) and filter. The first is the labels' own.
         self._inputs: list[tuple[tuple[int, int], str]] = []
         known = measured or [{}] * len(recipe.networks)
-        self.has_remainder = False
         self._ready = [self._load(network, found) for network, found in zip(recipe.networks, known, strict=True)]
         first = self._ready[0]
         self.grid, self.class_count, self._grid_box = recipe.grid or first.grid, first.class_count, first.grid_boxes[0]
@@ -106,6 +105,7 @@ class Annotator:
             )
         self.consistency = tuple(ready.consistency for ready in self._ready)
         self.provenance = tuple(ready.provenance for ready in self._ready)
+        self.has_remainder = any(ready.has_remainder for ready in self._ready)
         for network, ready in zip(recipe.networks, self._ready, strict=True):
             if ready.class_count != self.class_count:
                 raise AnnotateError(
@@ -247,7 +247,6 @@ class Annotator:
     def _load(self, network: AnyNetwork, measured: Mapping[str, Any]) -> _ReadyNetwork:
         dense, provenance = dense_answer(network, self.recipe.head)
         grid, class_count, consistency = dense.consistency(network.input_size)
-        self.has_remainder |= dense.has_remainder
         inputs: list[int] = []
         grid_boxes = [Box.from_edges(edges) for edges in measured.get("grid_boxes", ())]
         is_measured = bool(grid_boxes)
@@ -279,6 +278,7 @@ class Annotator:
             grid=grid,
             class_count=class_count,
             consistency=consistency,
+            has_remainder=dense.has_remainder,
             provenance=provenance
             | {"model": network.model, "head": str(consistency), "grid_boxes": [list(box.edges) for box in grid_boxes]},
         )
@@ -296,4 +296,5 @@ class _ReadyNetwork:
     grid: tuple[int, int]
     class_count: int
     consistency: Consistency
+    has_remainder: bool
     provenance: dict[str, Any]
