@@ -114,10 +114,10 @@ class Actors:
             except ray.exceptions.RayTaskError as error:
                 result = error.cause
                 if isinstance(result, LostDeviceError):  # all its other shards would fail, and with them their attempts
-                    self._bury(actor)
+                    self._discard(actor)
                     result = WorkerDiedError(str(result), shards=self._died_with[actor])
             except ray.exceptions.RayError as error:
-                self._bury(actor)
+                self._discard(actor)
                 result = self._cause_of_death(actor, error)
             if actor in self._shards:
                 self._shards[actor] -= 1
@@ -157,7 +157,7 @@ class Actors:
             self._failed_starts = 0
             self._shards[actor] = 0
 
-    def _bury(self, actor: Any) -> None:
+    def _discard(self, actor: Any) -> None:
         """End an actor that is of no more use, and remember how many shards it had."""
         import ray
 

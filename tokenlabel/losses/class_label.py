@@ -14,7 +14,7 @@ from tokenlabel.targets.token_targets import TokenTargets
 SoftLabel = tuple[torch.Tensor, torch.Tensor]
 """Classes int64 [b, m] and their probabilities float [b, m], which mixing makes of class numbers."""
 
-# torch's -100 would be left out of the mean without a word where class numbers are not checked before, as on a GPU.
+# torch silently leaves class -100 out of the mean. Class numbers are not checked on a GPU, so no number may mean that.
 _NO_CLASS = torch.iinfo(torch.int64).min
 
 
