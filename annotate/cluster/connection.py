@@ -91,6 +91,7 @@ def _own_token() -> Iterator[None]:
         yield
         return
     before = os.environ.get("RAY_AUTH_MODE")
+    os.environ["RAY_AUTH_MODE"] = "token"  # older versions of Ray require none unless it is set
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     _read_token_again()
     try:
@@ -98,7 +99,7 @@ def _own_token() -> Iterator[None]:
     finally:
         del os.environ["RAY_AUTH_TOKEN"]
         if before is None:
-            os.environ.pop("RAY_AUTH_MODE", None)  # Ray has set it
+            del os.environ["RAY_AUTH_MODE"]
         _read_token_again()
 
 

@@ -104,7 +104,7 @@ class _SparseCrossEntropy(torch.autograd.Function):
             part.scatter_add_(-1, c.long(), (-g * q).to(wide))
             # Rows that are left out of the loss get no gradient, even where their logits are not finite.
             idle = g == 0
-            if idle.is_cuda or torch.compiler.is_compiling() or idle.any():
+            if torch.compiler.is_compiling() or idle.is_cuda or idle.any():
                 part.masked_fill_(idle, 0)
             into.copy_(part)
         return gradient, None, None, None
@@ -117,6 +117,6 @@ def _is_batched(above: torch.Tensor) -> bool:
 def _parts(lead: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """Tensors that share their first `lead` axes, flattened to one axis, some rows at a time."""
     flat = [tensor.reshape(-1, *tensor.shape[lead:]) for tensor in tensors]
-    at_once = _AT_ONCE_GPU if flat[0].is_cuda or torch.compiler.is_compiling() else _AT_ONCE_CPU
+    at_once = _AT_ONCE_GPU if torch.compiler.is_compiling() or flat[0].is_cuda else _AT_ONCE_CPU
     rows = max(1, at_once // flat[0].shape[-1])
     return zip(*(tensor.split(rows) for tensor in flat), strict=True)

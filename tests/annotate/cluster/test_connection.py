@@ -35,7 +35,7 @@ found = []
 for round in range(2):  # one process may have two Rays, one after the other
     for outcome in RayWorkers().map(Instant(), [Shard(range(1), ())]):
         import ray
-        folder = Path(ray.get_runtime_context().get_temp_dir())
+        folder = Path(ray._private.worker._global_node.get_session_dir_path()).parent
         found.append({
             "labelled": outcome.record.labelled,
             "cores": ray.cluster_resources()["CPU"],

@@ -91,6 +91,8 @@ COPIES = {
 
 @pytest.mark.parametrize("way", COPIES)
 def test_a_copy_has_the_label(way: str) -> None:
+    if way == "wrap" and not hasattr(tv_tensors.TVTensor, "wrap"):
+        pytest.skip("this torchvision does not ask a class of other people how it is wrapped")
     label = moved_label()
     assert same(COPIES[way](label), label)
 

@@ -141,7 +141,9 @@ class DynamicViT(TokenViT):
 
     def logits(self, pixels: torch.Tensor, mix: Mix | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of the pictures [b, C] and of all tokens [b, t, C], row by row; see `Pruned` for dropped ones."""
-        return self.pruned(pixels, mix)[:2]
+        # Not its slice, which torch 2.6 cannot compile.
+        pruned = self.pruned(pixels, mix)
+        return pruned.picture, pruned.tokens
 
     def pruned(self, pixels: torch.Tensor, mix: Mix | None = None) -> Pruned:
         """The logits, and which tokens are left: drawn at random in training mode, the best otherwise."""
