@@ -25,7 +25,7 @@ from demo.markdown import table
 # All of timm's modules; of each, the smallest network with each kind of head. The first one is in the tests.
 FAMILIES = {
     "beit": "beit_base_patch16_224 beitv2_base_patch16_224",
-    "byoanet": "halonet_h1 eca_botnext26ts_256 lambda_resnet26t",
+    "byoanet": "eca_botnext26ts_256 halonet_h1 lambda_resnet26t",
     "byobnet": "test_byobnet mobileone_s0 repvgg_a0 gernet_s regnetz_b16 resnet50_mlp resnet50_clip",
     "cait": "cait_xxs24_224",
     "coat": "coat_lite_tiny coat_tiny",
@@ -141,6 +141,7 @@ SHALLOW: dict[str, dict[str, Any]] = {
     "qwen3_vit_88m": {"depth": 2},
     "qwen3_vit_88m_merge": {"depth": 2},
     "samvit_base_patch16_224": {"depth": 2},
+    "sequencer2d_s": {"layers": (1, 1, 1, 1)},
     "vit_base_patch32_siglip_256": {"depth": 2},
     "vit_medium_patch16_gap_256": {"depth": 2},
     "vit_relpos_medium_patch16_cls_224": {"depth": 2},

@@ -26,6 +26,8 @@ def cells(text: str, start: str) -> list[list[str]]:
 
 def test_the_page_of_a_gpu_is_made_with_all_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # for the processes that it starts
+    for name in ("OF_MATRIX", "OF_STEP", "OF_DECODING"):
+        monkeypatch.setattr(gpu, name, 200)  # seconds: on a busy machine, to import torch takes long
     text = gpu.page(
         tmp_path,
         chosen=(("test_resnet", 64, 200.0), ("no_such_network", 64, 200.0)),

@@ -14,9 +14,12 @@ from benchmarks.names import FOLDERS, absent_key, key
 from benchmarks.reference import CLASS_COUNT, PHOTOGRAPHS, Maps, write_pickles
 from benchmarks.storage import entropy, keys, light, reads, scale, size
 from benchmarks.storage.fidelity import Fidelity, divergence
+from demo import study
 from demo.photographs.collection import photographs
+from demo.studies import runs
 from storage import open_store, verify
 from storage.labelmap import no_class
+from tests.demo.here import Here
 
 ROOT = Path(__file__).parents[2]
 PEAKED = np.array([200, 9, 5, 3, 2], np.uint8)  # score codes of a location
@@ -240,7 +243,10 @@ def test_light_stores_are_smaller_by_each_setting_and_the_table_has_each(tmp_pat
     assert re.search(r"97\.3 \| +91\.0 ± 1\.4", text)
 
 
+@pytest.mark.usefixtures("single_threaded")
 def test_students_of_light_stores_are_trained_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (study, runs):
+        monkeypatch.setattr(module, "pool", Here)  # tests/demo has a study that uses processes
     monkeypatch.setattr(light, "SETTINGS", {name: light.SETTINGS[name] for name in ("--k 3", "--grid 9x9 --coarse 8")})
     small = {"seeds": 2, "epochs": 1, "pictures": 64, "steps": 2}
     found = light.students(tmp_path, **small)

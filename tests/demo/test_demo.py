@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from annotate.jobs.labelling.label_job import one_thread
 from demo import annotator, augmented_views, scenes, teaching
 from demo.truth import label_truth
 from storage import LabelMap, Schema, Status, create_store, open_store
@@ -73,8 +74,10 @@ def test_label_truth_counts_locations_inside_digits(tmp_path: Path) -> None:
 def qualities(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, augmented_views.Quality]:
     """The quality of each variant, with two annotators that were trained briefly, and of the second one alone."""
     paths = [tmp_path_factory.mktemp("annotators") / f"{seed}.safetensors" for seed in (0, 1)]
-    for seed, path in enumerate(paths):
-        annotator.train(path, seed=seed, steps=60)
+    with one_thread(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(annotator, "BATCH", 64)
+        for seed, path in enumerate(paths):
+            annotator.train(path, seed=seed, steps=40)
     recipes = augmented_views.variants(paths, scene_folder / "images", count=100)
     recipes["the other network"] = augmented_views.variants(paths[::-1], scene_folder / "images", count=2)["one pass"]
     folders = scene_folder / "images/val", scene_folder / "truth/val"

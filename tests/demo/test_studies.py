@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from demo import study
 from demo.students import SIZE, TOKENS, lvvit
 from demo.studies import kinds, runs, stem, students
 from demo.studies.diversity import diversity, effective_rank, similarity
+from tests.demo.here import Here
 from tokenlabel.models import DynamicViT
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -86,16 +84,6 @@ def two_stems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stem, "STEMS", {name: stem.STEMS[name] for name in (stem.PATCHES, stem.SCALED)})
     monkeypatch.setattr(stem, "RATES", (1e-3,))
     monkeypatch.setattr(stem, "GRID_SEEDS", 1)
-
-
-class Here(Executor):
-    """Does the work in this process, which has imported torch, but hands it over pickled, as other processes get it."""
-
-    def submit(self, do: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        do, given, named = pickle.loads(pickle.dumps((do, given, named)))
-        future: Future[Any] = Future()
-        future.set_result(do(*given, **named))
-        return future
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from demo.study import BASE, Result, Run
 from demo.study_report import Difference
 from demo.teaching import TEACHINGS, WholePicture, train
 from storage import Box, LabelMap, Status, open_store
+from tests.demo.here import Here
 from tokenlabel import Mixer, View, token_targets
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -174,8 +175,12 @@ def test_differences_are_students_paired_t() -> None:
     assert 0.74 < power < 0.86
 
 
-def test_a_study_continues_where_it_ended_and_reports_what_it_stored(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("single_threaded")
+def test_a_study_continues_where_it_ended_and_reports_what_it_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "study"
+    monkeypatch.setattr(study, "pool", Here)  # the student below has a process of its own
     worth = study.make_labels(out, {"train": 64, "val": 20}, steps=2)
     assert list(worth) == list(study.LABELS)
     assert all(open_store(out / study.file_of(name)).schema.class_count == 10 for name in worth)

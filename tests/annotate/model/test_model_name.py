@@ -44,25 +44,22 @@ def test_a_folder_is_its_architecture_with_its_weights_input_and_names(folder: P
     assert state_hash(network.build()) == state_hash(expected)
 
 
-@pytest.mark.parametrize("prefix", ["hf-hub:", "hf_hub:"])
-def test_a_repository_of_the_hub_is_taken_as_timm_takes_it(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
-) -> None:
+def test_a_repository_of_the_hub_is_taken_as_timm_takes_it(folder: Path, tmp_path: Path) -> None:
     """From the Hub's cache, as it lies after a download."""
     snapshot = snapshot_of(tmp_path / "cache", "someone", "net")
     for name in ("config.json", "model.safetensors"):
         (folder / name).rename(snapshot / name)
     code = (
         "from annotate import Network\n"
-        f"network = Network.of({prefix + 'someone/net'!r})\n"
-        "model = network.build()\n"
-        "print(network.model, network.mean, ''.join(network.class_names()), network.weights)\n"
-        "print(network.provenance(model)['hub']['commit'])"
+        "for prefix in ('hf-hub:', 'hf_hub:'):\n"
+        "    network = Network.of(prefix + 'someone/net')\n"
+        "    model = network.build()\n"
+        "    print(network.model, network.mean, ''.join(network.class_names()), network.weights)\n"
+        "    print(network.provenance(model)['hub']['commit'])"
     )
     done = with_cache(tmp_path / "cache", code)
-    assert done.stdout.splitlines() == ["hf-hub:someone/net (0.5, 0.5, 0.5) abcdefghij pretrained", "0" * 40], (
-        done.stderr
-    )
+    expected = ["hf-hub:someone/net (0.5, 0.5, 0.5) abcdefghij pretrained", "0" * 40]
+    assert done.stdout.splitlines() == 2 * expected, done.stderr
 
 
 def snapshot_of(cache: Path, owner: str, name: str) -> Path:

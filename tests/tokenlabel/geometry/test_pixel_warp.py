@@ -45,7 +45,7 @@ RANDOM = {
     "RandomAffine": v2.RandomAffine(40, (0.2, 0.2), (0.6, 1.6), (-20, 20, -20, 20), interpolation=BILINEAR),
     "RandomAffine, center": v2.RandomAffine(40, (0.2, 0.2), (0.6, 1.6), 20, interpolation=BILINEAR, center=[10, 60]),
     "RandomPerspective": v2.RandomPerspective(0.6, p=1),
-    # Stronger, it stretches the half pixel at the border, which is blended with the fill, beyond the margin of `Agreement`.
+    # Stronger, it stretches the half pixel at the border, which is blended with the fill, beyond Agreement.margin.
     "ElasticTransform": v2.ElasticTransform(alpha=45.0, sigma=3.0),
     "ScaleJitter": v2.ScaleJitter((80, 80), (0.5, 1.4)),
     "RandomShortestSize": v2.RandomShortestSize([40, 60, 80], 100),

@@ -150,7 +150,7 @@ class StudentContract(StudentPromises):
 
     def test_it_compiles_without_a_break(self, student: Any, pixels: torch.Tensor) -> None:
         torch.compiler.reset()  # students share code, and compiling it for each of them would reach a limit
-        compiled = torch.compile(student, fullgraph=True, backend="aot_eager")
+        compiled = torch.compile(student, fullgraph=True, backend="eager")  # it is Dynamo that finds a break
         assert torch.allclose(compiled.eval()(pixels), student.eval()(pixels), atol=1e-4)
         shapes = [logits.shape for logits in compiled.train()(pixels)]
         assert shapes == [logits.shape for logits in student.train()(pixels)]

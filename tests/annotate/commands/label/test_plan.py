@@ -33,7 +33,7 @@ def test_a_plan_says_what_a_job_will_take(command, scene_folder: Path, checkpoin
     assert answer["per_second"]["low"] <= answer["per_second"]["mid"] <= answer["per_second"]["high"]
     about = answer["pictures"] / answer["per_second"]["mid"] / 3600
     assert answer["worker_hours"]["mid"] == pytest.approx(about, rel=0.01)
-    text = command(*words).stdout
+    text = command(*words, "--no-compile").stdout
     assert "30 pictures in 4 shards" in text
     assert "core-hours" in text
     assert answer["binds"] in ("network", "cores")
