@@ -66,13 +66,18 @@ from importlib.metadata import packages_distributions, requires
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-allowed, waiting = set(), ["numpy", "torch", "torchvision", "zarr", "pillow", "google-crc32c", "zstandard"]
+names = ("numpy", "torch", "torchvision", "zarr", "pillow", "google-crc32c", "zstandard")
+allowed, waiting = set(), [(name, "") for name in names]  # each with one of its extras
+seen = set()
 while waiting:
-    name = canonicalize_name(waiting.pop())
-    if name not in allowed:
-        allowed.add(name)
-        needs = [Requirement(text) for text in requires(name) or []]
-        waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    name, extra = one = waiting.pop()
+    if one in seen:
+        continue
+    seen.add(one)
+    allowed.add(canonicalize_name(name))
+    for need in map(Requirement, requires(name) or []):
+        if need.marker is None or need.marker.evaluate({"extra": extra}):
+            waiting += [(need.name, each) for each in ("", *need.extras)]
 others = {
     module
     for module, names in packages_distributions().items()

@@ -50,6 +50,8 @@ def handler(hub: Web) -> type[BaseHTTPRequestHandler]:
             root = hub.files(repository)
             if not root.is_dir():
                 return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            if path.split("/")[5:6] != ["tree"]:  # which older clients ask for before they upload
+                return self.answer_json({"id": repository, "xetEnabled": False})
             found = [
                 {"type": "file", "path": file.relative_to(root).as_posix(), **_about(file.read_bytes())}
                 for file in sorted(root.rglob("*"))

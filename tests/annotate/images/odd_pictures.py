@@ -19,6 +19,8 @@ from storage import Status
 
 COLOURS = ((230, 20, 30), (20, 200, 40), (30, 40, 220), (240, 220, 30))
 SCENE = np.array(COLOURS, np.uint8).reshape(2, 2, 3).repeat(16, 0).repeat(32, 1)  # four quadrants, 32 x 64
+Image.init()
+READS_AVIF = "AVIF" in Image.OPEN  # Pillow 11.3 and later
 GREY = np.asarray(Image.fromarray(SCENE).convert("L"))
 
 

@@ -64,7 +64,7 @@ def test_probabilities_are_averaged_before_the_best_are_kept_and_the_box_stays(
     assert coarse.grid == grid
     assert coarse([picture]).boxes.tolist() == own([picture]).boxes.tolist() == [[0, 0, 1, 0.5]]
     best = Annotator(replace(recipe, grid=grid), k=1)([picture])
-    assert best.scores[0, ..., 0].max() == pytest.approx(expected.amax(-1).max(), abs=1e-6)
+    assert best.scores[0, ..., 0].max() == pytest.approx(float(expected.amax(-1).max()), abs=1e-6)
 
 
 def test_a_grid_finer_than_the_map_is_refused(recipe: Recipe) -> None:

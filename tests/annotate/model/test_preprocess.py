@@ -227,7 +227,9 @@ def test_bytes_do_not_depend_on_vector_instructions() -> None:
     )
     plain = os.environ | {"ATEN_CPU_CAPABILITY": "default"}
     answer = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == ["DEFAULT", digest()]
+    *instructions, found = answer.stdout.split()
+    assert " ".join(instructions) in ("DEFAULT", "NO AVX")  # the second is what torch 2.6 calls it
+    assert found == digest()
 
 
 def digest() -> str:
