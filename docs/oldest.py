@@ -12,7 +12,7 @@ PAGE = Path(__file__).with_name("dependencies.md")
 SETUP = Path(__file__).parents[1] / "setup.cfg"
 HEADING = "## The oldest versions"
 TABLE = "| package | in | oldest allowed | run on |\n|---|---|---|---|\n"
-_NEWEST = ("trainers", "hub", "hf")  # extras that are run with the newest versions alone
+_NEWEST = ("trainers", "hf")  # extras that are run with the newest versions alone
 _BOUND = re.compile(r"([A-Za-z0-9-]+)>=([0-9.]+)$")
 
 
@@ -36,8 +36,8 @@ def section() -> str:
     python = platform.python_version()
     return (
         f"{HEADING}\n\n`make oldest` installs these, here on Python {python}, runs all tests and writes this table. "
-        "Packages without a bound are the newest that fit. The programs of other trainers, the Hub's client, and "
-        "Transformers are not run with theirs."
+        "Packages without a bound are the newest that fit. The programs of other trainers, and Transformers, "
+        "are not run with theirs."
         f"\n\n{TABLE}" + "\n".join(rows) + "\n"
     )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("annotate", "networks", "storage", "tokenlabel")
@@ -14,6 +17,17 @@ FOLDERS = (*PACKAGES, "tests", "demo", "benchmarks", "examples")
 LINES, FILES = 300, 12  # of .py files, and besides __init__.py; docs/ is an exception (docs/decisions/0005-rooms.md)
 MADE = {"__pycache__", "out", "out-study"}  # folders that running something leaves
 PICTURES = {".jpg", ".png"}  # of a collection: they are data, however many there are
+
+
+def test_pytest_enters_every_folder_of_tests(pytestconfig: pytest.Config) -> None:
+    """It passes over folders of some names, such as dist, without a word."""
+    passed_over = [
+        path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for part in path.relative_to(ROOT).parts[:-1]
+        if any(fnmatch(part, pattern) for pattern in pytestconfig.getini("norecursedirs"))
+    ]
+    assert passed_over == []
 
 
 def files(root: Path, folders: tuple[str, ...]) -> Iterator[Path]:

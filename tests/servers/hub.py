@@ -12,6 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import pytest
+from huggingface_hub import constants
+
 from tests.servers import web
 from tests.servers.web import Web
 
@@ -126,9 +129,13 @@ def _about(data: bytes) -> dict[str, Any]:
 
 @contextmanager
 def serving(root: Path) -> Iterator[Hub]:
-    """Serve datasets below a folder, which is made."""
+    """Serve datasets below a folder, which is made. Clients in this process take it for the Hub, with its token."""
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     with web.serving(root, Hub, handler) as hub:
         assert isinstance(hub, Hub)
-        yield hub
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HF_ENDPOINT", hub.address)
+            patch.setenv("HF_TOKEN", hub.token)
+            patch.setattr(constants, "ENDPOINT", hub.address)  # which older clients read when they are imported
+            yield hub

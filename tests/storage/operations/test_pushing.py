@@ -35,8 +35,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("TOKENLABEL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(pushing, "_AT_ONCE", 8)
     with hub.serving(tmp_path / "hub") as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.address)
-        monkeypatch.setenv("HF_TOKEN", server.token)
         yield server
 
 

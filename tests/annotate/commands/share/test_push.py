@@ -12,9 +12,7 @@ from tests.servers import hub
 
 def test_a_store_is_pushed_and_pulled(command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENLABEL_CACHE", str(tmp_path / "cache"))
-    with hub.serving(tmp_path / "hub") as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.address)
-        monkeypatch.setenv("HF_TOKEN", server.token)
+    with hub.serving(tmp_path / "hub"):
         result = command("push", store, "hf://datasets/ann/labels")
         assert (result.exit_code, "it is not finalized" in result.stderr) == (1, True), result.output
         assert command("finalize", store, "--source", "scans", "--licence", "CC0-1.0").exit_code == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dist.test_wheel import clean
+from tests.distribution.test_wheel import clean
 
 ROOT = Path(__file__).parents[2]
 DOCKER = (ROOT / "containers" / "Dockerfile").read_text()
