@@ -138,7 +138,10 @@ def test_every_kind_answers_and_gives_the_features_of_its_tokens() -> None:
 
 
 @pytest.mark.usefixtures("single_threaded", "no_processes")
-def test_the_study_of_students_continues_and_writes_its_table(tmp_path: Path, page: Path) -> None:
+def test_the_study_of_students_continues_and_writes_its_table(
+    tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "BATCH", 8)  # pictures whose speed is measured
     todo = students.asked(2)
     known = {"weights": 7, "accuracy": 0.5, "miou": 0.25, "training_rate": 10.0, "evaluation_rate": 30.0}
     left = [run for run in todo if run.seed == 0 and run.labels == "token labels"]

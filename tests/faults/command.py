@@ -43,6 +43,17 @@ class Command:
         return [*map(str, words), "--batch-size", "2", "--no-compile"]
 
     @property
+    def words_alone(self) -> list[str]:
+        """Without a number of workers."""
+        at = self.words.index("--workers")
+        return self.words[:at] + self.words[at + 2 :]
+
+    @property
+    def words_local(self) -> list[str]:
+        """Without Ray: 4 times less work for the processor, most of which is starting processes."""
+        return [*self.words_alone, "--local"]
+
+    @property
     def environment(self) -> dict[str, str]:
         """Marks all processes of the job."""
         return {**os.environ, _MARK: str(self.folder)}
@@ -85,9 +96,10 @@ class Command:
                     return True
         return False
 
-    def resume(self, finished: dict[str, bytes]) -> None:
-        """The same command again: it does what is missing, and no shard that was finished."""
-        again = subprocess.run([*self.words, "--json"], capture_output=True, text=True, timeout=180, check=True)
+    def resume(self, finished: dict[str, bytes], *, local: bool = False) -> None:
+        """The same command again, perhaps `--local`: it does what is missing, and no shard that was finished."""
+        words = self.words_local if local else self.words
+        again = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=180, check=True)
         self._has_continued(finished, json.loads(again.stdout)["labelled_now"])
 
     def resume_here(self, finished: dict[str, bytes]) -> None:

@@ -42,7 +42,7 @@ def test_the_driver_is_killed(command: Command) -> None:
     process = command.begin()
     process.kill()
     process.communicate()
-    command.resume(command.settled())
+    command.resume(command.settled(), local=not ALL)
 
 
 def test_the_machine_stops(command: Command) -> None:
@@ -73,7 +73,7 @@ def test_a_signal_ends_the_job_and_it_says_how_to_resume(command: Command, numbe
 @pytest.mark.parametrize("local", [False, True])
 def test_a_signal_ends_a_job_that_has_not_begun(command: Command, after: float, local: bool) -> None:
     """While packages are imported, networks are loaded, and Ray starts."""
-    words = [*_without(command.words, "--workers"), "--local"] if local else command.words
+    words = command.words_local if local else command.words
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
     time.sleep(after)
     process.send_signal(signal.SIGTERM)
@@ -85,8 +85,11 @@ def test_a_signal_ends_a_job_that_has_not_begun(command: Command, after: float, 
 
 
 def test_two_drivers_at_once_share_the_work(command: Command) -> None:
-    words = [*_without(command.words, "--workers"), "--workers", "1", "--json"]
-    drivers = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    with_ray = [*command.words_alone, "--workers", "1"]
+    drivers = [
+        subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for words in (with_ray, with_ray if ALL else command.words_local)
+    ]
     answers = [driver.communicate(timeout=240) for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], answers
     summaries = [json.loads(out) for out, _ in answers]
@@ -95,9 +98,8 @@ def test_two_drivers_at_once_share_the_work(command: Command) -> None:
 
 
 def test_parts_from_several_processes_make_one_store(command: Command) -> None:
-    for first, last in ((0, 19), (40, 59), (20, 39)):
-        words = [*_without(command.words, "--workers"), "--local", "--shards", f"{first}-{last}"]
-        subprocess.run(words, check=True, timeout=120)
+    for first, last in ((0, 19), (40, 59), (20, 39)) if ALL else ((20, 59), (0, 19)):
+        subprocess.run([*command.words_local, "--shards", f"{first}-{last}"], check=True, timeout=120)
     command.is_whole()
 
 
@@ -136,11 +138,6 @@ def test_the_disk_is_full(command: Command, tmp_path: Path) -> None:
         (small.resume if ALL else small.resume_here)(finished)
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-def _without(words: list[str], option: str) -> list[str]:
-    at = words.index(option)
-    return words[:at] + words[at + 2 :]
 
 
 def _descendants(pid: int) -> list[int]:
