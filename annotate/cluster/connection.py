@@ -82,22 +82,24 @@ def describe_privacy(address: str) -> str:
 
 @contextmanager
 def _own_token() -> Iterator[None]:
-    """Set a new token for our own Ray during the `with` block, only in the environment of its processes.
+    """Set a new token for our own Ray during the `with` block, if there is none, in the environment of its processes.
 
     By default Ray writes it into a file in the home folder, which may not exist, or which others may read.
     """
-    chosen = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
-    if chosen or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+    before = os.environ.get("RAY_AUTH_MODE")
+    if before not in (None, "token"):
         yield
         return
-    before = os.environ.get("RAY_AUTH_MODE")
+    own = not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     os.environ["RAY_AUTH_MODE"] = "token"  # older versions of Ray require none unless it is set
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if own:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     _read_token_again()
     try:
         yield
     finally:
-        del os.environ["RAY_AUTH_TOKEN"]
+        if own:
+            del os.environ["RAY_AUTH_TOKEN"]
         if before is None:
             del os.environ["RAY_AUTH_MODE"]
         _read_token_again()

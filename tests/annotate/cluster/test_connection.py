@@ -42,6 +42,7 @@ for round in range(2):  # one process may have two Rays, one after the other
             "folder": str(folder),
             "mode": oct(folder.parent.stat().st_mode)[-3:],
             "token": os.environ["RAY_AUTH_TOKEN"],
+            "required": os.environ["RAY_AUTH_MODE"],
         })
 print(json.dumps([found, "RAY_AUTH_TOKEN" in os.environ]))
 """
@@ -60,7 +61,7 @@ def test_neither_home_nor_tmpdir_keeps_ray_from_starting_and_nothing_is_left(tmp
     for each in (first, second):
         assert (each["labelled"], each["cores"], each["mode"]) == (1, 1.0, "700")
         assert not Path(each["folder"]).parent.exists()
-        assert len(each["token"]) == 64
+        assert (len(each["token"]), each["required"]) == (64, "token")
     assert first["token"] != second["token"]
     assert not token_stays
     assert list(long.iterdir()) == []

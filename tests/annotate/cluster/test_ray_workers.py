@@ -49,10 +49,13 @@ for _ in RayWorkers(1).map(Instant(), [Shard(range(1), ())]):
 
 
 def test_rays_own_processes_listen_on_the_loopback_alone() -> None:
-    """Every socket of every process of the job, with 127.0.0.1 as the kernel writes it; a token; and no statistics."""
+    """Every socket of every process of the job, with 127.0.0.1 as the kernel writes it; a token; and no statistics.
+
+    A token that the user has chosen is required too.
+    """
     if not Path("/proc/net/tcp").exists():
         pytest.skip("sockets are read from /proc, which is Linux's")
-    environment = {**os.environ, "MARK_OF_THE_TEST": "1"}
+    environment = {**os.environ, "MARK_OF_THE_TEST": "1", "RAY_AUTH_TOKEN": "f" * 64}
     result = subprocess.run(
         [sys.executable, "-c", LISTENING], capture_output=True, text=True, env=environment, timeout=120, check=True
     )
