@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 PARTIAL = ".partial"  # ends the name of a file that is not finished
+_LEFTOVER = re.compile(r".*\.([0-9a-f]{16}|claim)\.partial", re.DOTALL)
 _ATTEMPTS = 3
 _LONGEST = 50  # characters of a file's name that its temporary name repeats, so that in UTF-8 it fits 255 bytes
 _NO_LINKS = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)  # what file systems without hard links answer
@@ -61,6 +63,23 @@ def write_atomically(
             partial.unlink(missing_ok=True)
 
 
+def refuse_full(folder: Path, sizes: Iterable[int]) -> None:
+    """Check that the disk of a folder has room for new files of these sizes in bytes.
+
+    Raises:
+        OSError: it has not, or the system refuses.
+    """
+    disk = os.statvfs(folder)
+    # Some file systems know no size.
+    if disk.f_blocks and sum(-(-size // disk.f_frsize) for size in sizes) > disk.f_bavail:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is an unfinished one of ours. A user's film.partial is not."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the unfinished files that killed writers of this file left beside it."""
     for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}*{PARTIAL}"):
@@ -70,7 +89,8 @@ def remove_leftovers(path: Path) -> None:
 def remove_leftovers_below(folder: Path) -> None:
     """Remove the unfinished files that killed writers of any file left in this folder and in those below it."""
     for leftover in folder.rglob(f"*{PARTIAL}"):
-        if leftover.is_symlink() or not leftover.is_dir():  # no writer of ours makes folders of such names
+        # No writer of ours makes folders of such names.
+        if is_leftover(leftover.name) and (leftover.is_symlink() or not leftover.is_dir()):
             leftover.unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from storage.files.atomic_file import PARTIAL
+from storage.files.atomic_file import is_leftover
 
 _NOT_FOLLOWED = "it is behind a link, which is not followed"
 
@@ -79,7 +79,7 @@ def names(folder: Path) -> list[str]:
     """
     found, start = [], len(f"{folder}/")
     for above, _, files in os.walk(folder, onerror=_raise):
-        found += [f"{above}/{file}"[start:] for file in files if not file.endswith(PARTIAL)]
+        found += [f"{above}/{file}"[start:] for file in files if not is_leftover(file)]
     return sorted(found)
 
 

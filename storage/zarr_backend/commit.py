@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from storage.errors import DamageError, StoreError
+from storage.files.atomic_file import refuse_full
 from storage.record import Record
 from storage.zarr_backend.objects import Objects
 from storage.zarr_backend.shard_writer import string_object
@@ -35,12 +36,16 @@ def commit(
     Raises:
         StoreError: a request failed, or other processes replaced the objects in every attempt.
     """
+    text = string_object(record.to_text())
     for number in range(_ROUNDS):
         began = time.monotonic()
+        if objects.folder is not None and objects.get(name) is not None:  # else what is there would be lost for nothing
+            with objects.explaining_errors("write", "the objects of a shard"):
+                refuse_full(objects.folder, map(len, (*parts.values(), text)))
         objects.delete(name)  # no record may confirm an object that is being replaced
         for part, data in parts.items():
             objects.set(part, data)
-        objects.set(name, string_object(record.to_text()))
+        objects.set(name, text)
         with suppress(DamageError):
             if (found := confirmed()) is not None:
                 return found

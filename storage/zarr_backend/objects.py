@@ -18,7 +18,7 @@ from zarr.storage import LocalStore
 
 from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
 from storage.files import contained
-from storage.files.atomic_file import PARTIAL, remove_leftovers_below, write_atomically
+from storage.files.atomic_file import is_leftover, remove_leftovers_below, write_atomically
 from storage.files.contained import is_missing
 from storage.remote import cache
 from storage.remote.address import SCHEMES
@@ -187,7 +187,7 @@ class Objects:
         with self.explaining_errors("list", "the objects"):
             if self.folder is not None:
                 found = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-                return any(not name.endswith(PARTIAL) for name in found)
+                return any(not is_leftover(name) for name in found)
             return any(page for page in self._bucket.list(chunk_size=1))
 
     def children(self, prefix: str) -> list[str]:
@@ -206,7 +206,7 @@ class Objects:
                 return self.mirror.names()
             if self.folder is not None:
                 return contained.names(self.folder)
-            return sorted(name for name in _all(self.zarr.list) if not name.endswith(PARTIAL))
+            return sorted(name for name in _all(self.zarr.list) if not is_leftover(name))
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of killed writers. Buckets have none."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
+from annotate.errors import AnnotateError
 from annotate.jobs.labelling.store_there import when_there
 from storage import DamageError, LabelMap, LabelStore, Record
 
@@ -56,11 +57,15 @@ def commit_shard(
         make: makes the labels, and the reason for each row without one.
         run: the name of the run, by which it recognises its own records.
         about: further fields of the record on how the labels were made.
+
+    Raises:
+        AnnotateError: the record that is to be replaced has labels of rows for which none could be made now.
     """
     if (committed := _record(store, shard)) is not None:
         return committed
     started = time.monotonic()
     labels, reasons = make(shard)
+    _refuse_fewer(shard, reasons)
     if (committed := _record(store, shard)) is not None:  # another worker was faster, and its last bits may differ
         return committed
     origin = {
@@ -76,6 +81,23 @@ def commit_shard(
         return store.write(shard.rows, labels, reasons=reasons, run=origin)
 
     return when_there(store, write, abandoned=shard.abandoned)
+
+
+def _refuse_fewer(shard: Shard, reasons: Mapping[int, str]) -> None:
+    """Check that every row that had a label has one again.
+
+    Raises:
+        AnnotateError: some have none; what is stored stays.
+    """
+    if shard.instead_of is None:
+        return
+    lost = sorted(reasons.keys() - {failure.row for failure in shard.instead_of.failures})
+    if lost:
+        raise AnnotateError(
+            f"{len(lost)} of its pictures have labels, and none could be made now, first for row {lost[0]}: "
+            f"{reasons[lost[0]].rstrip('.')}. Its labels stay as they are; when these pictures can be read again, run "
+            "the same command with --retry-failed"
+        )
 
 
 def _record(store: LabelStore, shard: Shard) -> Record | None:

@@ -45,11 +45,20 @@ def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_one_file_or_of_all_below_a_folder_are_removed(tmp_path: Path) -> None:
-    names = ("a[1].12ab.partial", "a1.12ab.partial", "b/c.12ab.partial", "a[1]", "b/c")
+    names = (
+        "a[1].0123456789abcdef.partial",
+        "a1.0123456789abcdef.partial",
+        "b/c.0123456789abcdef.partial",
+        "a[1]",
+        "b/c",
+        "a[1].partial",
+        "film.mkv.partial",
+        "b/notes.12ab.partial",
+    )
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     remove_leftovers(tmp_path / "a[1]")
-    assert [name for name in names if not (tmp_path / name).exists()] == ["a[1].12ab.partial"]
+    assert [name for name in names if not (tmp_path / name).exists()] == ["a[1].0123456789abcdef.partial"]
     remove_leftovers_below(tmp_path)
-    assert [name for name in names if (tmp_path / name).exists()] == ["a[1]", "b/c"]
+    assert [name for name in names if (tmp_path / name).exists()] == [*names[3:]]

@@ -35,14 +35,16 @@ class TestCreation(Hdf5Fixtures):
         monkeypatch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             store.write(SHARDS[0], labels[0:4])
-        Path(address, "shards", "000001.h5.12ab.partial").write_bytes(b"half")
+        Path(address, "shards", "000001.h5.00000000000012ab.partial").write_bytes(b"half")
         assert open_store(address).pending() == SHARDS
         assert not [name for name in store.backend.object_names() if name.startswith("shards")]
 
     def test_unfinished_files_of_killed_writers_are_removed_when_nobody_writes(
         self, store: LabelStore, labels: LabelMap, address: str
     ) -> None:
-        left, others = (Path(address, "shards", f"{name}.12ab.partial") for name in ("000000.h5", "000001.h5"))
+        left, others = (
+            Path(address, "shards", f"{name}.00000000000012ab.partial") for name in ("000000.h5", "000001.h5")
+        )
         left.write_bytes(b"half")
         others.write_bytes(b"half")
         store.write(SHARDS[0], labels[0:4])
@@ -52,7 +54,7 @@ class TestCreation(Hdf5Fixtures):
         assert store.pending() == SHARDS[1:]
 
     def test_what_a_killed_maker_left_is_ignored_and_removed(self, address: str) -> None:
-        left = Path(address, "store.h5.12ab.partial")
+        left = Path(address, "store.h5.00000000000012ab.partial")
         left.parent.mkdir()
         left.write_bytes(b"half")
         assert find_store(address) is None

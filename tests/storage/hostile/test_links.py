@@ -138,7 +138,7 @@ def _read_all(address: Path) -> None:
 
 def test_a_folder_with_the_name_of_a_leftover_stays(full: LabelStore, address: Path) -> None:
     (address / "mine.partial").mkdir()
-    (address / "killed.partial").write_text("unfinished")
+    (address / "killed.0123456789abcdef.partial").write_text("unfinished")
     full.backend.remove_leftovers()
     assert [path.name for path in address.glob("*.partial")] == ["mine.partial"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def served(store: LabelStore) -> str:
     """Whose labels a reader gets, "A" or "B": those that a store of one writer has."""
     found = open_store(store.address).read(range(4))
     for name, labels in (("A", A), ("B", B)):
-        alone = new_store(Path(tempfile.mkdtemp(dir=Path(store.address).parent)) / "alone.zarr")
+        alone = new_store(Path(tempfile.mkdtemp()) / "alone.zarr")
         alone.write(range(4), labels)
         known = alone.read(range(4))
         if (found.classes == known.classes).all() and (found.scores == known.scores).all():
@@ -103,6 +105,28 @@ def test_while_a_shard_is_replaced_it_is_pending_and_never_a_mixture(
     before_write_of(monkeypatch, "scores", look)
     store.write(range(4), B)
     assert served(store) == "B"
+
+
+def test_a_shard_is_not_replaced_on_a_disk_without_room_for_the_new_one(tmp_path: Path) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        store = new_store(tmp_path / "s.zarr")
+        record = store.write(range(4), A)
+        with suppress(OSError), (tmp_path / "large").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(StoreError, match="No space left on device"):
+            store.write(range(4), B)
+        assert (store.record(0), served(store)) == (record, "A")
+        (tmp_path / "large").unlink()
+        store.write(range(4), B)
+        assert served(store) == "B"
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
 def test_a_disk_that_loses_what_was_written_is_found_by_the_writer(

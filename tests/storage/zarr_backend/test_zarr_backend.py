@@ -76,8 +76,11 @@ class TestZarrBackend(StoreContract):
     def test_unfinished_files_of_killed_writers_are_removed_when_nobody_writes(
         self, store: LabelStore, address: str
     ) -> None:
-        left = [Path(address, name) for name in ("status/c/0.12ab.partial", "shards/record/c/0.34cd.partial")]
-        others = Path(address, "status/c/1.56ef.partial")
+        left = [
+            Path(address, name)
+            for name in ("status/c/0.00000000000012ab.partial", "shards/record/c/0.00000000000034cd.partial")
+        ]
+        others = Path(address, "status/c/1.00000000000056ef.partial")
         for path in (*left, others):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"half")

@@ -141,6 +141,32 @@ def test_pictures_that_were_repaired_are_labelled_with_retry_failed(
     assert "there was nothing left to label" in command(*words, "--retry-failed").stdout
 
 
+@pytest.mark.parametrize("suffix", ["zarr", "h5"])
+def test_retry_failed_takes_no_label_away(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path, suffix: str
+) -> None:
+    """One picture was mended, and another of its shard, which has a label, cannot be read now, as on a lost disk."""
+    images = Path(shutil.copytree(scene_folder / "images/val", tmp_path / "images"))
+    paths = sorted(images.rglob("*.jpg"))
+    sound = paths[3].read_bytes()
+    paths[3].write_bytes(b"no picture")
+    store = tmp_path / f"s.{suffix}"
+    words = ["run", images, store, *MODEL, "--checkpoint", checkpoint, "--rows-per-shard", "8"]
+    assert command(*words).exit_code == 3
+    before = open_store(store).record(0)
+    paths[3].write_bytes(sound)
+    paths[5].rename(tmp_path / "away.jpg")
+    (images / paths[5].relative_to(images)).touch()
+    again = command(*words, "--retry-failed")
+    assert again.exit_code == 3, again.output
+    assert "1 of its pictures have labels, and none could be made now, first for row 5" in again.output
+    assert "Its labels stay as they are" in again.output
+    assert open_store(store).record(0) == before
+    (tmp_path / "away.jpg").rename(paths[5])
+    assert command(*words, "--retry-failed").exit_code == 0
+    assert (open_store(store).column("status") == Status.LABELLED).all()
+
+
 def test_an_old_failures_file_that_cannot_be_replaced_is_a_line(
     command, scene_folder: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
