@@ -146,7 +146,7 @@ class Backend(ABC):
 
     @abstractmethod
     def is_there(self) -> bool:
-        """Whether its header is still where it was opened: not on a mount or a disk that is gone meanwhile."""
+        """Whether its header is where it was opened: not on a mount that is gone, or in whose place another one is."""
 
     @abstractmethod
     def shard_objects(self, shard: int) -> list[str]:

@@ -119,9 +119,9 @@ def cannot_write(address: str, rows: range, why: str) -> StoreError:
 
 
 def gone(address: str) -> StoreError:
-    """The folder of a store that is open is not there any more, or is an empty mount point."""
+    """The folder of a store that is open is not there any more, is an empty mount point, or has another store."""
     return StoreError(
-        f"the store {address} is gone: its folder, or the header in it, is not there. Is its disk or mount still "
+        f"the store {address} is gone: its folder, or its own header in it, is not there. Is its disk or mount still "
         "connected? Nothing is lost: when it is there again, run the same command to continue."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -136,8 +136,10 @@ class Hdf5Backend(Backend):
         return record
 
     def is_there(self) -> bool:
-        """Whether the file that all shards share is there."""
-        return os.path.isfile(self._folder / STORE)
+        """Whether the file that all shards share is there, with this header."""
+        with suppress(StoreError):
+            return read_header(self._folder, self.address) == self.header
+        return False
 
     def shard_objects(self, shard: int) -> list[str]:
         """The name of the file of a shard, which holds its commit record too."""

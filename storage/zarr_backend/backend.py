@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, final
@@ -21,7 +20,7 @@ from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
 from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
-from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, read_root
+from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, read_root
 from storage.zarr_backend.metadata import consolidated_root, with_header, wrong_documents
 from storage.zarr_backend.objects import Objects, in_short
 from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
@@ -140,9 +139,8 @@ class ZarrBackend(Backend):
             self.release(shard)
 
     def is_there(self) -> bool:
-        """Whether the root's metadata are there. Of a bucket it is not asked: its requests say what fails."""
-        folder = self._objects.folder
-        return folder is None or self._objects.mirror is not None or os.path.isfile(folder / ROOT)
+        """Whether the root's metadata are there, with this header. A mirror's are."""
+        return self._objects.mirror is not None or has_root_of(self.header, self._objects)
 
     def _confirmed(self, shard: int) -> Record | None:
         """The record of a shard, if its objects are those that it names."""

@@ -17,7 +17,7 @@ from zarr.storage import MemoryStore, StorePath
 
 from storage.encoding import scores
 from storage.encoding.coded_labels import layouts
-from storage.errors import DamageError, a_file, another
+from storage.errors import DamageError, StoreError, UnreadableError, a_file, another
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
 from storage.keys.key_index import BLOCK_ENTRIES, EMPTY, slot_count
 from storage.zarr_backend.bounded_codec import bounded
@@ -79,6 +79,15 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
             raise DamageError(f"the header of the store {objects.address} is damaged: {error!r}") from error
         raise another(objects.address, ROOT) from error
     return Header.from_json(values, attributes.get(SEAL), objects.address), bool(attributes.get(CREATING))
+
+
+def has_root_of(header: Header, objects: Objects) -> bool:
+    """Whether this header is at the address. Where a bucket's request fails, yes: the next one says what fails."""
+    try:
+        found = read_root(objects)
+    except StoreError as error:
+        return objects.folder is None and isinstance(error, UnreadableError)
+    return found is not None and found[0] == header
 
 
 def documents(header: Header) -> dict[str, bytes]:

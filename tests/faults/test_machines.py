@@ -10,19 +10,18 @@ from annotate.cluster.ray_workers import RayWorkers
 from tests.conftest import contents
 from tests.faults.jobs import Gated, PaintedJob, painted_store
 from tests.faults.sound import undisturbed, whole
+from tests.servers.ray_cluster import ray_cluster
 
 
 @pytest.mark.filterwarnings("ignore")  # of Ray's own cluster of several nodes on one machine
 def test_a_machine_is_lost_without_grace_and_another_comes(tmp_path: Path) -> None:
     """Shards that it was doing have no attempt counted; and the machine that comes gets work: the last shards wait."""
     import ray
-    from ray.cluster_utils import Cluster
 
     address, shards, started = str(tmp_path / "labels.zarr"), 30, tmp_path / "started"
     started.mkdir()
     tasks = painted_store(address, shards)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
+    with ray_cluster(head_cpus=0) as cluster:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         job = Gated(PaintedJob(address, seconds=0.5), started, {4: 2, 16: 3})
         cluster.wait_for_nodes()
@@ -35,9 +34,6 @@ def test_a_machine_is_lost_without_grace_and_another_comes(tmp_path: Path) -> No
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
                 nodes.clear()
                 cluster.add_node(num_cpus=1)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
     records = [whole(address).record(n).run for n in range(shards)]
     assert {record["attempt"] for record in records} == {1}
     assert len({record["node"] for record in records}) == 3

@@ -66,7 +66,7 @@ def _wait(store: LabelStore, abandoned: Event) -> None:
     while not store.backend.is_there():
         if abandoned.wait(_POLL) or time.monotonic() > deadline:
             raise StoreError(
-                f"the store {store.address} has been away for {PATIENCE:.0f} seconds: its folder, or the header in it, "
-                "is not there. Is its disk or mount still connected? Nothing is lost: when it is there again, run the "
-                "same command to continue"
+                f"the store {store.address} has been away for {PATIENCE:.0f} seconds: its folder, or its own header in "
+                "it, is not there. Is its disk or mount still connected? Nothing is lost: when it is there again, run "
+                "the same command to continue"
             )

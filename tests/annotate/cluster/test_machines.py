@@ -8,6 +8,7 @@ import pytest
 
 from annotate.cluster.ray_workers import RayWorkers
 from tests.faults.jobs import PaintedJob, painted_store
+from tests.servers.ray_cluster import ray_cluster
 
 
 @pytest.mark.filterwarnings("ignore")  # of Ray's own cluster of several nodes on one machine
@@ -16,12 +17,10 @@ def test_workers_that_no_machine_has_room_for_are_waited_for_and_it_is_said(
 ) -> None:
     """Two CPUs on two machines are not two on one; when such a machine comes, the work is done."""
     import ray
-    from ray.cluster_utils import Cluster
 
     monkeypatch.setattr("annotate.cluster.ray_workers._PATIENCE", 1.0)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     address, said = str(tmp_path / "labels.zarr"), []
-    try:
+    with ray_cluster(head_cpus=1) as cluster:
         cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
@@ -33,8 +32,5 @@ def test_workers_that_no_machine_has_room_for_are_waited_for_and_it_is_said(
 
         workers = RayWorkers(cpus_per_worker=2, address=cluster.address)
         outcomes = list(workers.map(PaintedJob(address), painted_store(address, 2), say=say))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
     assert all(outcome.record for outcome in outcomes)
     assert said[0].startswith("no worker is ready yet: each asks for 2 CPUs and 0 GPUs, and the machines have 1 CPUs")

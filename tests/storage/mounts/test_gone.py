@@ -47,6 +47,26 @@ def test_nothing_is_written_to_a_bare_mount_point(mount: Path, labels: LabelMap,
 
 
 @SUFFIXES
+def test_nothing_is_written_into_another_store_that_lies_there_now(
+    tmp_path: Path, labels: LabelMap, suffix: str
+) -> None:
+    """As when another disk is mounted in its place, or an older store lies in the bare mount point."""
+    address = tmp_path / f"labels.{suffix}"
+    store = create_store(address, SCHEMA, KEYS)
+    address.rename(tmp_path / "away")
+    other = create_store(address, SCHEMA, [f"other/{key}" for key in KEYS])
+    with pytest.raises(StoreError, match="its own header in it, is not there"):
+        store.write(SHARDS[1], labels[4:8])
+    assert other.pending() == SHARDS
+    for path in sorted(address.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    address.rmdir()
+    (tmp_path / "away").rename(address)
+    store.write(SHARDS[1], labels[4:8])
+    assert open_store(address).pending() == [SHARDS[0], SHARDS[2]]
+
+
+@SUFFIXES
 def test_no_folder_is_made_where_a_store_was(tmp_path: Path, labels: LabelMap, suffix: str) -> None:
     address = tmp_path / f"labels.{suffix}"
     store = create_store(address, SCHEMA, KEYS)
