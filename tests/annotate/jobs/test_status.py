@@ -176,10 +176,11 @@ def test_another_store_at_the_address_is_an_error_and_other_names_of_classes_are
 
 
 def test_a_store_that_is_gone_from_its_bucket_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
     with s3.server() as server:
         for name, value in s3.environment(server).items():
             monkeypatch.setenv(name, value)
-        store = create_store(f"s3://{s3.BUCKET}/watched.zarr", Schema(grid=(6, 5), k=3, class_count=40), ["a"])
+        store = create_store(f"s3://{s3.BUCKET}/watched.zarr", schema, ["a"])
         watch = StatusWatcher(store)
         assert watch.read().pending == 1
         for name in store.backend.object_names():
