@@ -81,8 +81,8 @@ def refuse_panic(error: BaseException, address: str) -> None:
     if (type(error).__module__, type(error).__name__) == ("pyo3_runtime", "PanicException"):
         raise StoreError(
             f"cannot use {address}: obstore, the client for buckets, broke off. Something in the environment is "
-            f"probably not as it must be: look at {', '.join(_ENDPOINTS)}, {', '.join(_WORDS)}, and at each other variable "
-            "AWS_…, for characters that do not belong there"
+            f"probably not as it must be: look at {', '.join(_ENDPOINTS)}, {', '.join(_WORDS)}, and at each other "
+            "variable AWS_…, for characters that do not belong there"
         ) from error
 
 
