@@ -6,14 +6,17 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR
 
 from annotate.errors import AnnotateError
 
 _PREFIX = "annotate-ray-"
 _LOCK, _INNER = "lock", "r"  # Ray's own folder is the inner one: it lets everybody write into it
+_BEGINNING = 3600.0  # seconds that a folder may be without the inner one; it takes a few milliseconds
 _LONGEST = 40  # bytes of the folder's path: the system allows 107 for a socket's, and Ray adds up to 67
 
 
@@ -61,8 +64,11 @@ def _remove_leftovers(parent: Path) -> None:
     """Remove this user's folders whose runs have ended: nobody holds their locks."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / _INNER).is_dir():
-                continue  # another user's, or not locked yet
+            status = folder.lstat()
+            if not S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+                continue  # another user's
+            if not (folder / _INNER).is_dir() and time.time() - status.st_mtime < _BEGINNING:
+                continue  # not locked yet
             # Without a lock it was being removed: the lock is made before the inner folder.
             with (folder / _LOCK).open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,13 +6,17 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
+from annotate.errors import AnnotateError
 from annotate.text import duration, printable
-from storage import LabelStore, Record, UnreadableError
+from storage import Header, LabelStore, NotAStoreError, Record, UnreadableError, open_store
+from storage.errors import gone
 
+_AGAIN = 64  # records with failures that each reading reads again: --retry-failed may have replaced them
 _WINDOW = 600.0  # seconds; what was finished earlier says nothing about the speed now
 _LATE = 60.0  # seconds; a listing of a shared file system may be that old
 
@@ -101,21 +105,37 @@ class StoreStatus:
         return "\n".join(lines)
 
 
-class StatusWatcher:
-    """Reads the status of a store again and again; commit records that it has read are neither read again nor kept.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """What the record of a shard has added to the sums."""
 
-    Speed needs no clocks that agree: see `_Host`.
+    rows: int
+    labelled: int
+    reasons: Counter[str]
+    retried: bool
+    worker: str | None
+    seconds: float
+
+
+class StatusWatcher:
+    """Reads the status of a store again and again, and not again the commit records that cannot have changed.
+
+    What `--retry-failed` labels again is a shard with failures: of these, some are read again at each reading, and all
+    at one that finds that no run can do more. A record that has vanished, as after a repair, is counted no more. Speed
+    needs no clocks that agree: see `_Host`.
 
     Args:
         store: any store of labels.
-        on_record: called with the number of each shard whose record is read, and the record.
+        on_record: called with the number of each shard whose record is read, and the record; or with None for a shard
+            that was read and does not count any more.
     """
 
-    def __init__(self, store: LabelStore, *, on_record: Callable[[int, Record], None] | None = None) -> None:
+    def __init__(self, store: LabelStore, *, on_record: Callable[[int, Record | None], None] | None = None) -> None:
         self._store, self._on_record = store, on_record
         self.damaged: frozenset[int] = frozenset()  # shards whose records could not be read the last time
-        self._seen: set[int] = set()
-        self._labelled = self._failed = self._accounted = self._retried = 0
+        self._seen: dict[int, _Counted] = {}
+        self._failing: dict[int, None] = {}  # shards with failures; what was read longest ago comes first
+        self._labelled = self._accounted = self._retried = 0
         self._reasons: Counter[str] = Counter()
         self._workers: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
         self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
@@ -129,17 +149,20 @@ class StatusWatcher:
         """The status of the store now.
 
         Raises:
-            StoreError: the store cannot be asked. It may be asked again.
+            StoreError: the store cannot be asked, or is not there. It may be asked again.
+            AnnotateError: another store is at its address.
         """
         now = datetime.now(UTC).timestamp()
-        damaged: set[int] = set()
-        for shard, record in self._store.records_of(sorted(self._store.committed() - self._seen)):
-            if isinstance(record, Record):
-                self._take(shard, record)
-            elif isinstance(record, UnreadableError):
-                raise record
-            elif record is not None:  # damaged: it may be repaired, so it is read again next time
-                damaged.add(shard)
+        there = self._store.committed()
+        self._refuse_another()  # after the listing: that of a store which is gone is empty
+        for shard in self._seen.keys() - there:
+            self._forget(shard)
+        asked = sorted({*(there - self._seen.keys()), *islice(self._failing, _AGAIN)})
+        damaged = self._read(asked)
+        if self._store.shard_count == len(self._seen) + len(damaged):  # perhaps the last reading
+            damaged |= self._read(sorted(self._failing.keys() - {*asked}))
+        if damaged:
+            self._refuse_another()
         self._read_before, self.damaged = now, frozenset(damaged)
         recent = [each for host in self._hosts.values() for each in host.recent(now)]
         finished = sum(count for _, count in recent)
@@ -150,40 +173,94 @@ class StatusWatcher:
         return StoreStatus(
             pictures=rows,
             labelled=self._labelled,
-            failed=self._failed,
+            failed=self._reasons.total(),
             pending=rows - self._accounted,
             shards=self._store.shard_count,
             shards_pending=self._store.shard_count - len(self._seen),
             retried=self._retried,
             damaged=len(damaged),
-            reasons=dict(self._reasons.most_common()),
+            reasons=dict((+self._reasons).most_common()),
             speed=finished / elapsed if finished else None,
             workers={
-                name: (int(count), count / seconds if seconds else 0.0)
+                name: (int(count), count / seconds if seconds > 0 else 0.0)
                 for name, (count, seconds) in sorted(self._workers.items(), key=lambda each: -each[1][0])
+                if count
             },
         )
+
+    def _refuse_another(self) -> None:
+        """Check that the header at the address is that of the store. Names of classes may have changed.
+
+        Raises:
+            StoreError: there is none now.
+            AnnotateError: it is another one.
+        """
+        address = self._store.address
+        try:
+            found = open_store(address).header
+        except NotAStoreError as error:
+            raise gone(address) from error
+        if _without_names(found) != _without_names(self._store.header):
+            raise AnnotateError(
+                f"another store is at {address} now: its header is not that of the store which was watched. Run the "
+                "same command again to watch the one that is there"
+            )
+
+    def _read(self, shards: list[int]) -> set[int]:
+        """Count what the records of these shards say now; the shards whose records are damaged."""
+        damaged = set()
+        for shard, record in self._store.records_of(shards):
+            if isinstance(record, UnreadableError):
+                raise record
+            if shard in self._seen:
+                self._forget(shard)
+            if isinstance(record, Record):
+                self._take(shard, record)
+            elif record is not None:  # damaged: it may be repaired, so it is read again next time
+                damaged.add(shard)
+        return damaged
+
+    def _forget(self, shard: int) -> None:
+        self._failing.pop(shard, None)
+        self._count(self._seen.pop(shard), -1)
+        if self._on_record is not None:
+            self._on_record(shard, None)
 
     def _take(self, shard: int, record: Record) -> None:
         if self._on_record is not None:
             self._on_record(shard, record)
-        rows = len(self._store.rows_of(shard))
-        self._seen.add(shard)
-        self._accounted += rows
-        self._labelled += record.labelled
-        self._failed += len(record.failures)
-        self._reasons.update(failure.status.word for failure in record.failures)
-        attempt = record.run.get("attempt")
-        self._retried += isinstance(attempt, int) and attempt > 1
-        worker, seconds = record.run.get("worker"), record.run.get("seconds")
-        taken = float(seconds) if isinstance(seconds, int | float) else 0.0
-        if isinstance(worker, str):
-            total = self._workers[worker]
-            total[0] += rows
-            total[1] += taken
+        attempt, worker, seconds = (record.run.get(name) for name in ("attempt", "worker", "seconds"))
+        counted = _Counted(
+            rows=len(self._store.rows_of(shard)),
+            labelled=record.labelled,
+            reasons=Counter(failure.status.word for failure in record.failures),
+            retried=isinstance(attempt, int) and attempt > 1,
+            worker=worker if isinstance(worker, str) else None,
+            seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
+        )
+        self._seen[shard] = counted
+        self._count(counted, 1)
+        if record.failures:
+            self._failing[shard] = None
         with suppress(ValueError, OverflowError):
             finished = datetime.fromisoformat(str(record.run.get("finished"))).timestamp()
-            self._hosts[str(worker).rpartition(":")[0]].take(finished, taken, rows, self._read_before)
+            host = self._hosts[str(worker).rpartition(":")[0]]
+            host.take(finished, counted.seconds, counted.rows, self._read_before, shard)
+
+    def _count(self, counted: _Counted, sign: int) -> None:
+        self._accounted += sign * counted.rows
+        self._labelled += sign * counted.labelled
+        self._retried += sign * counted.retried
+        for word, count in counted.reasons.items():
+            self._reasons[word] += sign * count
+        if counted.worker is not None:
+            total = self._workers[counted.worker]
+            total[0] += sign * counted.rows
+            total[1] += sign * counted.seconds
+
+
+def _without_names(header: Header) -> Header:
+    return replace(header, schema=replace(header.schema, class_names=None))
 
 
 class _Host:
@@ -195,25 +272,28 @@ class _Host:
     """
 
     def __init__(self) -> None:
-        self._shards: list[tuple[float, float, int]] = []  # when finished, when begun, number of pictures
+        self._shards: dict[int, tuple[float, float, int]] = {}  # when finished, when begun, number of pictures
         self._latest = -math.inf
         self._behind = 0.0  # what is to be added to its clock, at least
 
-    def take(self, finished: float, taken: float, rows: int, before: float | None) -> None:
-        """Take a record that was not there when the store was read before, if it was."""
+    def take(self, finished: float, taken: float, rows: int, before: float | None, shard: int) -> None:
+        """Take a record that was not there when the store was read before, if it was; again means nothing."""
+        if self._shards.get(shard, (None,))[0] == finished:
+            return
         if finished >= self._latest:
             self._latest = finished
             if before is not None:
                 self._behind = before - finished
         if finished > self._latest - _WINDOW:
-            self._shards.append((finished, finished - taken, rows))
+            self._shards[shard] = (finished, finished - taken, rows)
 
     def recent(self, now: float) -> list[tuple[float, int]]:
         """When each shard of the last minutes was begun, by our clock, and its number of pictures."""
-        self._shards = [each for each in self._shards if each[0] > self._latest - _WINDOW]
-        longest = max((finished - begun for finished, begun, _ in self._shards), default=0.0)
+        self._shards = {n: each for n, each in self._shards.items() if each[0] > self._latest - _WINDOW}
+        shards = self._shards.values()
+        longest = max((finished - begun for finished, begun, _ in shards), default=0.0)
         shift = self._behind if self._behind > _LATE else 0.0
         silent = now - self._latest - shift
         if silent < 0 or 3 * longest + 2 < silent < _WINDOW:  # records tell whole seconds
             shift += silent
-        return [(begun + shift, count) for finished, begun, count in self._shards if finished + shift > now - _WINDOW]
+        return [(begun + shift, count) for finished, begun, count in shards if finished + shift > now - _WINDOW]

@@ -17,6 +17,8 @@ _LEFTOVER = re.compile(r".*\.([0-9a-f]{16}|claim)\.partial", re.DOTALL)
 _ATTEMPTS = 3
 _LONGEST = 50  # characters of a file's name that its temporary name repeats, so that in UTF-8 it fits 255 bytes
 _NO_LINKS = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)  # what file systems without hard links answer
+# What others answer, and what may have another cause: then what is done without links fails too.
+_PERHAPS_NO_LINKS = (errno.EMLINK, errno.EINVAL, errno.ENOTTY, errno.EXDEV, errno.EACCES)
 _CLAIMED = 10.0  # seconds that a claim of another process is waited for; it needs a few milliseconds
 
 
@@ -122,9 +124,16 @@ def _rename_new(partial: Path, path: Path) -> None:
     try:
         os.link(partial, path)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in (*_NO_LINKS, *_PERHAPS_NO_LINKS):
             raise
-        _rename_claimed(partial, path)
+        try:
+            _rename_claimed(partial, path)
+        except (FileExistsError, FileNotFoundError, TimeoutError):  # it works
+            raise
+        except OSError:
+            if error.errno in _NO_LINKS:
+                raise
+            raise error from None
 
 
 def _rename_claimed(partial: Path, path: Path) -> None:

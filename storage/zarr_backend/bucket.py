@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +25,10 @@ _CREDENTIALS = (
     "AWS_SKIP_SIGNATURE",
 )
 _CONDITIONAL = "AWS_CONDITIONAL_PUT"
+_CONDITIONS = ("etag", "disabled")
+# Parts of requests: obstore panics, or asks another host, where they have white space.
+_WORDS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN")
+_HOST = re.compile(r"[A-Za-z0-9._-]+")  # _ is in no name on the internet, but in those of containers
 _YES = ("1", "true", "on", "yes", "y")  # as obstore reads them
 
 
@@ -54,12 +60,30 @@ def open_bucket(address: str, *, writable: bool) -> tuple[Store, Any, tuple[type
     from zarr.storage import ObjectStore
 
     _refuse_environment(address, os.environ)
+    settings = {"conditional_put": _condition(os.environ)} if _CONDITIONAL in os.environ else {}
     try:
-        bucket = S3Store(parts.netloc, prefix=parts.path.strip("/"))
+        bucket = S3Store(parts.netloc, prefix=parts.path.strip("/"), **settings)
     except BaseError as error:
         why = str(error).partition("\n")[0]
         raise StoreError(f"cannot use {address}: a variable AWS_… of the environment is not valid: {why}") from error
+    except BaseException as error:
+        refuse_panic(error, address)
+        raise
     return ObjectStore(bucket, read_only=not writable), bucket, (BaseError, NotImplementedError)
+
+
+def refuse_panic(error: BaseException, address: str) -> None:
+    """Turn a panic of obstore into an error. Its class is no Exception, and cannot be imported.
+
+    Raises:
+        StoreError: it is one.
+    """
+    if (type(error).__module__, type(error).__name__) == ("pyo3_runtime", "PanicException"):
+        raise StoreError(
+            f"cannot use {address}: obstore, the client for buckets, broke off. Something in the environment is "
+            f"probably not as it must be: look at {', '.join(_ENDPOINTS)}, {', '.join(_WORDS)}, and at each other "
+            "variable AWS_…, for characters that do not belong there"
+        ) from error
 
 
 def put_new(bucket: Any, name: str, data: bytes, address: str) -> None:
@@ -70,7 +94,7 @@ def put_new(bucket: Any, name: str, data: bytes, address: str) -> None:
     """
     from obstore.exceptions import AlreadyExistsError, BaseError
 
-    if os.environ.get(_CONDITIONAL, "").lower() == "disabled":  # the user has promised to begin with one process
+    if _condition(os.environ) == "disabled":  # the user has promised to begin with one process
         try:
             bucket.head(name)
         except FileNotFoundError:
@@ -97,23 +121,39 @@ def _unconditional(address: str, found: str) -> StoreError:
     )
 
 
+def _condition(environment: Mapping[str, str]) -> str:
+    """How to write an object only if there is none, in small letters as obstore wants it."""
+    return environment.get(_CONDITIONAL, "").strip().lower() or _CONDITIONS[0]
+
+
 def _refuse_environment(address: str, environment: Mapping[str, str]) -> None:
     for name in _ENDPOINTS:
         if endpoint := environment.get(name):  # never repeated: it may hold a password
             _refuse_endpoint(address, name, endpoint, environment.get("AWS_ALLOW_HTTP", ""))
+    for name in _WORDS:
+        if any(sign.isspace() for sign in environment.get(name, "")):  # never repeated: it may be secret
+            raise StoreError(
+                f"cannot use {address}: {name} has a space or a new line in it; set it again, without, or unset it"
+            )
+    if (condition := _condition(environment)) not in _CONDITIONS:
+        raise StoreError(
+            f"cannot use {address}: {_CONDITIONAL} is {condition!r}; set it to {' or '.join(_CONDITIONS)}, or unset "
+            f"it: that is as {_CONDITIONS[0]}"
+        )
     if (profile := environment.get("AWS_PROFILE")) and not any(environment.get(name) for name in _CREDENTIALS):
         raise StoreError(
             f"cannot use {address}: AWS_PROFILE is set, and profiles are not read. Set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where there is one; the AWS CLI prints them: "
-            f'eval "$(aws configure export-credentials --profile {profile} --format env)". Where the machine has a '
-            "role, unset AWS_PROFILE"
+            f'eval "$(aws configure export-credentials --profile {shlex.quote(profile)} --format env)". '
+            "Where the machine has a role, unset AWS_PROFILE"
         )
 
 
 def _refuse_endpoint(address: str, name: str, endpoint: str, allow_http: str) -> None:
     try:
         parts = urlsplit(endpoint)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        sound = parts.scheme in ("http", "https") and _is_host(parts.hostname or "") and parts.port != 0
+        sound = sound and not (parts.query or parts.fragment)
     except ValueError:  # a port that is no number
         sound = False
     if not sound or any(sign.isspace() for sign in endpoint):
@@ -125,3 +165,14 @@ def _refuse_endpoint(address: str, name: str, endpoint: str, allow_http: str) ->
             f"cannot use {address}: {name} begins with http://, which sends labels without encryption; if that is "
             "meant, set AWS_ALLOW_HTTP=true, and otherwise use https://"
         )
+
+
+def _is_host(name: str) -> bool:
+    """Whether it is the name of a host or an IP address; obstore panics at others."""
+    if _HOST.fullmatch(name):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return "%" not in name  # the interface of an IPv6 address, which is no part of a URL

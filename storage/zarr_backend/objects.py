@@ -24,7 +24,7 @@ from storage.remote import cache
 from storage.remote.address import SCHEMES
 from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
-from storage.zarr_backend.bucket import open_bucket, put_new
+from storage.zarr_backend.bucket import open_bucket, put_new, refuse_panic
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -228,6 +228,9 @@ class Objects:
             yield
         except self.errors as error:
             raise kind(f"cannot {what} {name} of {self.address}: {in_short(error) or repr(error)}") from error
+        except BaseException as error:
+            refuse_panic(error, self.address)
+            raise
 
     def refuse_after_fork(self) -> None:
         """Check that the client of a bucket is used in the process that made it: its threads do not survive a fork.

@@ -188,10 +188,14 @@ def _write_failures(
     """Write them to `path`, or by default beside a store that is a folder; return the file, if there is one.
 
     Each part of a job has its own file. What an earlier run wrote beside the store is removed when nothing failed. A
-    file that nobody asked for and that cannot be written is a line, not an error: the labels are there.
+    file that cannot be written is a line, not an error: the labels are there.
     """
     if path is not None:
-        return _written(rows, path)
+        try:
+            return _written(rows, path)
+        except click.ClickException as error:
+            note(f"{error.message}; the same command with another --failures FILE writes the list: no label is lost")
+            return None
     if "://" in store:
         return None
     name = "" if part is None else f"-{part.start}-{part.stop - 1}"

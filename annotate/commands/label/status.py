@@ -48,7 +48,7 @@ def status(store: str, watch: bool, every: float, html: Path | None, as_json: bo
         except StoreError as error:
             if not watch or time.monotonic() - answered > _PATIENCE:
                 raise
-            note(f"{error}; asking again")
+            note(f"{str(error).rstrip('.')}; asking again")
             time.sleep(every)
             continue
         answered = time.monotonic()

@@ -52,7 +52,7 @@ class Speeds:
 
 
 class History:
-    """What the commit records of a store say of each shard. `take` is given each record once.
+    """What the commit records of a store say of each shard.
 
     Args:
         store: the store.
@@ -63,8 +63,13 @@ class History:
         self.shards: dict[int, Finished] = {}
         self.failures: list[Failure] = []
 
-    def take(self, shard: int, record: Record) -> None:
-        """Note what a record says."""
+    def take(self, shard: int, record: Record | None) -> None:
+        """Note what a record says, instead of what it said before; or, without one, that its shard is pending again."""
+        if self.shards.pop(shard, None) is not None:
+            rows = self._store.rows_of(shard)
+            self.failures = [failure for failure in self.failures if failure.row not in rows]
+        if record is None:
+            return
         attempt, worker, seconds = (record.run.get(name) for name in ("attempt", "worker", "seconds"))
         finished = np.nan
         with suppress(ValueError, OverflowError):

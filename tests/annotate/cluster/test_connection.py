@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,16 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_that_of_a_living_one_
             (tmp_path / name / "lock").touch()
         if "beginning" not in name:
             (tmp_path / name / "r").mkdir()
-    with (tmp_path / "annotate-ray-alive" / "lock").open("w") as lock:
+    for name in ("annotate-ray-empty", "annotate-ray-old", "annotate-ray-waiting"):  # killed before the inner folder
+        (tmp_path / name).mkdir()
+        if "empty" not in name:
+            (tmp_path / name / "lock").touch()
+        os.utime(tmp_path / name, (time.time() - 4000,) * 2)
+    waiting = (tmp_path / "annotate-ray-waiting" / "lock").open("w")
+    fcntl.flock(waiting, fcntl.LOCK_EX)
+    with waiting, (tmp_path / "annotate-ray-alive" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with temporary_folder() as folder:
             assert folder.is_dir()
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"annotate-ray-alive", "annotate-ray-beginning", "other"}
+    assert names == {"annotate-ray-alive", "annotate-ray-beginning", "annotate-ray-waiting", "other"}

@@ -8,8 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from annotate.errors import AnnotateError
 from annotate.jobs.status import StatusWatcher
-from storage import LabelStore, Schema, UnreadableError, create_store
+from annotate.jobs.watching.history import History
+from storage import (
+    LabelMap,
+    LabelStore,
+    Schema,
+    Status,
+    StoreError,
+    UnreadableError,
+    create_store,
+    name_classes,
+    open_store,
+)
+from tests import s3
 from tests.labels import random_labels
 
 
@@ -130,3 +143,97 @@ def test_a_record_that_was_damaged_or_away_is_counted_once_it_is_there(
         (records / number).write_bytes(data)
     found = watch.read()
     assert (found.damaged, found.pending, found.shards_pending) == (0, 100, 10)
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5"])
+def test_a_store_that_is_gone_is_an_error_until_it_is_back(tmp_path: Path, suffix: str) -> None:
+    store = _store_of_workers(tmp_path / f"labels.{suffix}", 0)
+    watch = StatusWatcher(store)
+    assert watch.read().pending == 100
+    Path(store.address).rename(tmp_path / "away")
+    for empty in (False, True):  # deleted, or a bare mount point
+        if empty:
+            Path(store.address).mkdir()
+        with pytest.raises(StoreError, match="is gone: its folder, or the header in it, is not there"):
+            watch.read()
+    Path(store.address).rmdir()
+    (tmp_path / "away").rename(store.address)
+    assert (watch.read().pending, watch.read().speed) == (100, pytest.approx(10 / 20, rel=0.2))
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5"])
+def test_another_store_at_the_address_is_an_error_and_other_names_of_classes_are_none(
+    tmp_path: Path, suffix: str
+) -> None:
+    store = _store_of_workers(tmp_path / f"labels.{suffix}", 0)
+    watch = StatusWatcher(store)
+    name_classes(open_store(store.address, writable=True), [f"class {n}" for n in range(40)])
+    assert watch.read().pending == 100
+    Path(store.address).rename(tmp_path / "away")
+    create_store(store.address, store.schema, [f"other {n}" for n in range(200)])
+    with pytest.raises(AnnotateError, match="another store is at .* now: its header is not that of the store"):
+        watch.read()
+
+
+def test_a_store_that_is_gone_from_its_bucket_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    with s3.server() as server:
+        for name, value in s3.environment(server).items():
+            monkeypatch.setenv(name, value)
+        store = create_store(f"s3://{s3.BUCKET}/watched.zarr", schema, ["a"])
+        watch = StatusWatcher(store)
+        assert watch.read().pending == 1
+        for name in store.backend.object_names():
+            store.backend.delete_object(name)
+        with pytest.raises(StoreError, match="is gone"):
+            watch.read()
+
+
+def test_a_record_that_vanished_is_pending_again(tmp_path: Path) -> None:
+    store = _store_of_workers(tmp_path / "labels.zarr", 0)
+    history = History(store)
+    watch = StatusWatcher(store, on_record=history.take)
+    before = watch.read()
+    record = tmp_path / "labels.zarr/shards/record/c/3"
+    sound = record.read_bytes()
+    record.unlink()
+    found = watch.read()
+    assert (found.labelled, found.pending, found.shards_pending, found.workers["a:1"][0]) == (90, 110, 11, 90)
+    assert 3 not in history.shards
+    record.write_bytes(sound)
+    found = watch.read()
+    assert (found.labelled, found.pending, found.workers) == (before.labelled, before.pending, before.workers)
+    assert 3 in history.shards
+    for each in (tmp_path / "labels.zarr/shards/record/c").iterdir():
+        each.unlink()
+    found = watch.read()
+    assert (found.labelled, found.pending, found.shards_pending, found.workers) == (0, 200, 20, {})
+
+
+def test_failures_that_are_labelled_again_while_a_store_is_watched_are_counted_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each reading some of the records with failures are read again; all of them where no run can do more."""
+    monkeypatch.setattr("annotate.jobs.status._AGAIN", 2)
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(60)])
+    sound = random_labels(np.random.default_rng(0), 10)
+    missing = LabelMap.unlabelled(Status.MISSING, grid=(6, 5), k=3, class_count=40)
+    broken = LabelMap.stack([missing if n == 4 else sound[n] for n in range(10)])
+    for shard in range(5):
+        rows = store.rows_of(shard)
+        store.write(rows, broken, reasons={rows.start + 4: "not there"})
+    history = History(store)
+    watch = StatusWatcher(store, on_record=history.take)
+    assert (watch.read().reasons, len(history.failures)) == ({"missing": 5}, 5)
+    for shard in range(5):
+        store.write(store.rows_of(shard), sound)
+    assert [watch.read().failed for _ in range(2)] == [3, 1]
+    for shard in (0, 1, 2, 3):
+        rows = store.rows_of(shard)
+        store.write(rows, broken, reasons={rows.start + 4: "not there"})
+    assert StatusWatcher(store).read().failed == 4
+    for shard in range(6):
+        store.write(store.rows_of(shard), sound)
+    found = watch.read()
+    assert (found.labelled, found.reasons, found.is_at_rest, history.failures) == (60, {}, True, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 from typing import BinaryIO
@@ -36,6 +37,32 @@ def test_a_new_file_replaces_none(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         write_atomically(tmp_path / "file", b"second", new=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"first"}
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "EPERM", "EOPNOTSUPP", "EMLINK", "EINVAL", "ENOTTY", "EXDEV", "EACCES"])
+def test_a_new_file_replaces_none_where_links_are_refused(
+    tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: object) -> None:
+        raise OSError(getattr(errno, code), "no links")
+
+    monkeypatch.setattr("storage.files.atomic_file.os.link", refuse)
+    test_a_new_file_replaces_none(tmp_path)
+    monkeypatch.setattr("storage.files.atomic_file.os.rename", refuse)  # the folder refuses more than links
+    with pytest.raises(OSError, match="no links") as caught:
+        write_atomically(tmp_path / "other", b"first", new=True)
+    assert caught.value.errno == getattr(errno, code)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_of_the_disk_is_no_lack_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*names: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr("storage.files.atomic_file.os.link", refuse)
+    with pytest.raises(OSError, match="broken"):
+        write_atomically(tmp_path / "file", b"first", new=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:

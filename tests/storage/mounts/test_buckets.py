@@ -16,6 +16,7 @@ import pytest
 from obstore.store import S3Store
 
 from storage import NotAStoreError, StoreError, create_store, find_store, open_store, verify
+from storage.zarr_backend.bucket import _refuse_environment
 from tests import s3
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
@@ -84,10 +85,11 @@ def test_a_bucket_without_conditional_writes_is_refused_before_anything_else_is_
     assert {found["path"] for page in bucket.list() for found in page} <= {"zarr.json"}
 
 
+@pytest.mark.parametrize("word", ["disabled", "Disabled"])
 def test_a_bucket_without_conditional_writes_is_used_when_the_user_says_so(
-    unconditional: str, monkeypatch: pytest.MonkeyPatch
+    unconditional: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", word)
     labels = random_labels(np.random.default_rng(0), 10)
     store = create_store(unconditional, SCHEMA, KEYS)
     for rows in SHARDS:
@@ -115,6 +117,20 @@ def test_a_prefix_with_other_objects_is_refused_as_a_folder_is(address: str) -> 
         ({"AWS_ENDPOINT_URL": "http//localhost"}, "AWS_ENDPOINT_URL is not the address.*https://host:port"),
         ({"AWS_ENDPOINT": "https://:9000"}, "AWS_ENDPOINT is not the address.*https://host:port"),
         ({"AWS_ENDPOINT_URL_S3": "https://host:port"}, "AWS_ENDPOINT_URL_S3 is not the address"),
+        ({"AWS_ENDPOINT_URL": "https://<host>:9000"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": "https://host_with%zz"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": "https://höst"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": "https://host?a=b"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": "https://host#b"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_REGION": "us east"}, "AWS_REGION has a space or a new line in it"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1\n"}, "AWS_DEFAULT_REGION has a space or a new line in it"),
+        ({"AWS_SESSION_TOKEN": "a\nb"}, "AWS_SESSION_TOKEN has a space or a new line in it"),
+        (
+            {"AWS_TOKEN": "a\nb"},
+            "broke off.* look at AWS_ENDPOINT_URL_S3, .*AWS_REGION, .*AWS_SESSION_TOKEN",
+        ),
+        ({"AWS_CONDITIONAL_PUT": "bogus"}, "AWS_CONDITIONAL_PUT is 'bogus'; set it to etag or disabled, or unset it"),
+        ({"AWS_PROFILE": "a; rm x", "AWS_ACCESS_KEY_ID": ""}, "export-credentials --profile 'a; rm x' --format env"),
         ({"AWS_PROFILE": "lab", "AWS_ACCESS_KEY_ID": ""}, "set AWS_ACCESS_KEY_ID and .* export-credentials --profile"),
         ({"AWS_ALLOW_HTTP": "perhaps", "AWS_ENDPOINT_URL": ""}, "AWS_… of the environment is not valid"),
     ],
@@ -136,6 +152,16 @@ def test_a_machine_without_a_role_or_keys_is_told_which_to_set(address: str, mon
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         open_store(address)
+
+
+def test_a_condition_that_is_empty_is_as_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "")
+    assert find_store(address) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "s3.eu-west-1.amazonaws.com", "my_minio"])
+def test_hosts_of_all_kinds_are_allowed(host: str) -> None:
+    _refuse_environment("s3://b/a", {"AWS_ENDPOINT_URL": f"https://{host}:9000/", "AWS_REGION": "us-east-1"})
 
 
 def test_a_profile_beside_keys_is_no_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,20 @@ def test_an_old_failures_file_that_cannot_be_replaced_is_a_line(
     assert "--failures FILE names another file" in result.stderr
 
 
+def test_a_failures_file_that_cannot_be_written_is_a_line(
+    command, scene_folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    images = Path(shutil.copytree(scene_folder / "images/val", tmp_path / "images"))
+    sorted(images.rglob("*.jpg"))[3].write_bytes(b"no picture")
+    words = ["run", images, tmp_path / "s.zarr", *MODEL, "--checkpoint", checkpoint, "--failures", "/dev/full"]
+    result = command(*words)
+    assert (result.exit_code, "29 of 30 pictures are labelled" in result.stdout) == (3, True), result.output
+    assert "cannot write /dev/full: No space left on device; the same command with another" in result.stderr
+    assert "are listed in" not in result.stdout
+    result = command(*words, "--json")
+    assert (result.exit_code, len(json.loads(result.stdout)["failures"])) == (3, 1)
+
+
 @pytest.mark.parametrize("asked", [["--workers", "2"], ["--ray-address", "local"], ["--cpus-per-worker", "1"]])
 def test_what_asks_for_ray_is_not_overruled(
     asked: list[str], command, scene_folder: Path, checkpoint: Path, tmp_path: Path

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from storage import StoreError
+from storage import StoreError, create_store, open_store
 from storage.zarr_backend.backend import ZarrBackend
 
 
@@ -60,6 +61,41 @@ def test_watching_ends_where_only_damage_is_left_and_survives_a_failed_request(
     asked.clear()
     result = command("status", store, "--watch")
     assert (result.exit_code, "error: cannot list shards" in result.stderr) == (1, True)
+
+
+def test_watching_a_store_that_was_deleted_asks_again_and_then_ends(
+    command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store / "shards/record/c/1").unlink()
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += 100
+        if store.exists():
+            shutil.rmtree(store)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    result = command("status", store, "--watch", "--json")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 1)
+    assert result.stderr.count("run the same command to continue; asking again") == 3
+    assert f"error: the store {store} is gone: its folder, or the header in it, is not there" in result.stderr
+
+
+def test_watching_ends_at_once_where_there_is_another_store(
+    command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store / "shards/record/c/1").unlink()
+
+    def sleep(seconds: float) -> None:
+        schema = open_store(store).schema
+        shutil.rmtree(store)
+        create_store(store, schema, ["other.jpg"])
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    result = command("status", store, "--watch")
+    assert (result.exit_code, "asking again" in result.stderr) == (1, False)
+    assert f"error: another store is at {store} now" in result.stderr
 
 
 def test_a_page_for_a_browser_is_written_at_each_reading_and_the_last_stays(
