@@ -79,7 +79,7 @@ def test_watching_a_store_that_was_deleted_asks_again_and_then_ends(
     result = command("status", store, "--watch", "--json")
     assert (result.exit_code, len(result.stdout.splitlines())) == (1, 1)
     assert result.stderr.count("run the same command to continue; asking again") == 3
-    assert f"error: the store {store} is gone: its folder, or the header in it, is not there" in result.stderr
+    assert f"error: the store {store} is gone: its folder, or its own header in it, is not there" in result.stderr
 
 
 def test_watching_ends_at_once_where_there_is_another_store(
