@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _client_lives_in: int | None = None  # the process that first used a bucket
 _MOST_BYTES = 2**30  # largest object, where no smaller limit is known
 _ASKS_THE_MACHINE = "/latest/api/token"  # of the service where a machine in a cloud asks for its role
+_NO_THREAD = "can't start new thread"  # in a RuntimeError, where the system refuses one
 _READING = ("read", "look for", "list")
 
 
@@ -226,7 +227,9 @@ class Objects:
         kind = UnreadableError if what in _READING else StoreError
         try:
             yield
-        except self.errors as error:
+        except (*self.errors, RuntimeError) as error:
+            if not isinstance(error, self.errors) and _NO_THREAD not in str(error):
+                raise
             raise kind(f"cannot {what} {name} of {self.address}: {in_short(error) or repr(error)}") from error
 
     def refuse_after_fork(self) -> None:

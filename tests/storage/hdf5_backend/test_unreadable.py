@@ -91,8 +91,15 @@ class TestUnreadable(Hdf5Fixtures):
         if of_shard:
             assert verify(open_store(address)).shards[1].state == "damaged"
         with pytest.raises(DamageError):
-            store = open_store(address)
-            len(getattr(store.backend, f"load_{name}")()) if name in ("keys", "targets") else store.read([5])
+            _used(address, name)
+
+
+def _used(address: str, name: str) -> None:
+    store = open_store(address)
+    if name in ("keys", "targets"):
+        getattr(store.backend, f"load_{name}")()
+    else:
+        store.read([5])
 
 
 def _opaque() -> h5t.TypeID:
