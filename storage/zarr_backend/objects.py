@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -24,14 +23,14 @@ from storage.remote import cache
 from storage.remote.address import SCHEMES
 from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
-from storage.zarr_backend.bucket import open_bucket, put_new
+from storage.zarr_backend.bucket import in_short as in_short
+from storage.zarr_backend.bucket import listed, listed_below, open_bucket, put_new
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
 
 _client_lives_in: int | None = None  # the process that first used a bucket
 _MOST_BYTES = 2**30  # largest object, where no smaller limit is known
-_ASKS_THE_MACHINE = "/latest/api/token"  # of the service where a machine in a cloud asks for its role
 _NO_THREAD = "can't start new thread"  # in a RuntimeError, where the system refuses one
 _READING = ("read", "look for", "list")
 
@@ -189,7 +188,8 @@ class Objects:
             if self.folder is not None:
                 found = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
                 return any(not name.endswith(PARTIAL) for name in found)
-            return any(page for page in self._bucket.list(chunk_size=1))
+            # A console's marker of the folder itself has no name.
+            return any(found["path"] for page in self._bucket.list(chunk_size=1) for found in page)
 
     def children(self, prefix: str) -> list[str]:
         """The names directly below a prefix: one listing."""
@@ -198,7 +198,7 @@ class Objects:
                 return self.mirror.children(prefix)
             if self.folder is not None:
                 return contained.children(self.folder, prefix)
-            return _all(lambda: self.zarr.list_dir(prefix))
+            return listed_below(self._bucket, prefix)
 
     def names(self) -> list[str]:
         """The names of all objects, sorted, without the unfinished files of killed writers."""
@@ -207,7 +207,7 @@ class Objects:
                 return self.mirror.names()
             if self.folder is not None:
                 return contained.names(self.folder)
-            return sorted(name for name in _all(self.zarr.list) if not name.endswith(PARTIAL))
+            return sorted(name for name in listed(self._bucket) if not name.endswith(PARTIAL))
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of killed writers. Buckets have none."""
@@ -249,19 +249,6 @@ class Objects:
             )
 
 
-def in_short(error: BaseException) -> str:
-    """The first line of an error, without passwords in addresses.
-
-    Clients of buckets append long texts about their retries, and repeat the endpoint with any password in it.
-    """
-    line = re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
-    if _ASKS_THE_MACHINE in line:
-        line += (
-            ". No credentials were found, and the machine has no role: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    return line
-
-
 class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
     """A local folder as zarr-python knows it, which neither reads nor writes through links that leave the folder."""
 
@@ -288,11 +275,3 @@ class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
         """Write an object whole."""
         path = await asyncio.to_thread(contained.to_change, self.root, key)
         await asyncio.to_thread(write_atomically, path, value.to_bytes(), below=self.root)
-
-
-def _all(listing: Callable[[], AsyncIterator[str]]) -> list[str]:
-    async def gather() -> list[str]:
-        return [name async for name in listing()]
-
-    found: Any = sync(gather())
-    return list(found)
