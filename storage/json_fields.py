@@ -7,8 +7,8 @@ up all memory or time.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,14 +31,14 @@ def whole_number(values: Mapping[str, Any], name: str, least: int, most: int) ->
 
 
 def number(values: Mapping[str, Any], name: str) -> float:
-    """A finite number that is not negative.
+    """A number that is not negative, and fits into a finite float: JSON's whole numbers may be larger.
 
     Raises:
         ValueError: it is missing, or has another type or range.
     """
     value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {shown(value)}, not a number of at least 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+        raise ValueError(f"{name} is {shown(value)}, not a number from 0 to {sys.float_info.max:.1e}")
     return value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 from pathlib import Path
 
 import h5py
@@ -16,11 +18,18 @@ def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
             read once.
 
     Raises:
+        BlockingIOError: another program writes to it, or was killed when it did.
         OSError: it is missing, or not an HDF5 file.
     """
     try:
         return h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes)
     except OSError as error:
+        if "already open for" in str(error):  # HDF5's flag in the file, which a killed writer leaves behind
+            words = (
+                "another program has it open for writing, or was killed while it had: wait until it is closed; if no "
+                f"program has it open, `h5clear -s {shlex.quote(str(path))}` makes it readable again"
+            )
+            raise BlockingIOError(errno.EAGAIN, words) from error
         if "locking flag" not in str(error):
             raise
         # Other code in this process has it open with h5py's default locking, which HDF5 then requires here too.

@@ -36,8 +36,9 @@ from storage.schema import Schema
 STORE, SHARDS = "store.h5", "shards"
 DIGESTS, SLOTS = "key_index/digests", "key_index/slots"
 RECORD, RECORD_SEAL = "record", "record_sha256"
-# What h5py raises for a file that is missing or damaged: it has no separate type for HDF5's errors.
-HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError)
+# What h5py raises for a file that is missing or damaged: it has no separate type for HDF5's errors. TypeError: a value
+# has a type that numpy does not have.
+HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
 _FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
@@ -119,7 +120,7 @@ def read_header(folder: Path, address: str) -> Header | None:
         if has_shards:
             raise DamageError(f"the header of the store {address} is gone: it has no {STORE}") from None
         return None
-    except (*HDF5_ERRORS, AttributeError, RecursionError, TypeError) as error:
+    except (*HDF5_ERRORS, AttributeError, RecursionError) as error:
         if is_of_the_system(error):
             raise UnreadableError(f"cannot read the store {address}: {error}") from error
         if has_shards:

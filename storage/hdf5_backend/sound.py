@@ -5,6 +5,7 @@ HDF5 can read values from any other file that a link or a header names, and deco
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import h5py
@@ -14,6 +15,7 @@ from h5py import h5z
 PACKED = frozenset({h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32})
 CHECKED = frozenset({h5z.FILTER_FLETCHER32})
 _LINKS = 8  # in a chain, at most
+_ERRNO = re.compile(r"\berrno = [1-9]")
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -116,6 +118,7 @@ def text(attributes: h5py.AttributeManager, name: str, most: int) -> bytes:
 def is_of_the_system(error: BaseException) -> bool:
     """Whether the error comes from the operating system and not from HDF5, which could not parse what it had read.
 
-    A file that does not exist counts too; `storage.files.contained.is_missing` tells it apart.
+    h5py raises a failed read as an error of any type, with the number of the system's error in its text. A file that
+    does not exist counts too; `storage.files.contained.is_missing` tells it apart.
     """
-    return isinstance(error, OSError) and (error.errno is not None or "errno = " in str(error))
+    return getattr(error, "errno", None) is not None or _ERRNO.search(str(error)) is not None

@@ -67,6 +67,16 @@ def _is_shown(name: str) -> bool:
     return "/." not in f"/{name}"
 
 
+def unlistable(store: LabelStore) -> list[str]:
+    """The names that no line of a manifest can hold: of more than one line, or not UTF-8."""
+    return [name for name in _names(store) if name.splitlines() != [name] or not _is_utf8(name)]
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether the system gave a name that is UTF-8: it has surrogates for the bytes that are not."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
 def sha256_of(store: LabelStore, name: str) -> str:
     """The SHA-256, in hexadecimal, of an object as it is now."""
     return hashlib.sha256(store.backend.read_object(name) or b"").hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 
 from storage.errors import StoreError, explained
 from storage.operations.integrity import verify
-from storage.operations.manifest import write_manifest
+from storage.operations.manifest import unlistable, write_manifest
 from storage.store import LabelStore
 
 CARD, CROISSANT = "README.md", "croissant.json"
@@ -79,7 +79,7 @@ def finalize(store: LabelStore, publication: Publication) -> int:
     manifest with the SHA-256 of every object. Doing it again is harmless.
 
     Raises:
-        StoreError: shards are pending, damaged or unreadable.
+        StoreError: shards are pending, damaged or unreadable; or a file has a name that no manifest can hold.
 
     Examples:
         >>> import tempfile
@@ -104,6 +104,12 @@ def finalize(store: LabelStore, publication: Publication) -> int:
     if damaged := [report for report in found.shards if report.state == "damaged"]:
         raise StoreError(
             f"cannot finalize {store.address}: {len(damaged):,} shards are damaged; `annotate verify` lists the damage"
+        )
+    if names := unlistable(store):
+        raise StoreError(
+            f"cannot finalize {store.address}: rename or remove {', '.join(map(repr, names[:3]))}"
+            f"{f' and {len(names) - 3:,} more' * (len(names) > 3)}: the manifest cannot list names that are not UTF-8 "
+            "or have more than one line"
         )
     store.backend.consolidate()
     store.backend.write_object(CARD, card(store, publication).encode())

@@ -284,7 +284,7 @@ class ZarrBackend(Backend):
     def _write_index(self) -> None:
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)
         for name, values in ((DIGESTS, digests), (SLOTS, slots)):
-            for child in self._objects.children(f"{name}/c"):
+            for child in filter(_is_number, self._objects.children(f"{name}/c")):
                 self._objects.delete(f"{name}/c/{child}")  # otherwise zarr-python would read what it replaces
             with self._objects.explaining_errors("write", name):
                 self._arrays[name][:] = values

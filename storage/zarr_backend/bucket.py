@@ -24,6 +24,8 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 )
+_ASKS_THE_MACHINE = "/latest/api/token"  # of the service where a machine in a cloud asks for its role
+_BAD_NAME = "object with invalid path"  # what obstore says of a listing
 _CONDITIONAL = "AWS_CONDITIONAL_PUT"
 _CONDITIONS = ("etag", "disabled")
 # Parts of requests: obstore panics, or asks another host, where they have white space.
@@ -110,6 +112,44 @@ def put_new(bucket: Any, name: str, data: bytes, address: str) -> None:
             raise
         raise _unconditional(address, "its server answers 501 Not Implemented") from error
     raise _unconditional(address, "its server replaces an object that it should keep")
+
+
+def listed(bucket: Any) -> list[str]:
+    """The names of all objects."""
+    sizes = {found["path"]: found["size"] for page in bucket.list() for found in page}
+    folders = {name[:end] for name in sizes for end, sign in enumerate(name) if sign == "/"} | {""}
+    return [name for name, size in sizes.items() if name not in folders and (size or _is_there(bucket, name))]
+
+
+def listed_below(bucket: Any, prefix: str) -> list[str]:
+    """The names of the objects and folders directly below a prefix."""
+    found = bucket.list_with_delimiter(prefix)
+    paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
+    return [path.removeprefix(f"{prefix}/") for path in paths if path.startswith(f"{prefix}/")]
+
+
+def _is_there(bucket: Any, name: str) -> bool:
+    """Whether an empty object is one. Consoles mark a folder by one with a "/" at its end, which obstore leaves out."""
+    try:
+        bucket.head(name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of an error, without passwords in addresses.
+
+    Clients of buckets append long texts about their retries, and repeat the endpoint with any password in it.
+    """
+    line = re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
+    if _ASKS_THE_MACHINE in line:
+        line += (
+            ". No credentials were found, and the machine has no role: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if _BAD_NAME in line:
+        line += ". No object of a store has such a name: remove it, or give it another"
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], line)
 
 
 def _unconditional(address: str, found: str) -> StoreError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -24,14 +23,15 @@ from storage.remote import cache
 from storage.remote.address import SCHEMES
 from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
-from storage.zarr_backend.bucket import open_bucket, put_new, refuse_panic
+from storage.zarr_backend.bucket import in_short as in_short
+from storage.zarr_backend.bucket import listed, listed_below, open_bucket, put_new, refuse_panic
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
 
 _client_lives_in: int | None = None  # the process that first used a bucket
 _MOST_BYTES = 2**30  # largest object, where no smaller limit is known
-_ASKS_THE_MACHINE = "/latest/api/token"  # of the service where a machine in a cloud asks for its role
+_NO_THREAD = "can't start new thread"  # in a RuntimeError, where the system refuses one
 _READING = ("read", "look for", "list")
 
 
@@ -188,7 +188,8 @@ class Objects:
             if self.folder is not None:
                 found = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
                 return any(not is_leftover(name) for name in found)
-            return any(page for page in self._bucket.list(chunk_size=1))
+            # A console's marker of the folder itself has no name.
+            return any(found["path"] for page in self._bucket.list(chunk_size=1) for found in page)
 
     def children(self, prefix: str) -> list[str]:
         """The names directly below a prefix: one listing."""
@@ -197,7 +198,7 @@ class Objects:
                 return self.mirror.children(prefix)
             if self.folder is not None:
                 return contained.children(self.folder, prefix)
-            return _all(lambda: self.zarr.list_dir(prefix))
+            return listed_below(self._bucket, prefix)
 
     def names(self) -> list[str]:
         """The names of all objects, sorted, without the unfinished files of killed writers."""
@@ -206,7 +207,7 @@ class Objects:
                 return self.mirror.names()
             if self.folder is not None:
                 return contained.names(self.folder)
-            return sorted(name for name in _all(self.zarr.list) if not is_leftover(name))
+            return sorted(name for name in listed(self._bucket) if not is_leftover(name))
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of killed writers. Buckets have none."""
@@ -224,9 +225,12 @@ class Objects:
         """
         self.refuse_after_fork()
         kind = UnreadableError if what in _READING else StoreError
+        expected: tuple[type[Exception], ...] = (*self.errors, RuntimeError)
         try:
             yield
-        except self.errors as error:
+        except expected as error:
+            if not isinstance(error, self.errors) and _NO_THREAD not in str(error):
+                raise
             raise kind(f"cannot {what} {name} of {self.address}: {in_short(error) or repr(error)}") from error
         except BaseException as error:
             refuse_panic(error, self.address)
@@ -247,19 +251,6 @@ class Objects:
                 f"cannot use {self.address} in a process that was forked from one that had used a bucket: "
                 'start workers with "spawn", for example DataLoader(..., multiprocessing_context="spawn")'
             )
-
-
-def in_short(error: BaseException) -> str:
-    """The first line of an error, without passwords in addresses.
-
-    Clients of buckets append long texts about their retries, and repeat the endpoint with any password in it.
-    """
-    line = re.sub(r"//[^/@\s]*@", "//…@", str(error).partition("\n")[0])
-    if _ASKS_THE_MACHINE in line:
-        line += (
-            ". No credentials were found, and the machine has no role: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    return line
 
 
 class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
@@ -288,11 +279,3 @@ class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
         """Write an object whole."""
         path = await asyncio.to_thread(contained.to_change, self.root, key)
         await asyncio.to_thread(write_atomically, path, value.to_bytes(), below=self.root)
-
-
-def _all(listing: Callable[[], AsyncIterator[str]]) -> list[str]:
-    async def gather() -> list[str]:
-        return [name async for name in listing()]
-
-    found: Any = sync(gather())
-    return list(found)

@@ -25,8 +25,8 @@ from storage.hdf5_backend.sound import own
 IMAGES, LABELS, KEYS = "images", "labels", "keys"
 _KINDS = {LABELS: "whole numbers", KEYS: "texts"}
 _CACHE = 1 << 26  # bytes of decoded chunks to keep: a chunk may hold many pictures, which are read one after the other
-# What h5py raises for a damaged file: it has no separate type for HDF5's errors.
-_H5PY_ERRORS = (OSError, LookupError, ValueError, RuntimeError, MemoryError)
+# What h5py raises for a damaged file: it has no separate type for HDF5's errors. TypeError: numpy lacks a value's type.
+_H5PY_ERRORS = (OSError, LookupError, ValueError, RuntimeError, TypeError, MemoryError)
 _MOST_A_BYTE = 1032  # pictures that a byte in the file can stand for: no packing makes more of it
 
 

@@ -122,6 +122,7 @@ RECORDS: list[dict[str, Any]] = [
     {"run": {"attempt": 1e300}},
     {"run": {"seconds": "long"}},
     {"run": {"seconds": float("nan")}},
+    {"run": {"seconds": 10**400}},
     {"run": {"worker": {"name": 1}}},
     {"run": {"finished": 2026}},
     {"run": ["attempt", 1]},

@@ -36,6 +36,9 @@ class _Refusing:
             raise GenericError("503 Service Unavailable, after 10 retries")
         return self.bucket.get(name)
 
+    def list_with_delimiter(self, prefix: str) -> object:
+        return self.bucket.list_with_delimiter(prefix)
+
 
 def _everything(bucket: S3Store) -> dict[str, bytes]:
     """Every object of a store, by name."""

@@ -187,3 +187,12 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(tmp_path: Pat
     with pytest.raises(PictureError, match="1,099,511,627,776 pixels are more than") as caught:
         source.reader.read(source.handles[0])
     assert caught.value.status == Status.REFUSED
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "keys"])
+def test_a_type_that_numpy_does_not_have_is_one_message(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "a.h5", **({} if name == "images" else {"images": PIXELS}))
+    with h5py.File(path, "r+") as file:
+        h5py.h5d.create(file.id, name.encode(), h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((len(PIXELS),)))
+    with pytest.raises(AnnotateError, match="cannot read the HDF5 file .*a.h5"):
+        open_images(path)
