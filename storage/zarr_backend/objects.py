@@ -225,9 +225,10 @@ class Objects:
         """
         self.refuse_after_fork()
         kind = UnreadableError if what in _READING else StoreError
+        expected: tuple[type[Exception], ...] = (*self.errors, RuntimeError)
         try:
             yield
-        except (*self.errors, RuntimeError) as error:
+        except expected as error:
             if not isinstance(error, self.errors) and _NO_THREAD not in str(error):
                 raise
             raise kind(f"cannot {what} {name} of {self.address}: {in_short(error) or repr(error)}") from error
