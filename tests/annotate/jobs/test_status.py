@@ -154,7 +154,7 @@ def test_a_store_that_is_gone_is_an_error_until_it_is_back(tmp_path: Path, suffi
     for empty in (False, True):  # deleted, or a bare mount point
         if empty:
             Path(store.address).mkdir()
-        with pytest.raises(StoreError, match="is gone: its folder, or the header in it, is not there"):
+        with pytest.raises(StoreError, match="is gone: its folder, or its own header in it, is not there"):
             watch.read()
     Path(store.address).rmdir()
     (tmp_path / "away").rename(store.address)
