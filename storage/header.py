@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +40,11 @@ class Header:
     def __repr__(self) -> str:
         """Its rows, and what they share."""
         return f"Header({self.rows} rows, {self.schema!r})"
+
+    def is_of_the_same_store(self, other: Header) -> bool:
+        """Whether both are of one store, whose classes may have got other names meanwhile."""
+        mine, its = (replace(one, schema=replace(one.schema, class_names=None)) for one in (self, other))
+        return mine == its
 
     @property
     def shard_count(self) -> int:

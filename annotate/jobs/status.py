@@ -6,14 +6,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from annotate.errors import AnnotateError
 from annotate.text import duration, printable
-from storage import Header, LabelStore, NotAStoreError, Record, UnreadableError, open_store
+from storage import LabelStore, NotAStoreError, Record, UnreadableError, open_store
 from storage.errors import gone
 
 _AGAIN = 64  # records with failures that each reading reads again: --retry-failed may have replaced them
@@ -200,7 +200,7 @@ class StatusWatcher:
             found = open_store(address).header
         except NotAStoreError as error:
             raise gone(address) from error
-        if _without_names(found) != _without_names(self._store.header):
+        if not found.is_of_the_same_store(self._store.header):
             raise AnnotateError(
                 f"another store is at {address} now: its header is not that of the store which was watched. Run the "
                 "same command again to watch the one that is there"
@@ -257,10 +257,6 @@ class StatusWatcher:
             total = self._workers[counted.worker]
             total[0] += sign * counted.rows
             total[1] += sign * counted.seconds
-
-
-def _without_names(header: Header) -> Header:
-    return replace(header, schema=replace(header.schema, class_names=None))
 
 
 class _Host:

@@ -136,9 +136,10 @@ class Hdf5Backend(Backend):
         return record
 
     def is_there(self) -> bool:
-        """Whether the file that all shards share is there, with this header."""
+        """Whether the file that all shards share is there, and of this store."""
         with suppress(StoreError):
-            return read_header(self._folder, self.address) == self.header
+            found = read_header(self._folder, self.address)
+            return found is not None and found.is_of_the_same_store(self.header)
         return False
 
     def shard_objects(self, shard: int) -> list[str]:

@@ -18,11 +18,12 @@ from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
+from storage.zarr_backend.bucket import in_short
 from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
 from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, read_root
 from storage.zarr_backend.metadata import consolidated_root, with_header, wrong_documents
-from storage.zarr_backend.objects import Objects, in_short
+from storage.zarr_backend.objects import Objects
 from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
 from storage.zarr_backend.shard_writer import shard_object
 
@@ -139,7 +140,7 @@ class ZarrBackend(Backend):
             self.release(shard)
 
     def is_there(self) -> bool:
-        """Whether the root's metadata are there, with this header. A mirror's are."""
+        """Whether the root's metadata are there, and of this store. A mirror's are."""
         return self._objects.mirror is not None or has_root_of(self.header, self._objects)
 
     def _confirmed(self, shard: int) -> Record | None:

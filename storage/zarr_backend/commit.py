@@ -39,7 +39,7 @@ def commit(
     text = string_object(record.to_text())
     for number in range(_ROUNDS):
         began = time.monotonic()
-        if objects.folder is not None and objects.get(name) is not None:  # else what is there would be lost for nothing
+        if objects.folder is not None and objects.has(name):  # else what is there would be lost for nothing
             with objects.explaining_errors("write", "the objects of a shard"):
                 refuse_full(objects.folder, map(len, (*parts.values(), text)))
         objects.delete(name)  # no record may confirm an object that is being replaced

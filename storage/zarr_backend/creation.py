@@ -12,6 +12,7 @@ from storage.keys import key_index
 from storage.keys.key import blocks, hash_sound_keys
 from storage.schema import Schema
 from storage.zarr_backend.backend import ZarrBackend
+from storage.zarr_backend.bucket import in_short
 from storage.zarr_backend.layout import (
     COLUMN_CHUNK,
     DIGESTS,
@@ -23,7 +24,7 @@ from storage.zarr_backend.layout import (
     read_root,
     root_document,
 )
-from storage.zarr_backend.objects import Objects, in_short
+from storage.zarr_backend.objects import Objects
 
 
 def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[int] | None = None) -> ZarrBackend:

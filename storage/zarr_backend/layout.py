@@ -82,12 +82,12 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
 
 
 def has_root_of(header: Header, objects: Objects) -> bool:
-    """Whether this header is at the address. Where a bucket's request fails, yes: the next one says what fails."""
+    """Whether the store of this header is there. Where a bucket's request fails, yes: the next one says what fails."""
     try:
         found = read_root(objects)
     except StoreError as error:
         return objects.folder is None and isinstance(error, UnreadableError)
-    return found is not None and found[0] == header
+    return found is not None and found[0].is_of_the_same_store(header)
 
 
 def documents(header: Header) -> dict[str, bytes]:

@@ -23,8 +23,7 @@ from storage.remote import cache
 from storage.remote.address import SCHEMES
 from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
-from storage.zarr_backend.bucket import in_short as in_short
-from storage.zarr_backend.bucket import listed, listed_below, open_bucket, put_new, refuse_panic
+from storage.zarr_backend.bucket import in_short, listed, listed_below, open_bucket, put_new, refuse_panic
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import LabelMap, StoreError, copy, create_store, open_store
+from storage import LabelMap, StoreError, copy, create_store, name_classes, open_store
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
+from tests.storage.mounts.memory_disk import memory_disk
 
 SUFFIXES = pytest.mark.parametrize("suffix", ["zarr", "h5"])
 
@@ -26,11 +27,8 @@ def mount(tmp_path: Path, suffix: str) -> Iterator[Path]:
     """A real mount, of a file system in memory."""
     at = tmp_path / f"mount.{suffix}"
     at.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(at)], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"nothing can be mounted here: {made.stderr.strip()}")
-    yield at
-    subprocess.run(["umount", "-l", str(at)], stderr=subprocess.DEVNULL, check=False)
+    with memory_disk(at):
+        yield at
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -62,6 +60,15 @@ def test_nothing_is_written_into_another_store_that_lies_there_now(
         path.rmdir() if path.is_dir() else path.unlink()
     address.rmdir()
     (tmp_path / "away").rename(address)
+    store.write(SHARDS[1], labels[4:8])
+    assert open_store(address).pending() == [SHARDS[0], SHARDS[2]]
+
+
+@SUFFIXES
+def test_a_store_whose_classes_are_named_meanwhile_is_no_other(tmp_path: Path, labels: LabelMap, suffix: str) -> None:
+    address = tmp_path / f"labels.{suffix}"
+    store = create_store(address, SCHEMA, KEYS)
+    name_classes(open_store(address, writable=True), [f"class {n}" for n in range(SCHEMA.class_count)])
     store.write(SHARDS[1], labels[4:8])
     assert open_store(address).pending() == [SHARDS[0], SHARDS[2]]
 
