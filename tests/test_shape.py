@@ -20,7 +20,7 @@ PICTURES = {".jpg", ".png"}  # of a collection: they are data, however many ther
 
 
 def test_pytest_enters_every_folder_of_tests(pytestconfig: pytest.Config) -> None:
-    """It passes over folders of some names, such as dist, without a word."""
+    """It leaves out folders of some names, such as dist, and reports nothing."""
     passed_over = [
         path
         for path in (ROOT / "tests").rglob("test_*.py")

@@ -18,6 +18,7 @@ from annotate.jobs.run import run
 from annotate.jobs.workers import LocalWorkers
 from annotate.model.recipe import Recipe
 from tests.faults.command import Command
+from tests.storage.mounts.memory_disk import memory_disk
 
 ALL = os.environ.get("FAULTS") == "all"
 AWAY = 10.0 if ALL else 3.0  # seconds that the pictures are gone
@@ -120,10 +121,7 @@ def test_the_pictures_are_gone_for_a_while(command: Command, tmp_path: Path) -> 
 def test_the_disk_is_full(command: Command, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    try:
+    with memory_disk(disk, "400k"):
         shutil.copytree(command.folder / "undisturbed.zarr", tmp_path / "all.zarr")
         small = replace(command, folder=disk)
         full = subprocess.run(small.words, capture_output=True, text=True, timeout=180, env=small.environment)
@@ -136,8 +134,6 @@ def test_the_disk_is_full(command: Command, tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
         shutil.copytree(tmp_path / "all.zarr", disk / "undisturbed.zarr")
         (small.resume if ALL else small.resume_here)(finished)
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def _descendants(pid: int) -> list[int]:
