@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 # Processes of the tests: one more than cores, as those that start Ray or a server wait for much of their time.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Also where the variable is set: else each of the tests' hundreds of processes would compile all modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo study test oldest faults families trainers bench gpu api docs dist check format clean
