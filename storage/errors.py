@@ -110,11 +110,14 @@ def cannot_make(address: str, error: OSError) -> StoreError:
     )
 
 
-def cannot_write(address: str, rows: range, why: str) -> StoreError:
-    """Writing a shard failed."""
+def cannot_write(address: str, rows: range, why: str, *, begun: bool = False) -> StoreError:
+    """Writing a shard failed. begun: after labels that may have been there were removed."""
+    state, again = "Nothing is lost", ""
+    if begun:
+        state, again = "These rows may be pending now, even if they had labels", " and writes them again"
     return StoreError(
-        f"cannot write rows {rows.start} to {rows.stop} of {address}: {why}. Nothing is lost: "
-        "when the cause is fixed, the same command continues here."
+        f"cannot write rows {rows.start} to {rows.stop} of {address}: {why}. {state}: "
+        f"when the cause is fixed, the same command continues here{again}."
     )
 
 

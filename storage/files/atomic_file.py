@@ -8,10 +8,12 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias, final
 
+Data: TypeAlias = bytes | memoryview | Callable[[BinaryIO], object]
 PARTIAL = ".partial"  # ends the name of a file that is not finished
 _LEFTOVER = re.compile(r".*\.([0-9a-f]{16}|claim)\.partial", re.DOTALL)
 _ATTEMPTS = 3
@@ -24,7 +26,7 @@ _CLAIMED = 10.0  # seconds that a claim of another process is waited for; it nee
 
 def write_atomically(
     path: Path,
-    data: bytes | memoryview | Callable[[BinaryIO], object],
+    data: Data,
     *,
     new: bool = False,
     below: Path | None = None,
@@ -44,37 +46,71 @@ def write_atomically(
         FileNotFoundError: `below` does not exist.
         OSError: the system refuses.
     """
-    _make_folders(path.parent, below)
-    for attempt in range(_ATTEMPTS):
-        partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{PARTIAL}")
-        try:
-            with partial.open("xb") as file:
-                if callable(data):
-                    data(file)
-                else:
-                    file.write(data)
-            if new:
-                _rename_new(partial, path)
-            else:
-                os.replace(partial, path)
-            return
-        except FileNotFoundError:  # another process has removed leftovers meanwhile
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        finally:
-            partial.unlink(missing_ok=True)
+    with Prepared(path, data, below=below) as prepared:
+        prepared.put_in_place(new=new)
 
 
-def refuse_full(folder: Path, sizes: Iterable[int]) -> None:
-    """Check that the disk of a folder has room for new files of these sizes in bytes.
+@final
+class Prepared:
+    """A file that is whole under a temporary name, so that it can get its own without any more space.
 
-    Raises:
-        OSError: it has not, or the system refuses.
+    At the end of a `with` it is removed, unless it was put in place.
     """
-    disk = os.statvfs(folder)
-    # Some file systems know no size.
-    if disk.f_blocks and sum(-(-size // disk.f_frsize) for size in sizes) > disk.f_bavail:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    def __init__(self, path: Path, data: Data, *, below: Path | None = None) -> None:
+        """Write the file, and the folders above it, as `write_atomically` does.
+
+        Raises:
+            FileNotFoundError: `below` does not exist.
+            OSError: the system refuses; what could be written is removed.
+        """
+        self._path, self._data = path, data
+        _make_folders(path.parent, below)
+        self._write()
+
+    def put_in_place(self, *, new: bool = False) -> None:
+        """Give the file its name, which may be that of another that it replaces.
+
+        Args:
+            new: only if nothing exists at the path.
+
+        Raises:
+            FileExistsError: `new` is set, and something exists at the path.
+            OSError: the system refuses.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                if new:
+                    _rename_new(self._partial, self._path)
+                else:
+                    os.replace(self._partial, self._path)
+                return
+            except FileNotFoundError:  # another process has removed leftovers meanwhile
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                self._write()
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._remove()
+
+    def _write(self) -> None:
+        self._partial = self._path.with_name(f"{_prefix(self._path)}{secrets.token_hex(8)}{PARTIAL}")
+        try:
+            with self._partial.open("xb") as file:
+                if callable(self._data):
+                    self._data(file)
+                else:
+                    file.write(self._data)
+        except BaseException:
+            self._remove()
+            raise
+
+    def _remove(self) -> None:
+        with suppress(OSError):  # it has got its name; or it stays as a leftover, and the error before says why
+            self._partial.unlink()
 
 
 def is_leftover(name: str) -> bool:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from storage.backend import SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
-from storage.errors import DamageError, NotAStoreError, StoreError, cannot_write, no_store
+from storage.errors import DamageError, NotAStoreError, StoreError, no_store
 from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
-from storage.zarr_backend.bucket import in_short
 from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
 from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, read_root
@@ -134,8 +133,6 @@ class ZarrBackend(Backend):
         )
         try:
             return commit(self._objects, _record_name(shard), parts, record, lambda: self._confirmed(shard))
-        except StoreError as error:
-            raise cannot_write(self.address, rows, in_short(error.__cause__ or error)) from error
         finally:
             self.release(shard)
 

@@ -1,15 +1,15 @@
-"""What if two processes write one shard at once? Each reads it again after writing, until it is from one of them."""
+"""How is a shard written, so that a killed writer takes no labels, and two writers at once leave those of one?"""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
-from storage.errors import DamageError, StoreError
-from storage.files.atomic_file import refuse_full
+from storage.errors import DamageError, StoreError, cannot_write
 from storage.record import Record
+from storage.zarr_backend.bucket import in_short
 from storage.zarr_backend.objects import Objects
 from storage.zarr_backend.shard_writer import string_object
 
@@ -26,6 +26,10 @@ def commit(
     writers have written at once, and each that notices writes all its objects again. The writer that checks last finds
     the objects of one single writer, which may be another.
 
+    In a folder all objects are on the disk before an older record is removed; after that they only get their names. So
+    no labels are lost for lack of space, or if a writer is killed, but for the short time in which it renames. A bucket
+    renames nothing: there, a shard that is replaced is pending until all of it is written.
+
     Args:
         objects: the objects of the store.
         name: name of the object that holds the record.
@@ -34,20 +38,25 @@ def commit(
         confirmed: returns the record in the store if the objects in the store match it, otherwise None.
 
     Raises:
-        StoreError: a request failed, or other processes replaced the objects in every attempt.
+        StoreError: a request failed, or other processes replaced the objects in every attempt. It says whether labels
+            that were there may be gone.
     """
-    text = string_object(record.to_text())
-    for number in range(_ROUNDS):
-        began = time.monotonic()
-        if objects.folder is not None and objects.has(name):  # else what is there would be lost for nothing
-            with objects.explaining_errors("write", "the objects of a shard"):
-                refuse_full(objects.folder, map(len, (*parts.values(), text)))
-        objects.delete(name)  # no record may confirm an object that is being replaced
-        for part, data in parts.items():
-            objects.set(part, data)
-        objects.set(name, text)
-        with suppress(DamageError):
-            if (found := confirmed()) is not None:
-                return found
-        time.sleep(random.uniform(0, 2**number) * (time.monotonic() - began))  # so that the writers do not meet again
-    raise StoreError(f"other processes wrote it too: in {_ROUNDS} attempts, none of them stayed as it was written")
+    written = {**parts, name: string_object(record.to_text())}  # the record last
+    begun = False
+    try:
+        for number in range(_ROUNDS):
+            start = time.monotonic()
+            with ExitStack() as unfinished:
+                ready = {part: unfinished.enter_context(objects.prepared(part, written[part])) for part in written}
+                begun = True
+                objects.delete(name)  # no record may confirm an object that is being replaced
+                for part in ready:
+                    objects.set(part, ready[part])
+            with suppress(DamageError):
+                if (found := confirmed()) is not None:
+                    return found
+            time.sleep(random.uniform(0, 2**number) * (time.monotonic() - start))  # so that writers do not meet again
+        raise StoreError(f"other processes wrote it too: in {_ROUNDS} attempts, none of them stayed as it was written")
+    except StoreError as error:
+        why = in_short(error.__cause__ or error)
+        raise cannot_write(objects.address, range(record.start, record.stop), why, begun=begun) from error

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -17,7 +17,7 @@ from zarr.storage import LocalStore
 
 from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
 from storage.files import contained
-from storage.files.atomic_file import is_leftover, remove_leftovers_below, write_atomically
+from storage.files.atomic_file import Prepared, is_leftover, remove_leftovers_below, write_atomically
 from storage.files.contained import is_missing
 from storage.remote import cache
 from storage.remote.address import SCHEMES
@@ -115,9 +115,19 @@ class Objects:
             raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
         return bytes(found.bytes())
 
-    def set(self, name: str, data: bytes) -> None:
-        """Write an object whole."""
+    def prepared(self, name: str, data: bytes) -> AbstractContextManager[bytes | Prepared]:
+        """What `set` takes for an object: in a folder a file, so that `set` needs no more space. Buckets have none."""
+        if self.folder is None:
+            return nullcontext(data)
         with self.explaining_errors("write", name):
+            return Prepared(contained.to_change(self.folder, name), data, below=self.folder)
+
+    def set(self, name: str, data: bytes | Prepared) -> None:
+        """Write an object whole, or give a prepared one its name."""
+        with self.explaining_errors("write", name):
+            if isinstance(data, Prepared):
+                data.put_in_place()
+                return
             if self.folder is not None:
                 write_atomically(contained.to_change(self.folder, name), data, below=self.folder)
                 return

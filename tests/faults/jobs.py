@@ -19,6 +19,7 @@ from annotate.errors import LostDeviceError
 from annotate.jobs.labelling.shard import Shard, commit_shard
 from annotate.jobs.workers import Job
 from storage import LabelMap, Record, Schema, StoreError, create_store, open_store
+from storage.files.atomic_file import Prepared
 from storage.zarr_backend.layout import RECORDS
 from storage.zarr_backend.objects import Objects
 from tests.labels import random_labels
@@ -203,7 +204,7 @@ class Refused:
                 raise StoreError(f"cannot read {name}: 503 slow down")
             return read(objects, name, **limits)
 
-        def fickle(objects: Objects, name: str, data: bytes) -> None:
+        def fickle(objects: Objects, name: str, data: bytes | Prepared) -> None:
             fails = next(numbers) % every == 0
             if fails and how == "refused":
                 raise StoreError(f"cannot write {name}: 503 slow down")

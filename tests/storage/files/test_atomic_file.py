@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from storage.files.atomic_file import remove_leftovers, remove_leftovers_below, write_atomically
+from storage.files.atomic_file import Prepared, remove_leftovers, remove_leftovers_below, write_atomically
 
 
 def test_a_file_is_written_from_bytes_or_by_a_function(tmp_path: Path) -> None:
@@ -30,6 +30,24 @@ def test_what_was_there_stays_when_writing_fails(tmp_path: Path) -> None:
     with pytest.raises(io.UnsupportedOperation, match="the disk is full"):
         write_atomically(tmp_path / "file", fail)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_a_prepared_file_gets_its_name_later_or_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with Prepared(tmp_path / "file", b"new"):
+        assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"new", b"old"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+    with Prepared(tmp_path / "file", b"new") as prepared:
+        prepared.put_in_place()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
+
+
+def test_a_prepared_file_that_another_process_took_for_a_leftover_is_written_again(tmp_path: Path) -> None:
+    with Prepared(tmp_path / "file", b"new") as prepared:
+        remove_leftovers_below(tmp_path)
+        assert not list(tmp_path.iterdir())
+        prepared.put_in_place()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
 
 
 def test_a_new_file_replaces_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from storage import LabelStore, NotLabelledError, Schema, StoreError, create_store, open_store, verify
+from storage.files.atomic_file import Prepared
 from storage.zarr_backend.objects import Objects
 from tests.labels import random_labels
 from tests.storage.mounts.memory_disk import memory_disk
@@ -31,10 +32,10 @@ def before_write_of(monkeypatch: pytest.MonkeyPatch, name: str, do: Callable[[],
     """Do something once, before the next object whose name begins with this is written."""
     write, waiting = Objects.set, [do]
 
-    def hooked(self: Objects, written: str, data: bytes, **how: bool) -> None:
+    def hooked(self: Objects, written: str, data: Prepared) -> None:
         if written.startswith(name) and waiting:
             waiting.pop()()
-        write(self, written, data, **how)
+        write(self, written, data)
 
     monkeypatch.setattr(Objects, "set", hooked)
 
@@ -71,9 +72,9 @@ def test_a_shard_is_one_writers_however_the_steps_of_three_fall(
 ) -> None:
     store, rng, write = new_store(tmp_path / "s.zarr"), random.Random(0), Objects.set
 
-    def after_a_while(self: Objects, name: str, data: bytes, **how: bool) -> None:
+    def after_a_while(self: Objects, name: str, data: Prepared) -> None:
         time.sleep(rng.random() / 500)
-        write(self, name, data, **how)
+        write(self, name, data)
 
     monkeypatch.setattr(Objects, "set", after_a_while)
     with ThreadPoolExecutor(3) as pool:
@@ -128,9 +129,9 @@ def test_a_shard_is_not_replaced_on_a_disk_without_room_for_the_new_one(tmp_path
 def test_a_disk_that_loses_what_was_written_is_found_by_the_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, write = new_store(tmp_path / "s.zarr"), Objects.set
+    store, write = new_store(tmp_path / "s.zarr"), Objects.prepared
     monkeypatch.setattr(
-        Objects, "set", lambda self, name, data: write(self, name, bytes(len(data)) if "boxes" in name else data)
+        Objects, "prepared", lambda self, name, data: write(self, name, bytes(len(data)) if "boxes" in name else data)
     )
     with pytest.raises(StoreError, match="cannot write rows 0 to 4 .*: other processes wrote it too: in 6 attempts"):
         store.write(range(4), A)

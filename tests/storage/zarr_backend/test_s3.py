@@ -16,7 +16,17 @@ from obstore.exceptions import GenericError
 from obstore.store import S3Store
 from zarr.storage import ObjectStore
 
-from storage import DamageError, LabelStore, StoreError, UnreadableError, create_store, open_store, repair, verify
+from storage import (
+    DamageError,
+    LabelMap,
+    LabelStore,
+    StoreError,
+    UnreadableError,
+    create_store,
+    open_store,
+    repair,
+    verify,
+)
 from storage.record import Record
 from tests import s3
 from tests.labels import random_labels
@@ -112,6 +122,16 @@ class TestZarrBackendInABucket(StoreContract):
                 yield
 
         return limit
+
+    def test_an_error_while_labels_are_replaced_says_that_they_may_be_gone(
+        self, full: LabelStore, labels: LabelMap, full_disk: Callable[[int], AbstractContextManager[None]]
+    ) -> None:
+        words = "Insufficient Storage. These rows may be pending now, .* the same command continues here and writes"
+        with full_disk(2), pytest.raises(StoreError, match=f"cannot write rows 4 to 8 of s3.*: {words}"):
+            full.write(SHARDS[1], labels[4:8])
+        assert full.pending() == [SHARDS[1]]
+        full.write(SHARDS[1], labels[4:8])
+        assert verify(full).state == "ok"
 
     @pytest.mark.parametrize("name", ["classes/c/1/0/0/0", "scores/c/1/0/0/0", "boxes/c/1/0", "status/c/1"])
     def test_an_object_that_is_gone_is_damage_and_not_a_map_full_of_nothing(
