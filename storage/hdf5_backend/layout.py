@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
 _FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
 _SEAL_BYTES = 64
+_AT_ONCE = 2**22  # bytes of values that are decoded and hashed together
 _MOST_HEADER, _MOST_SEAL, _MOST_KEY = 2**28, 2**10, 2**16  # bytes
 
 
@@ -136,14 +138,27 @@ def read_record(folder: Path, shard: int, rows: range) -> Record | None:
         DamageError: it is not what was written, or another shard's.
         UnreadableError: it cannot be read.
     """
-    title = f"the commit record in {folder / shard_name(shard)}"
     try:
         with open_file(to_read(folder, shard_name(shard))) as file:
-            text = sound.text(file.attrs, RECORD, most_bytes(len(rows)))
-            seal = sound.text(file.attrs, RECORD_SEAL, _MOST_SEAL).decode()
-            line = text.decode("ascii")
+            return record_in(file, shard, rows)
     except FileNotFoundError:
         return None
+    except HDF5_ERRORS as error:
+        raise unreadable(_record_title(folder / shard_name(shard)), error) from error
+
+
+def record_in(file: h5py.File, shard: int, rows: range) -> Record:
+    """The commit record in the open file of a shard of these rows.
+
+    Raises:
+        DamageError: it is not what was written, or another shard's.
+        UnreadableError: it cannot be read.
+    """
+    title = _record_title(file.filename)
+    try:
+        text = sound.text(file.attrs, RECORD, most_bytes(len(rows)))
+        seal = sound.text(file.attrs, RECORD_SEAL, _MOST_SEAL).decode()
+        line = text.decode("ascii")
     except HDF5_ERRORS as error:
         raise unreadable(title, error) from error
     if hashlib.sha256(text).hexdigest() != seal:
@@ -189,9 +204,22 @@ def sha256_of(values: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values, _little(values.dtype)).data).hexdigest()
 
 
+def sha256_stored(found: h5py.h5d.DatasetID) -> str:
+    """The same over the values of a dataset, which are decoded a part at a time: a shard may be larger than memory."""
+    values, digest = h5py.Dataset(found), hashlib.sha256()
+    step = max(1, _AT_ONCE // (math.prod(found.shape[1:]) * found.dtype.itemsize))
+    for start in range(0, len(values), step):
+        digest.update(np.ascontiguousarray(values[start : start + step]).data)
+    return digest.hexdigest()
+
+
 def is_sealed(data: bytes) -> bool:
     """Whether these bytes of a `STORE` are all as they were written. Decided without HDF5: see `store_file`."""
     return hashlib.sha256(memoryview(data)[:-_SEAL_BYTES]).hexdigest().encode() == data[-_SEAL_BYTES:]
+
+
+def _record_title(path: Path | str) -> str:
+    return f"the commit record in {path}"
 
 
 def _join(file: h5py.File, header: Header) -> None:

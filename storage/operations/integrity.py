@@ -158,8 +158,10 @@ def verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
         record = store.record(shard)
         if record is None:
             return ShardReport(rows=rows, state="pending")
-        problems = [*_objects(store, shard, record), *_rows(store, shard, record)]
-        if deep:
+        problems = [*_objects(store, shard, record)]
+        if not problems:  # otherwise no backend reads it
+            problems += _rows(store, shard, record)
+        if deep and not problems:
             coded = store.backend.fetch([(shard, row) for row in range(len(rows))])
             problems += coding.problems(coded, store.schema)
     except DamageError as error:
