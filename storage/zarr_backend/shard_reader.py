@@ -214,15 +214,16 @@ class ShardReader:
             if not has_length(layout, self._rows, status.st_size):  # nor can an empty file be mapped
                 least = least_bytes(layout, self._rows)
                 raise DamageError(f"the shard {path} is truncated: it has {status.st_size} bytes and needs {least}")
-            mapping = MemoryMap(path)
+            seen = status.st_ino, status.st_mtime_ns, status.st_size
+            digest = None if self._compared.get(name) == seen else hashlib.sha256()
+            mapping = MemoryMap(path, reading=None if digest is None else digest.update)
         except OSError as error:
             if is_missing(error):
                 raise DamageError(f"the shard {path} cannot be read: {error}") from error
             raise UnreadableError(f"the shard {path} cannot be read: {error}") from error
         self._check(layout, mapping.data, path)
-        seen = status.st_ino, status.st_mtime_ns, status.st_size
-        if self._compared.get(name) != seen:
-            if hashlib.sha256(mapping.data).hexdigest() != recorded.get(name):
+        if digest is not None:
+            if digest.hexdigest() != recorded.get(name):
                 raise DamageError(
                     f"the shard {path} is not the object that its commit record names; "
                     "`annotate verify` lists the damage"

@@ -102,7 +102,7 @@ def test_a_shard_that_is_read_again_is_not_compared_again_until_it_changes(
     expected = store.read([0]).classes
     asked: list[int] = []
     if address.suffix == ".zarr":
-        monkeypatch.setattr("storage.zarr_backend.shard_reader.hashlib.sha256", lambda data: asked.append(1))
+        monkeypatch.setattr("storage.zarr_backend.shard_reader.hashlib.sha256", lambda *data: asked.append(1))
     else:
         monkeypatch.setattr("storage.hdf5_backend.shards.record_in", lambda *words: asked.append(1))
         monkeypatch.setattr("storage.hdf5_backend.shards.sha256_stored", lambda *words: asked.append(1))
