@@ -41,6 +41,7 @@ RECORD, RECORD_SEAL = "record", "record_sha256"
 # has a type that numpy does not have.
 HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # as a Zarr store's are: a folder is no file
 _FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
 _SEAL_BYTES = 64
@@ -118,7 +119,7 @@ def read_header(folder: Path, address: str) -> Header | None:
             values = json.loads(sound.text(file.attrs, ATTRIBUTE, _MOST_HEADER))
             seal = sound.text(file.attrs, SEAL, _MOST_SEAL).decode() if SEAL in file.attrs else ""
         values["format"]
-    except (FileNotFoundError, NotADirectoryError):
+    except _MISSING:
         if has_shards:
             raise DamageError(f"the header of the store {address} is gone: it has no {STORE}") from None
         return None
@@ -141,7 +142,7 @@ def read_record(folder: Path, shard: int, rows: range) -> Record | None:
     try:
         with open_file(to_read(folder, shard_name(shard))) as file:
             return record_in(file, shard, rows)
-    except FileNotFoundError:
+    except _MISSING:
         return None
     except HDF5_ERRORS as error:
         raise unreadable(_record_title(folder / shard_name(shard)), error) from error
@@ -189,9 +190,12 @@ def column(file: h5py.File, name: str, rows: int) -> h5py.Dataset:
         DIGESTS: (rows, np.dtype("<u8")),
         SLOTS: (slot_count(rows), np.dtype("<u4")),
     }[name]
-    is_text = found.dtype.kind == "S" and found.dtype.itemsize <= _MOST_KEY
-    if found.shape != (length,) or found.dtype != dtype or (name == "keys") != is_text:
-        raise ValueError(f"{name!r} is {found.dtype} {found.shape}, and must be {dtype} {(length,)}")
+    if name == "keys":
+        is_right = found.dtype.kind == "S" and found.dtype.itemsize <= _MOST_KEY
+    else:
+        is_right = sound.is_plain(found.id, dtype)
+    if found.shape != (length,) or not is_right:
+        raise ValueError(f"{name!r} is {found.dtype} {found.shape}, and must be plain {dtype} {(length,)}")
     if rows and name in ("keys", "targets"):
         sound.check_chunks(found.id, name, (min(rows, COLUMN_CHUNK),), sound.PACKED)
     elif rows and found.id.get_storage_size() != length * dtype.itemsize:  # else it holds fill

@@ -171,10 +171,10 @@ class ShardFiles:
         if file.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
             raise DamageError(f"the shard {file.filename} has a link in place of its {layout.name}: it is not followed")
         array = h5py.h5d.open(file.id, name)
-        if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
+        if array.shape != (rows, *layout.row) or not sound.is_plain(array, layout.dtype):
             raise DamageError(
                 f"the shard {file.filename} belongs to another store: its {layout.name} are {array.dtype} "
-                f"{array.shape}, not {layout.dtype} {(rows, *layout.row)}"
+                f"{array.shape}, not plain {layout.dtype} {(rows, *layout.row)}"
             )
         if new:
             try:
