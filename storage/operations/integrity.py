@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from storage.encoding import coded_labels as coding
-from storage.errors import DamageError, StoreError, UnreadableError
+from storage.errors import DamageError, NotLabelledError, StoreError, UnreadableError
 from storage.operations.manifest import differences
 from storage.operations.progress import OnProgress, Progress, silent
 from storage.record import Record
@@ -166,6 +166,8 @@ def verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
             problems += coding.problems(coded, store.schema)
     except DamageError as error:
         return ShardReport(rows=rows, state="damaged", problems=(str(error),))
+    except NotLabelledError:  # its record was removed meanwhile: a writer replaces it
+        return ShardReport(rows=rows, state="pending")
     except StoreError as error:  # which says nothing of the bytes
         return ShardReport(rows=rows, state="unreadable", problems=(str(error),))
     return ShardReport(

@@ -18,6 +18,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
@@ -33,6 +34,7 @@ from storage.files.memory_map import MemoryMap
 from storage.files.open_shards import OpenShards, open_shards
 from storage.remote.kept import Kept
 from storage.schema import Schema
+from storage.zarr_backend.commit import check_still
 
 _ENTRY_BYTES = 16
 _STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
@@ -111,9 +113,10 @@ class ShardReader:
         # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
         if self._kept is not None and (new := {shard for shard, _ in positions} - opened.keys()):
-            self._kept.fetch_all(
-                {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()}
-            )
+            with suppress(DamageError):  # `_map` finds it again, and says what it is
+                self._kept.fetch_all(
+                    {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()}
+                )
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores = bytearray(), bytearray()
         boxes, sizes = np.empty((count, 4), np.float32), np.empty((count, 2), np.uint32)
@@ -158,7 +161,7 @@ class ShardReader:
             values: NDArray[Any] = getattr(opened, name)
             return values.copy()
         layout = next(layout for layout in self._layouts if layout.name == name)
-        mapping = self._mapped(layout, shard, self._recorded(shard))
+        mapping = check_still(lambda: self._recorded(shard), lambda it: self._mapped(layout, shard, it))
         return np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data).copy()
 
     def release(self, shard: int) -> None:
@@ -185,8 +188,10 @@ class ShardReader:
 
     def _map(self, number: int) -> _Shard:
         """Map the objects of a shard, and check what all reads depend on. Keep them as long as their data are used."""
-        recorded = self._recorded(number)
-        mappings = [self._mapped(layout, number, recorded) for layout in self._layouts]
+        mappings = check_still(
+            lambda: self._recorded(number),
+            lambda recorded: [self._mapped(layout, number, recorded) for layout in self._layouts],
+        )
         views: list[Any] = [
             _Chunks(mapping.data, mapping.data[-least_bytes(layout, self._rows) : -CRC_BYTES].cast("Q"))
             if layout.is_map
