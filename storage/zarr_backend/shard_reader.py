@@ -18,7 +18,6 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
@@ -108,15 +107,16 @@ class ShardReader:
 
         Raises:
             DamageError: an object or a chunk is missing, fails its checksum, or is not of this shard.
+            NotLabelledError: the record of a shard is not there any more.
             UnreadableError: one cannot be read.
         """
         # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
         if self._kept is not None and (new := {shard for shard, _ in positions} - opened.keys()):
-            with suppress(DamageError):  # `_map` finds it again, and says what it is
-                self._kept.fetch_all(
-                    {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()}
-                )
+            check_still(
+                lambda: {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()},
+                self._kept.fetch_all,
+            )
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores = bytearray(), bytearray()
         boxes, sizes = np.empty((count, 4), np.float32), np.empty((count, 2), np.uint32)
