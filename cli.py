@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import sys
@@ -111,6 +112,7 @@ class CommandGroup(click.Group):
             SystemExit: with ERROR, after the message of an error that was written for the person at the terminal.
         """
         _open_closed_streams()
+        _show_faults()
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
@@ -140,6 +142,13 @@ def _open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 open until the process ends
+
+
+def _show_faults() -> None:
+    """Have Python say at which line a signal kills it, as SIGBUS does when the disk fails to read what is mapped."""
+    if not faulthandler.is_enabled():
+        with suppress(OSError):  # standard error is not a file, as in another program that calls a command
+            faulthandler.enable(all_threads=False)
 
 
 def _complain(text: str) -> None:

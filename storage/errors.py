@@ -121,6 +121,13 @@ def cannot_write(address: str, rows: range, why: str, *, begun: bool = False) ->
     )
 
 
+def not_labelled(address: str, rows: range) -> NotLabelledError:
+    """The shard of these rows has no commit record."""
+    return NotLabelledError(
+        f"rows {rows.start} to {rows.stop} of {address} have no labels yet; `annotate run` labels them"
+    )
+
+
 def gone(address: str) -> StoreError:
     """The folder of a store that is open is not there any more, is an empty mount point, or has another store."""
     return StoreError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from storage.backend import Backend, RowArray
 from storage.encoding import coded_labels as coding
 from storage.encoding.sound_labels import decoded, encoded, refuse_unknown
-from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError, UnreadableError, gone
+from storage.errors import DamageError, KeyNotFoundError, StoreError, UnreadableError, gone, not_labelled
 from storage.keys.key import why_unknown
 from storage.labelmap import LabelMap
 from storage.record import Failure, Record, check_run
@@ -235,10 +235,7 @@ class LabelStore:
             )
         position = divmod(row, self.schema.rows_per_shard)
         if not self.backend.is_committed(position[0]):
-            rows = self.rows_of(position[0])
-            raise NotLabelledError(
-                f"rows {rows.start} to {rows.stop} of {self.address} have no labels yet; `annotate run` labels them"
-            )
+            raise not_labelled(self.address, self.rows_of(position[0]))
         return position
 
     def _check_shard(self, rows: range) -> None:

@@ -1,4 +1,5 @@
-"""Where does a test find a file system that lacks something? In a FUSE mount before a folder, in a process of its own.
+"""Where does a test find a file system that lacks something, or fails to read? In a FUSE mount before a folder, in a
+process of its own.
 
 Needs the package mfusepy, libfuse 3 (Debian: fuse3), /dev/fuse, and the right to mount.
 """
@@ -6,6 +7,7 @@ Needs the package mfusepy, libfuse 3 (Debian: fuse3), /dev/fuse, and the right t
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Lack = Literal["links", "shared mappings"]
+Bytes = tuple[str, int, int]  # a name below the mount, and from which to which of its bytes
 
 
 def why_not() -> str | None:
@@ -33,12 +36,17 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def mount(folder: Path, *, lacks: Lack | None = None) -> Iterator[Path]:
-    """Show an empty folder's `behind` at its `mount`, without what the file system lacks; that path."""
+def mount(folder: Path, *, lacks: Lack | None = None, broken: Bytes | None = None) -> Iterator[Path]:
+    """Show a folder's `behind` at its `mount`, without what the file system lacks; that path.
+
+    Reading the broken bytes of a file is EIO. `behind` is made if it is not there.
+    """
     behind, at = folder / "behind", folder / "mount"
-    behind.mkdir()
+    behind.mkdir(exist_ok=True)
     at.mkdir()
-    process = subprocess.Popen([sys.executable, "-m", "tests.fuse", str(behind), str(at), lacks or ""])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fuse", str(behind), str(at), lacks or "", json.dumps(broken)]
+    )
     try:
         deadline = time.monotonic() + 30
         while not os.path.ismount(at):
@@ -57,9 +65,10 @@ def unmount(at: Path) -> None:
     subprocess.run(["fusermount3", "-u", "-z", str(at)], stderr=subprocess.DEVNULL, check=False)
 
 
-def _serve(behind: str, at: str, lacks: str) -> None:
+def _serve(behind: str, at: str, lacks: str, broken: str) -> None:
     import mfusepy
 
+    bad, first, end = json.loads(broken) or ("", 0, 0)
     fields = ("st_gid", "st_mode", "st_nlink", "st_size", "st_uid")
     times = ("st_atime", "st_ctime", "st_mtime")
 
@@ -103,6 +112,8 @@ def _serve(behind: str, at: str, lacks: str) -> None:
             return os.open(behind + path, flags)
 
         def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+            if path == f"/{bad}" and offset < end and first < offset + size:
+                raise mfusepy.FuseOSError(errno.EIO)
             return os.pread(fh, size, offset)
 
         def write(self, path: str, data: bytes, offset: int, fh: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,27 @@ def test_a_command_works_without_standard_output_and_error(
     result = subprocess.run(["sh", "-c", f"{command} >&- 2>&-"], cwd=ROOT, timeout=120)
     assert result.returncode == 0
     assert open_store(tmp_path / "labels.zarr").pending() == []
+
+
+DYING = """
+import mmap, sys
+import cli, storage
+
+def open_store(address):
+    with open(address, "r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0)
+        file.truncate(0)
+    return mapped[0]  # as where the disk fails to read it
+
+storage.open_store = open_store
+cli.main(["inspect", sys.argv[1]])
+"""
+
+
+def test_a_command_that_a_fault_of_the_disk_kills_says_where(tmp_path: Path) -> None:
+    (tmp_path / "labels.zarr").write_bytes(bytes(5000))
+    command = [sys.executable, "-c", DYING, str(tmp_path / "labels.zarr")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == -signal.SIGBUS
+    assert result.stderr.startswith("Fatal Python error: Bus error")
+    assert "in open_store" in result.stderr

@@ -1,4 +1,4 @@
-"""How is an HDF5 file opened for reading? Without locks, also while others have it open."""
+"""How is an HDF5 file opened for reading? Without locks, also while others have it open, and only with checksums."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import h5py
+
+_WITH_CHECKSUMS = 3  # the superblock of HDF5 1.10; what is added to a file of an older one has no checksums either
 
 
 def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
@@ -20,7 +22,20 @@ def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
     Raises:
         BlockingIOError: another program writes to it, or was killed when it did.
         OSError: it is missing, or not an HDF5 file.
+        ValueError: it is of a version of the file format in which HDF5 keeps no checksums of its own metadata.
     """
+    file = _opened(path, cache_bytes)
+    version = file.id.get_create_plist().get_version()[0]
+    if version < _WITH_CHECKSUMS:
+        file.close()
+        raise ValueError(
+            f"it is an HDF5 file without checksums of its metadata: its superblock is of version {version}, and must "
+            f"be of {_WITH_CHECKSUMS} or later; it was written by another program than tokenlabel"
+        )
+    return file
+
+
+def _opened(path: Path, cache_bytes: int) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes)
     except OSError as error:

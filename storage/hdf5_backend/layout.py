@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,11 @@ RECORD, RECORD_SEAL = "record", "record_sha256"
 # has a type that numpy does not have.
 HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # as a Zarr store's are: a folder is no file
 _FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
 _SEAL_BYTES = 64
+_AT_ONCE = 2**22  # bytes of values that are decoded and hashed together
 _MOST_HEADER, _MOST_SEAL, _MOST_KEY = 2**28, 2**10, 2**16  # bytes
 
 
@@ -116,7 +119,7 @@ def read_header(folder: Path, address: str) -> Header | None:
             values = json.loads(sound.text(file.attrs, ATTRIBUTE, _MOST_HEADER))
             seal = sound.text(file.attrs, SEAL, _MOST_SEAL).decode() if SEAL in file.attrs else ""
         values["format"]
-    except (FileNotFoundError, NotADirectoryError):
+    except _MISSING:
         if has_shards:
             raise DamageError(f"the header of the store {address} is gone: it has no {STORE}") from None
         return None
@@ -136,14 +139,27 @@ def read_record(folder: Path, shard: int, rows: range) -> Record | None:
         DamageError: it is not what was written, or another shard's.
         UnreadableError: it cannot be read.
     """
-    title = f"the commit record in {folder / shard_name(shard)}"
     try:
         with open_file(to_read(folder, shard_name(shard))) as file:
-            text = sound.text(file.attrs, RECORD, most_bytes(len(rows)))
-            seal = sound.text(file.attrs, RECORD_SEAL, _MOST_SEAL).decode()
-            line = text.decode("ascii")
-    except FileNotFoundError:
+            return record_in(file, shard, rows)
+    except _MISSING:
         return None
+    except HDF5_ERRORS as error:
+        raise unreadable(_record_title(folder / shard_name(shard)), error) from error
+
+
+def record_in(file: h5py.File, shard: int, rows: range) -> Record:
+    """The commit record in the open file of a shard of these rows.
+
+    Raises:
+        DamageError: it is not what was written, or another shard's.
+        UnreadableError: it cannot be read.
+    """
+    title = _record_title(file.filename)
+    try:
+        text = sound.text(file.attrs, RECORD, most_bytes(len(rows)))
+        seal = sound.text(file.attrs, RECORD_SEAL, _MOST_SEAL).decode()
+        line = text.decode("ascii")
     except HDF5_ERRORS as error:
         raise unreadable(title, error) from error
     if hashlib.sha256(text).hexdigest() != seal:
@@ -174,9 +190,12 @@ def column(file: h5py.File, name: str, rows: int) -> h5py.Dataset:
         DIGESTS: (rows, np.dtype("<u8")),
         SLOTS: (slot_count(rows), np.dtype("<u4")),
     }[name]
-    is_text = found.dtype.kind == "S" and found.dtype.itemsize <= _MOST_KEY
-    if found.shape != (length,) or found.dtype != dtype or (name == "keys") != is_text:
-        raise ValueError(f"{name!r} is {found.dtype} {found.shape}, and must be {dtype} {(length,)}")
+    if name == "keys":
+        is_right = found.dtype.kind == "S" and found.dtype.itemsize <= _MOST_KEY
+    else:
+        is_right = sound.is_plain(found.id, dtype)
+    if found.shape != (length,) or not is_right:
+        raise ValueError(f"{name!r} is {found.dtype} {found.shape}, and must be plain {dtype} {(length,)}")
     if rows and name in ("keys", "targets"):
         sound.check_chunks(found.id, name, (min(rows, COLUMN_CHUNK),), sound.PACKED)
     elif rows and found.id.get_storage_size() != length * dtype.itemsize:  # else it holds fill
@@ -189,9 +208,22 @@ def sha256_of(values: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values, _little(values.dtype)).data).hexdigest()
 
 
+def sha256_stored(found: h5py.h5d.DatasetID) -> str:
+    """The same over the values of a dataset, which are decoded a part at a time: a shard may be larger than memory."""
+    values, digest = h5py.Dataset(found), hashlib.sha256()
+    step = max(1, _AT_ONCE // (math.prod(found.shape[1:]) * found.dtype.itemsize))
+    for start in range(0, len(values), step):
+        digest.update(np.ascontiguousarray(values[start : start + step]).data)
+    return digest.hexdigest()
+
+
 def is_sealed(data: bytes) -> bool:
     """Whether these bytes of a `STORE` are all as they were written. Decided without HDF5: see `store_file`."""
     return hashlib.sha256(memoryview(data)[:-_SEAL_BYTES]).hexdigest().encode() == data[-_SEAL_BYTES:]
+
+
+def _record_title(path: Path | str) -> str:
+    return f"the commit record in {path}"
 
 
 def _join(file: h5py.File, header: Header) -> None:

@@ -18,10 +18,11 @@ from storage.errors import DamageError, UnreadableError
 from storage.files.contained import is_missing, to_read
 from storage.hdf5_backend import sound
 from storage.hdf5_backend.file import open_file
-from storage.hdf5_backend.layout import HDF5_ERRORS, read_record, sha256_of, shard_name, unreadable
+from storage.hdf5_backend.layout import HDF5_ERRORS, record_in, sha256_stored, shard_name, unreadable
 from storage.hdf5_backend.sound import is_of_the_system
 from storage.header import Header
 
+_Seen = tuple[int, int, int]  # inode, time in ns and bytes of a file, which tell it from one that replaces it
 _OPEN_SHARDS = 64  # each has a file descriptor, and half a megabyte of HDF5's own
 
 
@@ -45,7 +46,8 @@ class ShardFiles:
         self._folder = folder
         self._rows_of = header.rows_of
         self._layouts = layouts(header.schema)
-        self._compared: dict[int, tuple[int, int, int]] = {}  # files that were found to be of their shard
+        self._compared: dict[int, _Seen] = {}  # files whose values were those of their record
+        self._hashed: tuple[tuple[int, _Seen | None], dict[str, str]] = (-1, None), {}  # by `checksums`, the last time
         self._start()
 
     def read(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
@@ -90,15 +92,18 @@ class ShardFiles:
         Raises:
             UnreadableError: the file cannot be read, whatever it holds.
         """
-        found = {}
+        found: dict[str, str] = {}
+        seen = None  # of the first opening: if the file is replaced meanwhile, `found` is not used again
         for layout in self._layouts:
             try:
-                with open_file(to_read(self._folder, shard_name(shard))) as file:
-                    values = self._array(file, layout, len(self._rows_of(shard)), new=True)
-                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_of(h5py.Dataset(values)[()])
+                seen = seen or self._seen(shard)
+                with open_file(self._path(shard)) as file:
+                    array = self._array(file, layout, len(self._rows_of(shard)), new=True)
+                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_stored(array)
             except (*HDF5_ERRORS, DamageError) as error:
                 if is_of_the_system(error) and not is_missing(error):
                     raise unreadable(f"the shard {self._path(shard)}", error) from error
+        self._hashed = (shard, seen), found
         return found
 
     def release(self) -> None:
@@ -130,14 +135,21 @@ class ShardFiles:
         path, rows = self._path(number), self._rows_of(number)
         arrays: list[Any] = []
         try:
-            status = to_read(self._folder, shard_name(number)).stat()
-            seen = status.st_ino, status.st_mtime_ns, status.st_size
+            seen = self._seen(number)
             new = self._compared.get(number) != seen
-            if new and read_record(self._folder, number, rows) is None:
-                raise DamageError(f"the shard {path} is gone")
             file = open_file(path)
+            recorded = record_in(file, number, rows).objects if new else {}
+            of, hashed = self._hashed
             for layout in self._layouts:
                 array = self._array(file, layout, len(rows), new=new)
+                if new:
+                    name = f"{shard_name(number)}/{layout.name}"
+                    digest = hashed.get(name) if of == (number, seen) else sha256_stored(array)
+                    if digest != recorded[name]:
+                        raise DamageError(
+                            f"{layout.name} in the shard {path} is not the object that its commit record names; "
+                            "`annotate verify` lists the damage"
+                        )
                 if layout.is_map:  # readonly, so that h5py works out once how it is read
                     arrays.append(h5py.Dataset(array, readonly=True))
                 else:
@@ -159,10 +171,10 @@ class ShardFiles:
         if file.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
             raise DamageError(f"the shard {file.filename} has a link in place of its {layout.name}: it is not followed")
         array = h5py.h5d.open(file.id, name)
-        if array.shape != (rows, *layout.row) or array.dtype != layout.dtype:
+        if array.shape != (rows, *layout.row) or not sound.is_plain(array, layout.dtype):
             raise DamageError(
                 f"the shard {file.filename} belongs to another store: its {layout.name} are {array.dtype} "
-                f"{array.shape}, not {layout.dtype} {(rows, *layout.row)}"
+                f"{array.shape}, not plain {layout.dtype} {(rows, *layout.row)}"
             )
         if new:
             try:
@@ -174,6 +186,10 @@ class ShardFiles:
                     raise
                 raise DamageError(f"the shard {file.filename} is not what was written: {error}") from error
         return array
+
+    def _seen(self, number: int) -> _Seen:
+        status = to_read(self._folder, shard_name(number)).stat()
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def _path(self, number: int) -> Path:
         return self._folder / shard_name(number)

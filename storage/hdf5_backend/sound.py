@@ -73,6 +73,12 @@ def refuse_elsewhere(found: h5py.h5d.DatasetID, name: str) -> None:
         raise ValueError(f"the values of {name!r} are in another file, which is not read")
 
 
+def is_plain(found: h5py.h5d.DatasetID, dtype: np.dtype[Any]) -> bool:
+    """Whether a dataset has plain little-endian numbers of this type. To numpy, an enum of them has the same type."""
+    is_same: bool = found.get_type().equal(h5py.h5t.py_create(dtype.newbyteorder("<")))
+    return is_same
+
+
 def check_chunks(found: h5py.h5d.DatasetID, name: str, chunk: tuple[int, ...], filters: frozenset[int]) -> None:
     """Check that a dataset has all its chunks, of this shape and with these filters, none too large.
 

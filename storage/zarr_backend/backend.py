@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from storage.backend import SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
-from storage.errors import DamageError, NotAStoreError, StoreError, no_store
+from storage.errors import DamageError, NotAStoreError, StoreError, no_store, not_labelled
 from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
-from storage.zarr_backend.commit import commit
+from storage.zarr_backend.commit import check_still, commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
 from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, read_root
 from storage.zarr_backend.metadata import consolidated_root, with_header, wrong_documents
@@ -264,8 +264,8 @@ class ZarrBackend(Backend):
     def _recorded(self, shard: int) -> Mapping[str, str]:
         """The SHA-256 of the objects of a shard, by its commit record."""
         record = self.record(shard)
-        if record is None:  # it was there when the shard was found committed
-            raise DamageError(f"the commit record of shard {shard} of {self.address} is gone")
+        if record is None:  # it was there when the shard was found committed: now a writer replaces it
+            raise not_labelled(self.address, self.header.rows_of(shard))
         return record.objects
 
     @cached_property
@@ -276,7 +276,7 @@ class ZarrBackend(Backend):
     def _refuse_other(self, shard: int) -> None:
         """Compare the objects of a shard in a bucket with its commit record, once in this process."""
         if shard not in self._whole:
-            refuse_other(self._recorded(shard), self.checksums(shard), self.address)
+            check_still(lambda: self._recorded(shard), lambda it: refuse_other(it, self.checksums(shard), self.address))
             self._whole.add(shard)
 
     def _write_index(self) -> None:

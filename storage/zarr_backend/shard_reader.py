@@ -33,6 +33,7 @@ from storage.files.memory_map import MemoryMap
 from storage.files.open_shards import OpenShards, open_shards
 from storage.remote.kept import Kept
 from storage.schema import Schema
+from storage.zarr_backend.commit import check_still
 
 _ENTRY_BYTES = 16
 _STRING_HEAD = 8  # how many strings there are, and the length of the first: uint32 each
@@ -106,13 +107,15 @@ class ShardReader:
 
         Raises:
             DamageError: an object or a chunk is missing, fails its checksum, or is not of this shard.
+            NotLabelledError: the record of a shard is not there any more.
             UnreadableError: one cannot be read.
         """
         # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
         if self._kept is not None and (new := {shard for shard, _ in positions} - opened.keys()):
-            self._kept.fetch_all(
-                {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()}
+            check_still(
+                lambda: {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()},
+                self._kept.fetch_all,
             )
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores = bytearray(), bytearray()
@@ -158,7 +161,7 @@ class ShardReader:
             values: NDArray[Any] = getattr(opened, name)
             return values.copy()
         layout = next(layout for layout in self._layouts if layout.name == name)
-        mapping = self._mapped(layout, shard, self._recorded(shard))
+        mapping = check_still(lambda: self._recorded(shard), lambda it: self._mapped(layout, shard, it))
         return np.ndarray((self._rows, *layout.row), layout.dtype, mapping.data).copy()
 
     def release(self, shard: int) -> None:
@@ -185,8 +188,10 @@ class ShardReader:
 
     def _map(self, number: int) -> _Shard:
         """Map the objects of a shard, and check what all reads depend on. Keep them as long as their data are used."""
-        recorded = self._recorded(number)
-        mappings = [self._mapped(layout, number, recorded) for layout in self._layouts]
+        mappings = check_still(
+            lambda: self._recorded(number),
+            lambda recorded: [self._mapped(layout, number, recorded) for layout in self._layouts],
+        )
         views: list[Any] = [
             _Chunks(mapping.data, mapping.data[-least_bytes(layout, self._rows) : -CRC_BYTES].cast("Q"))
             if layout.is_map
@@ -214,15 +219,16 @@ class ShardReader:
             if not has_length(layout, self._rows, status.st_size):  # nor can an empty file be mapped
                 least = least_bytes(layout, self._rows)
                 raise DamageError(f"the shard {path} is truncated: it has {status.st_size} bytes and needs {least}")
-            mapping = MemoryMap(path)
+            seen = status.st_ino, status.st_mtime_ns, status.st_size
+            digest = None if self._compared.get(name) == seen else hashlib.sha256()
+            mapping = MemoryMap(path, reading=None if digest is None else digest.update)
         except OSError as error:
             if is_missing(error):
                 raise DamageError(f"the shard {path} cannot be read: {error}") from error
             raise UnreadableError(f"the shard {path} cannot be read: {error}") from error
         self._check(layout, mapping.data, path)
-        seen = status.st_ino, status.st_mtime_ns, status.st_size
-        if self._compared.get(name) != seen:
-            if hashlib.sha256(mapping.data).hexdigest() != recorded.get(name):
+        if digest is not None:
+            if digest.hexdigest() != recorded.get(name):
                 raise DamageError(
                     f"the shard {path} is not the object that its commit record names; "
                     "`annotate verify` lists the damage"

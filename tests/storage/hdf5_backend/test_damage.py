@@ -85,7 +85,7 @@ class TestDamage(Hdf5Fixtures):
         place = Path(address, "shards/000001.h5")
         shutil.copy(tmp_path / "other.h5/shards/000001.h5", place)
         with pytest.raises(
-            DamageError, match=r"belongs to another store: its classes are uint16 \(4, 6, 5, 2\), not uint16"
+            DamageError, match=r"belongs to another store: its classes are uint16 \(4, 6, 5, 2\), not plain uint16"
         ):
             open_store(address).read([5])
         place.unlink()
@@ -108,14 +108,51 @@ class TestDamage(Hdf5Fixtures):
         with pytest.raises(DamageError, match=r"the shard .*000001\.h5 cannot be read"):
             open_store(address).read([5])
 
-    def test_damage_of_one_row_is_named_and_leaves_the_others(
+    @pytest.mark.parametrize("name", ["classes", "status", "targets", "key_index/slots"])
+    def test_numbers_that_are_names_to_hdf5_are_damage(self, full: LabelStore, address: str, name: str) -> None:
+        """An enum of the right numbers, which numpy cannot tell from them."""
+        of_shard = name in ARRAYS
+        with h5py.File(Path(address, "shards/000001.h5" if of_shard else "store.h5"), "r+") as file:
+            old, values = file[name], file[name][()]
+            how = {what: getattr(old, what) for what in ("shuffle", "fletcher32", "compression", "compression_opts")}
+            how = {"chunks": old.chunks, **how} if old.chunks else {}
+            del file[name]
+            dtype = h5py.enum_dtype({"one": 1}, values.dtype)
+            file.create_dataset(name, data=values, dtype=dtype, **how)
+        store = open_store(address)
+        uses = {"targets": lambda: store.targets, "key_index/slots": lambda: store.find(KEYS[0])}
+        with pytest.raises(DamageError, match=f"{name}.* plain {values.dtype}"):
+            uses.get(name, lambda: store.read([5]))()
+        assert verify(open_store(address)).state == "damaged"
+
+    @pytest.mark.parametrize("name", ["store.h5", "shards/000001.h5"])
+    @pytest.mark.parametrize("version", ["earliest", "v108"])
+    def test_a_file_whose_metadata_have_no_checksums_is_damage(
+        self, full: LabelStore, address: str, name: str, version: str
+    ) -> None:
+        path = Path(address, name)
+        with h5py.File(path) as old, h5py.File(f"{path}.new", "w", libver=(version, "v110")) as new:
+            for part in old:
+                old.copy(part, new)
+            for attribute, value in old.attrs.items():
+                new.attrs[attribute] = value
+        Path(f"{path}.new").replace(path)
+        with pytest.raises(DamageError, match="without checksums of its metadata: its superblock is of version [02]"):
+            open_store(address).read([5])
+        if "shards" in name:
+            assert [report.state for report in verify(open_store(address)).shards] == ["ok", "damaged", "ok"]
+
+    def test_damage_of_one_row_is_damage_of_its_shard_and_is_named_where_the_shard_was_sound(
         self, full: LabelStore, address: str, damage: Callable[[str, int], None]
     ) -> None:
-        good = full.read([1])
+        reader = open_store(address)
+        good = reader.read([1])
         damage("scores/0", 3)
         with pytest.raises(DamageError, match=r"row 0 of the shard .*000000\.h5 is damaged: .*annotate verify"):
-            open_store(address).read([1, 0])
-        assert (open_store(address).read([1]).scores == good.scores).all()
+            reader.read([1, 0])
+        assert (reader.read([1]).scores == good.scores).all()
+        with pytest.raises(DamageError, match=r"the shard .*000000\.h5 cannot be read"):
+            open_store(address).read([1])
 
     def test_no_byte_of_a_file_can_change_a_label(self, full: LabelStore, address: str, tmp_path: Path) -> None:
         """All that HDF5 itself keeps in a shard's file: some hundreds of bytes, each flipped alone."""

@@ -130,6 +130,22 @@ def test_a_missing_and_an_empty_object_are_damage_for_certain(full: LabelStore, 
         open_store(address).read([0])
 
 
+def test_a_folder_in_place_of_the_header_or_of_a_record_is_as_if_that_were_gone(
+    full: LabelStore, address: Path
+) -> None:
+    header, record = {".zarr": ("zarr.json", "shards/record/c/1"), ".h5": ("store.h5", "shards/000001.h5")}[
+        address.suffix
+    ]
+    for name in (record, header):
+        (address / name).unlink()
+        (address / name).mkdir()
+        if name == record:
+            assert open_store(address).record(1) is None
+            assert open_store(address).pending() == [SHARDS[1]]
+    with pytest.raises(DamageError, match=f"the header of the store .* is gone: it has no {header}"):
+        open_store(address)
+
+
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(full: LabelStore, address: Path) -> None:
     shard_file(address, 1).unlink()
     os.mkfifo(shard_file(address, 1))

@@ -58,7 +58,7 @@ def test_where_files_cannot_be_mapped_as_many_bytes_are_kept_as_the_limit_says(
 ) -> None:
     """A file system that maps nothing, by an answer of the kernel that no mount here gives."""
 
-    def refuse(path: Path) -> None:
+    def refuse(file: object, path: Path) -> None:
         raise OSError(memory_map.errno.ENODEV, "No such device", str(path))
 
     each = sum(path.stat().st_size for path in addresses[0].glob("*/c/0/**/*") if path.is_file()) + sum(

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import LabelStore, NotLabelledError, Schema, StoreError, create_store, open_store, verify
+from storage import DamageError, LabelStore, NotLabelledError, Schema, StoreError, create_store, open_store, verify
 from storage.files.atomic_file import Prepared
+from storage.zarr_backend import commit
+from storage.zarr_backend.backend import ZarrBackend
 from storage.zarr_backend.objects import Objects
 from tests.labels import random_labels
 from tests.storage.mounts.memory_disk import memory_disk
@@ -107,6 +109,86 @@ def test_while_a_shard_is_replaced_it_is_pending_and_never_a_mixture(
     before_write_of(monkeypatch, "scores", look)
     store.write(range(4), B)
     assert served(store) == "B"
+
+
+def test_a_reader_that_comes_between_two_writers_looks_at_the_record_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds the record of one over objects of both, and then the shard as the other left it."""
+    store, finish = _mixed(tmp_path / "s.zarr"), []
+
+    def pause(seconds: float) -> None:
+        if finish:
+            finish.pop()()
+
+    monkeypatch.setattr(commit, "LOOKS", (0.05,))
+    monkeypatch.setattr(commit.time, "sleep", pause)
+    for write, read in (
+        (A, lambda reader: reader.read(range(4))),
+        (B, lambda reader: reader[2]),
+        (A, lambda reader: reader.column("sizes")),
+    ):
+        _mixed(tmp_path / "s.zarr")
+        finish.append(lambda labels=write: store.write(range(4), labels))
+        read(open_store(store.address))
+        assert not finish
+    assert served(store) == "A"
+
+
+def test_a_reader_that_comes_between_two_writers_finds_the_shard_pending_once_its_record_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = _mixed(tmp_path / "s.zarr")
+    record = tmp_path / "s.zarr/shards/record/c/0"
+    whole = record.read_bytes()
+    monkeypatch.setattr(commit, "LOOKS", (0.05,))
+    monkeypatch.setattr(commit.time, "sleep", lambda seconds: record.unlink())
+    for read in (
+        lambda reader: reader.read(range(4)),
+        lambda reader: reader[2],
+        lambda reader: reader.column("sizes"),
+    ):
+        with pytest.raises(NotLabelledError, match="rows 0 to 4 of .* have no labels yet"):
+            read(open_store(store.address))
+        record.write_bytes(whole)
+
+
+def test_a_mixture_that_nobody_replaces_is_damage_after_some_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, pauses = _mixed(tmp_path / "s.zarr"), []
+    monkeypatch.setattr(commit, "LOOKS", (0.05, 0.2))
+    monkeypatch.setattr(commit.time, "sleep", pauses.append)
+    with pytest.raises(DamageError, match="is not the object that its commit record names"):
+        open_store(store.address).read([0])
+    assert pauses == [0.05, 0.2]
+
+
+def test_a_shard_whose_record_goes_while_it_is_verified_is_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path / "s.zarr")
+    store.write(range(4), A)
+    checksums = ZarrBackend.checksums
+
+    def and_then_it_goes(self: ZarrBackend, shard: int) -> dict[str, str]:
+        found = checksums(self, shard)
+        (tmp_path / "s.zarr/shards/record/c/0").unlink()
+        return found
+
+    monkeypatch.setattr(ZarrBackend, "checksums", and_then_it_goes)
+    assert verify(open_store(store.address)).shards[0].state == "pending"
+
+
+def _mixed(path: Path) -> LabelStore:
+    """A store with the record of B over objects of both writers."""
+    store = open_store(path, writable=True) if path.exists() else new_store(path)
+    store.write(range(4), A)
+    mixed = {name: (path / name).read_bytes() for name in ("scores/c/0/0/0/0", "sizes/c/0/0")}
+    store.write(range(4), B)
+    for name, data in mixed.items():
+        (path / name).write_bytes(data)
+    return store
 
 
 def test_a_shard_is_not_replaced_on_a_disk_without_room_for_the_new_one(tmp_path: Path) -> None:
