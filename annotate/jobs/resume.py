@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -62,6 +64,7 @@ def open_or_create(
     """
     store = find_store(address)
     if store is None:
+        _refuse_missing_folder(address)
         return _create(source, address, request, part=part, say=say), True
     _refuse_differences(store, source, request)
     return store, False
@@ -125,6 +128,24 @@ def readable_again(
         f"{len(found):,} shards that hold them are labelled again"
     )
     return found
+
+
+def _refuse_missing_folder(address: str) -> None:
+    """Check that the folder is there in which a store is to be made.
+
+    A command that a scheduler starts again while a mount is away would otherwise make a new store in the mount point,
+    and label everything once more, onto the wrong disk.
+
+    Raises:
+        AnnotateError: it is not there.
+    """
+    folder = os.path.dirname(os.path.abspath(address))
+    if "://" not in address and not os.path.isdir(folder):
+        raise AnnotateError(
+            f"cannot make the store {address}: there is no folder {folder}. If it is on a disk or mount that is away, "
+            "connect that, and run the same command again; otherwise make the folder first: mkdir -p "
+            + shlex.quote(folder)
+        )
 
 
 def _create(

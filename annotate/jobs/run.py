@@ -46,7 +46,8 @@ def run(
 
     Args:
         source: the pictures.
-        address: where the store is to be made, or exists already, made with the same settings.
+        address: where the store is to be made, or exists already, made with the same settings. The folder that it is
+            to be made in must exist: a mount that is away has taken it along.
         recipe: the networks and how they are used.
         workers: who does the work.
         k: classes kept at each location; default: those of the existing store, or 5, or all where there are fewer.
@@ -67,8 +68,8 @@ def run(
         MismatchError: the existing store was made with other settings, or of pictures with other targets. This is
             checked before any network is loaded.
         StoreError: the address cannot be used.
-        AnnotateError: the network cannot be built or has no faithful dense answer, its labels are mostly global, the
-            part has shards that do not exist, or the pictures are gone.
+        AnnotateError: the folder for a new store does not exist, the network cannot be built or has no faithful dense
+            answer, its labels are mostly global, the part has shards that do not exist, or the pictures are gone.
 
     With two pictures below images/, and a checkpoint for 10 classes:
 
