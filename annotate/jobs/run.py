@@ -45,7 +45,7 @@ def run(
     at another shard, and skips the shards that are done. If two of them label the same shard, they write equal bytes.
 
     Args:
-        source: the pictures.
+        source: the pictures. Where a store exists, their order may be another than that of its rows.
         address: where the store is to be made, or exists already, made with the same settings. The folder that it is
             to be made in must exist: a mount that is away has taken it along.
         recipe: the networks and how they are used.
@@ -96,7 +96,7 @@ def run(
     )
     for note in filter(None, (*recipe.notes, about_classes(source))):
         say(note)
-    store, is_new = open_or_create(source, address, request, part=part, say=say)
+    store, source, is_new = open_or_create(source, address, request, part=part, say=say)
     job = LabelJob(
         reader=source.reader,
         address=absolute(store.address),  # a worker may run in another folder
