@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from storage.errors import StoreError
+from storage.errors import StoreError, leads_nowhere
 from storage.remote.address import SCHEMES
 from storage.schema import Schema
 from storage.store import LabelStore
@@ -126,6 +126,7 @@ def _backend(address: str) -> Any:
     """The package of the backend of an address.
 
     Raises:
+        NotAStoreError: a symbolic link is there that leads to nothing.
         StoreError: it cannot use the address, or the library that it needs is not installed.
     """
     entry = next(entry for entry in _BACKENDS if _fits(entry, address))
@@ -139,6 +140,9 @@ def _backend(address: str) -> Any:
             f"cannot use the store {address}: {entry.name} stores need {entry.library}: "
             f"pip install 'tokenlabel[{entry.extra}]'"
         )
+    link = address.rstrip("/")
+    if "://" not in address and os.path.islink(link) and not os.path.exists(link):
+        raise leads_nowhere(address, os.readlink(link))
     return import_module(entry.package)
 
 

@@ -85,6 +85,14 @@ def no_store(address: str) -> NotAStoreError:
     return NotAStoreError(f"there is no store at {address}{bucket}; `annotate run IMAGES {address}` makes one")
 
 
+def leads_nowhere(address: str, target: str) -> NotAStoreError:
+    """A symbolic link is at the address, and what it leads to is not there."""
+    return NotAStoreError(
+        f"{address} is a symbolic link to {target}, and nothing is there. If that is on another disk or mount, connect "
+        "it; otherwise remove the link, or give another address"
+    )
+
+
 def a_file(address: str) -> NotAStoreError:
     """A file is at the address instead of a folder."""
     return NotAStoreError(f"{address} is a file, not a store of label maps; give another address")

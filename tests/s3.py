@@ -3,50 +3,46 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 
 BUCKET = "labels"
+
+
+# The server takes whichever port is free and says which, so that nobody can take it before; it ends with its tests.
+_PROGRAM = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
 
 
 @contextmanager
 def server() -> Iterator[str]:
     """Run a server with one empty bucket; its address. In this process it would deadlock with compiled clients."""
-    with ExitStack() as ending:
-        for _ in range(5):
-            address, process = _start()
-            ending.callback(process.wait)
-            ending.callback(process.terminate)
-            if _answers(address, process):
-                break
-        request = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
-        urllib.request.urlopen(request, timeout=60).close()
-        yield address
-
-
-def _start() -> tuple[str, subprocess.Popen[bytes]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return f"http://127.0.0.1:{port}", process
-
-
-def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:
-    """Whether the server has begun; not if another process has taken its port since it was found to be free."""
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError):
-            urllib.request.urlopen(f"{address}/moto-api/", timeout=10).close()
-            return True
-        time.sleep(0.1)
-    return False
+    command = [sys.executable, "-c", _PROGRAM]
+    pipe = subprocess.PIPE
+    with TemporaryFile() as said, subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said) as process:
+        try:
+            port = process.stdout.readline().decode().strip()
+            if not port:
+                process.wait()
+                said.seek(0)
+                raise RuntimeError(f"the server of the tests has not started: {said.read().decode()}")
+            address = f"http://127.0.0.1:{port}"
+            # It imports what it needs at its first request, which takes long where many tests run at once.
+            request = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
+            urllib.request.urlopen(request, timeout=600).close()
+            yield address
+        finally:
+            process.kill()
 
 
 def environment(address: str) -> dict[str, str]:

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from annotate.errors import AnnotateError
-from annotate.images.source import ImageSource, PictureReader
+from annotate.images.source import ChosenPictures, ImageSource
 from annotate.jobs.run import run
 from annotate.jobs.workers import Workers
 from annotate.model.recipe import Recipe
 from storage import Gathered, LabelStore, MismatchError, OnProgress, merge, open_store
 
 _PART = ".new"  # ends the address of the store of the new pictures alone
-
-
-@dataclass(frozen=True, slots=True)
-class NewPictures:
-    """The pictures of a source that a store does not have, in their order: an `ImageSource`."""
-
-    keys: Sequence[str]
-    handles: Sequence[Any]
-    targets: Sequence[int] | None
-    target_names: tuple[str, ...] | None
-    left_out: int
-    reader: PictureReader
-
-    @classmethod
-    def of(cls, source: ImageSource, store: LabelStore) -> NewPictures:
-        """Those of a source."""
-        find = store.backend.key_index.find
-        rows = [row for row, key in enumerate(source.keys) if find(key) is None]
-        return cls(
-            keys=[source.keys[row] for row in rows],
-            handles=[source.handles[row] for row in rows],
-            targets=None if source.targets is None else [source.targets[row] for row in rows],
-            target_names=source.target_names,
-            left_out=source.left_out,
-            reader=source.reader,
-        )
 
 
 def append(
@@ -87,7 +60,8 @@ def append(
             opening=f"cannot append to {store.address}: its pictures were labelled with other settings or classes.",
             advice="Give the settings of the store; `annotate inspect` shows them.",
         )
-    new = NewPictures.of(source, store)
+    find = store.backend.key_index.find
+    new = ChosenPictures.of(source, [position for position, key in enumerate(source.keys) if find(key) is None])
     if not new.keys:
         raise AnnotateError(f"there is nothing to append: {store.address} has every picture of the collection")
     say(f"{len(new.keys):,} pictures are new; {len(store):,} keep their labels")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,3 +66,28 @@ class ImageSource(Protocol):
     def reader(self) -> PictureReader:
         """The reader that is sent to workers."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPictures:
+    """Some pictures of a source, or all of them in another order: an `ImageSource`."""
+
+    keys: Sequence[str]
+    handles: Sequence[Any]
+    targets: Sequence[int] | None
+    target_names: tuple[str, ...] | None
+    left_out: int
+    reader: PictureReader
+
+    @classmethod
+    def of(cls, source: ImageSource, positions: Sequence[int]) -> Self:
+        """Those at these positions of a source."""
+        targets = source.targets
+        return cls(
+            keys=[source.keys[position] for position in positions],
+            handles=[source.handles[position] for position in positions],
+            targets=None if targets is None else [targets[position] for position in positions],
+            target_names=source.target_names,
+            left_out=source.left_out,
+            reader=source.reader,
+        )

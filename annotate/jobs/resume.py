@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -9,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from annotate.errors import AnnotateError, PictureError
-from annotate.images.source import ImageSource
+from annotate.images.source import ChosenPictures, ImageSource
 from annotate.jobs.execution import Execution
 from annotate.jobs.labelling.label_job import one_thread
 from annotate.locality.before_job import locality_of_job, refuse_global
@@ -19,7 +21,7 @@ from annotate.model.recipe import Recipe
 from annotate.software import versions
 from storage import Failure, LabelStore, MismatchError, Record, Schema, Status, create_store, find_store
 from storage.header import hash_targets, stored_targets
-from storage.keys.key import check_keys
+from storage.keys.key import check_keys, hash_sound_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +56,21 @@ def rows_of_shards(pictures: int) -> int:
 
 def open_or_create(
     source: ImageSource, address: str, request: Request, *, part: range | None, say: Callable[[str], None]
-) -> tuple[LabelStore, bool]:
-    """The store to write into, and whether it is new. Whatever can be refused early is refused before networks load.
+) -> tuple[LabelStore, ImageSource, bool]:
+    """The store to write into, the source in the order of its rows, and whether it is new.
+
+    Whatever can be refused early is refused before networks load.
 
     Raises:
         MismatchError, StoreError, AnnotateError: as for `run`.
     """
     store = find_store(address)
     if store is None:
-        return _create(source, address, request, part=part, say=say), True
+        _refuse_missing_folder(address)
+        return _create(source, address, request, part=part, say=say), source, True
+    source = _in_order_of(store, source)
     _refuse_differences(store, source, request)
-    return store, False
+    return store, source, False
 
 
 def numbers_of(part: range | None, shards: int, rows_per_shard: int) -> range:
@@ -125,6 +131,35 @@ def readable_again(
         f"{len(found):,} shards that hold them are labelled again"
     )
     return found
+
+
+def _in_order_of(store: LabelStore, source: ImageSource) -> ImageSource:
+    """The source in the order of the store's rows, if it has the same keys: `annotate append` puts new ones last."""
+    if len(source.keys) != len(store) or hash_sound_keys(source.keys) == store.header.keys_sha256:
+        return source
+    find = store.backend.key_index.find
+    positions = {find(key): position for position, key in enumerate(source.keys)}
+    if None in positions or len(positions) != len(store):
+        return source
+    return ChosenPictures.of(source, [positions[row] for row in range(len(store))])
+
+
+def _refuse_missing_folder(address: str) -> None:
+    """Check that the folder is there in which a store is to be made.
+
+    A command that a scheduler starts again while a mount is away would otherwise make a new store in the mount point,
+    and label everything once more, onto the wrong disk.
+
+    Raises:
+        AnnotateError: it is not there.
+    """
+    folder = os.path.dirname(os.path.abspath(address))
+    if "://" not in address and not os.path.isdir(folder):
+        raise AnnotateError(
+            f"cannot make the store {address}: there is no folder {folder}. If it is on a disk or mount that is away, "
+            "connect that, and run the same command again; otherwise make the folder first: mkdir -p "
+            + shlex.quote(folder)
+        )
 
 
 def _create(

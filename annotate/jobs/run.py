@@ -45,8 +45,9 @@ def run(
     at another shard, and skips the shards that are done. If two of them label the same shard, they write equal bytes.
 
     Args:
-        source: the pictures.
-        address: where the store is to be made, or exists already, made with the same settings.
+        source: the pictures. Where a store exists, their order may be another than that of its rows.
+        address: where the store is to be made, or exists already, made with the same settings. The folder that it is
+            to be made in must exist: a mount that is away has taken it along.
         recipe: the networks and how they are used.
         workers: who does the work.
         k: classes kept at each location; default: those of the existing store, or 5, or all where there are fewer.
@@ -67,8 +68,8 @@ def run(
         MismatchError: the existing store was made with other settings, or of pictures with other targets. This is
             checked before any network is loaded.
         StoreError: the address cannot be used.
-        AnnotateError: the network cannot be built or has no faithful dense answer, its labels are mostly global, the
-            part has shards that do not exist, or the pictures are gone.
+        AnnotateError: the folder for a new store does not exist, the network cannot be built or has no faithful dense
+            answer, its labels are mostly global, the part has shards that do not exist, or the pictures are gone.
 
     With two pictures below images/, and a checkpoint for 10 classes:
 
@@ -95,7 +96,7 @@ def run(
     )
     for note in filter(None, (*recipe.notes, about_classes(source))):
         say(note)
-    store, is_new = open_or_create(source, address, request, part=part, say=say)
+    store, source, is_new = open_or_create(source, address, request, part=part, say=say)
     job = LabelJob(
         reader=source.reader,
         address=absolute(store.address),  # a worker may run in another folder

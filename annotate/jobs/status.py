@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from annotate.errors import AnnotateError
+from annotate.jobs.watching.pace import Pace
 from annotate.text import duration, printable
 from storage import LabelStore, NotAStoreError, Record, UnreadableError, open_store
 from storage.errors import gone
 
 _AGAIN = 64  # records with failures that each reading reads again: --retry-failed may have replaced them
-_WINDOW = 600.0  # seconds; what was finished earlier says nothing about the speed now
-_LATE = 60.0  # seconds; a listing of a shared file system may be that old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class StoreStatus:
     retried: shards that were finished after a failed attempt
     damaged: shards whose commit record cannot be read
     reasons: how many pictures failed with each status
-    speed:   pictures a second in the last ten minutes, or None if nothing was finished in them
+    speed:   pictures a second in the last minutes, of all workers at work, or None if none seems to be
     workers: for each worker that finished a shard: its pictures, and its pictures a second of working time
     """
 
@@ -122,7 +121,7 @@ class StatusWatcher:
 
     What `--retry-failed` labels again is a shard with failures: of these, some are read again at each reading, and all
     at one that finds that no run can do more. A record that has vanished, as after a repair, is counted no more. Speed
-    needs no clocks that agree: see `_Host`.
+    needs no clocks that agree: see `Pace`.
 
     Args:
         store: any store of labels.
@@ -138,8 +137,7 @@ class StatusWatcher:
         self._labelled = self._accounted = self._retried = 0
         self._reasons: Counter[str] = Counter()
         self._workers: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-        self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
-        self._read_before: float | None = None
+        self._pace = Pace()
 
     def __repr__(self) -> str:
         """The store's address."""
@@ -152,7 +150,6 @@ class StatusWatcher:
             StoreError: the store cannot be asked, or is not there. It may be asked again.
             AnnotateError: another store is at its address.
         """
-        now = datetime.now(UTC).timestamp()
         there = self._store.committed()
         self._refuse_another()  # after the listing: that of a store which is gone is empty
         for shard in self._seen.keys() - there:
@@ -163,12 +160,7 @@ class StatusWatcher:
             damaged |= self._read(sorted(self._failing.keys() - {*asked}))
         if damaged:
             self._refuse_another()
-        self._read_before, self.damaged = now, frozenset(damaged)
-        recent = [each for host in self._hosts.values() for each in host.recent(now)]
-        finished = sum(count for _, count in recent)
-        # A run that began within the window has worked for a part of it only.
-        since = min((began for began, _ in recent), default=now)
-        elapsed = min(_WINDOW, max(now - since, 1.0))
+        self.damaged = frozenset(damaged)
         rows = len(self._store)
         return StoreStatus(
             pictures=rows,
@@ -180,7 +172,7 @@ class StatusWatcher:
             retried=self._retried,
             damaged=len(damaged),
             reasons=dict((+self._reasons).most_common()),
-            speed=finished / elapsed if finished else None,
+            speed=self._pace.per_second(time.time(), time.monotonic()),
             workers={
                 name: (int(count), count / seconds if seconds > 0 else 0.0)
                 for name, (count, seconds) in sorted(self._workers.items(), key=lambda each: -each[1][0])
@@ -244,8 +236,7 @@ class StatusWatcher:
             self._failing[shard] = None
         with suppress(ValueError, OverflowError):
             finished = datetime.fromisoformat(str(record.run.get("finished"))).timestamp()
-            host = self._hosts[str(worker).rpartition(":")[0]]
-            host.take(finished, counted.seconds, counted.rows, self._read_before, shard)
+            self._pace.take(shard, str(worker), finished=finished, seconds=counted.seconds, rows=counted.rows)
 
     def _count(self, counted: _Counted, sign: int) -> None:
         self._accounted += sign * counted.rows
@@ -257,39 +248,3 @@ class StatusWatcher:
             total = self._workers[counted.worker]
             total[0] += sign * counted.rows
             total[1] += sign * counted.seconds
-
-
-class _Host:
-    """What one machine finished lately, by its own clock, and how far that clock is from ours.
-
-    A record that is there was not finished after now, and one that was not there when the store was last read, not
-    before then. A machine that seems to have been silent for long, beside the time that its shards take, has a clock
-    that is behind, or has stopped: either way, what it finished last tells how quick it was.
-    """
-
-    def __init__(self) -> None:
-        self._shards: dict[int, tuple[float, float, int]] = {}  # when finished, when begun, number of pictures
-        self._latest = -math.inf
-        self._behind = 0.0  # what is to be added to its clock, at least
-
-    def take(self, finished: float, taken: float, rows: int, before: float | None, shard: int) -> None:
-        """Take a record that was not there when the store was read before, if it was; again means nothing."""
-        if self._shards.get(shard, (None,))[0] == finished:
-            return
-        if finished >= self._latest:
-            self._latest = finished
-            if before is not None:
-                self._behind = before - finished
-        if finished > self._latest - _WINDOW:
-            self._shards[shard] = (finished, finished - taken, rows)
-
-    def recent(self, now: float) -> list[tuple[float, int]]:
-        """When each shard of the last minutes was begun, by our clock, and its number of pictures."""
-        self._shards = {n: each for n, each in self._shards.items() if each[0] > self._latest - _WINDOW}
-        shards = self._shards.values()
-        longest = max((finished - begun for finished, begun, _ in shards), default=0.0)
-        shift = self._behind if self._behind > _LATE else 0.0
-        silent = now - self._latest - shift
-        if silent < 0 or 3 * longest + 2 < silent < _WINDOW:  # records tell whole seconds
-            shift += silent
-        return [(begun + shift, count) for finished, begun, count in shards if finished + shift > now - _WINDOW]

@@ -17,8 +17,8 @@ from storage.keys.key import is_key
 
 # What obstore reads. Where several are set, it is undefined which counts, so all must be well-formed.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-_CREDENTIALS = (
-    "AWS_ACCESS_KEY_ID",
+_KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_OTHER_CREDENTIALS = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -28,9 +28,11 @@ _ASKS_THE_MACHINE = "/latest/api/token"  # of the service where a machine in a c
 _BAD_NAME = "object with invalid path"  # what obstore says of a listing
 _CONDITIONAL = "AWS_CONDITIONAL_PUT"
 _CONDITIONS = ("etag", "disabled")
-# Parts of requests: obstore panics, or asks another host, where they have white space.
-_WORDS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN")
-_HOST = re.compile(r"[A-Za-z0-9._-]+")  # _ is in no name on the internet, but in those of containers
+# Parts of requests: obstore panics, or asks another host, where they have white space or control characters.
+_WORDS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_TOKEN")
+# _ is in no name on the internet, but in those of containers. What ends with a number is an IP address.
+_HOST = re.compile(r"([A-Za-z0-9_-]{1,63}\.)*(?!\d+\.?$)[A-Za-z0-9_-]{1,63}\.?")
+_LONGEST_HOST = 253  # characters
 _YES = ("1", "true", "on", "yes", "y")  # as obstore reads them
 
 
@@ -171,21 +173,31 @@ def _refuse_environment(address: str, environment: Mapping[str, str]) -> None:
         if endpoint := environment.get(name):  # never repeated: it may hold a password
             _refuse_endpoint(address, name, endpoint, environment.get("AWS_ALLOW_HTTP", ""))
     for name in _WORDS:
-        if any(sign.isspace() for sign in environment.get(name, "")):  # never repeated: it may be secret
+        # Never repeated: it may be secret.
+        if any(sign.isspace() or not sign.isprintable() for sign in environment.get(name, "")):
             raise StoreError(
-                f"cannot use {address}: {name} has a space or a new line in it; set it again, without, or unset it"
+                f"cannot use {address}: {name} has a space, a new line or another control character in it; set it "
+                "again, without, or unset it"
             )
     if (condition := _condition(environment)) not in _CONDITIONS:
         raise StoreError(
             f"cannot use {address}: {_CONDITIONAL} is {condition!r}; set it to {' or '.join(_CONDITIONS)}, or unset "
             f"it: that is as {_CONDITIONS[0]}"
         )
-    if (profile := environment.get("AWS_PROFILE")) and not any(environment.get(name) for name in _CREDENTIALS):
+    missing = [name for name in _KEY if not environment.get(name)]
+    if any(environment.get(name) for name in _OTHER_CREDENTIALS):
+        return
+    if (profile := environment.get("AWS_PROFILE")) and missing:
         raise StoreError(
             f"cannot use {address}: AWS_PROFILE is set, and profiles are not read. Set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where there is one; the AWS CLI prints them: "
             f'eval "$(aws configure export-credentials --profile {shlex.quote(profile)} --format env)". '
             "Where the machine has a role, unset AWS_PROFILE"
+        )
+    if len(missing) == 1:
+        raise StoreError(
+            f"cannot use {address}: of {' and '.join(_KEY)}, {missing[0]} is not set, or empty; set both, or where the "
+            "machine has a role, none"
         )
 
 
@@ -210,7 +222,7 @@ def _refuse_endpoint(address: str, name: str, endpoint: str, allow_http: str) ->
 def _is_host(name: str) -> bool:
     """Whether it is the name of a host or an IP address; obstore panics at others."""
     if _HOST.fullmatch(name):
-        return True
+        return len(name) <= _LONGEST_HOST
     try:
         ip_address(name)
     except ValueError:

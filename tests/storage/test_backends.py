@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage import (
+    NotAStoreError,
     StoreError,
     backends,
     create_store,
@@ -60,3 +61,18 @@ def test_a_backend_is_imported_only_when_it_is_asked_for(tmp_path: Path) -> None
             f"import storage, sys; storage.open_store({str(tmp_path / name)!r}); sys.exit({other!r} in sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0, name
+
+
+@pytest.mark.parametrize("name", ["labels.zarr", "labels.h5"])
+def test_a_link_that_leads_to_nothing_is_an_error_that_says_where_it_leads(tmp_path: Path, name: str) -> None:
+    """As where a store's disk is away. Neither is it missing, nor is a store made behind it."""
+    link, disk = tmp_path / name, tmp_path / "disk"
+    link.symlink_to(disk / name)
+    for use in (open_store, find_store, lambda address: create_store(address, SCHEMA, KEYS)):
+        for address in (link, f"{link}/"):
+            with pytest.raises(NotAStoreError, match=f"is a symbolic link to {disk}/{name}, and nothing is there. If"):
+                use(address)
+    assert not disk.exists()
+    disk.mkdir()
+    create_store(disk / name, SCHEMA, KEYS)
+    assert open_store(link).pending() == SHARDS

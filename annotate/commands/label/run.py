@@ -114,7 +114,7 @@ def run(
                 on_progress=display.show,
                 say=display.say,
             )
-    written = _write_failures(_unlabelled(summary, source.keys), store, part, failures)
+    written = _write_failures(_unlabelled(summary, store), store, part, failures)
     answer(summary, as_json)
     if not as_json:
         if written:
@@ -176,8 +176,11 @@ def _workers(
     return ChosenWorkers(ray, seconds, gpus=torch.cuda.device_count())
 
 
-def _unlabelled(summary: Summary, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+def _unlabelled(summary: Summary, store: str) -> list[tuple[str, str, str]]:
     """Key, status and reason of each picture without a label."""
+    from storage import open_store
+
+    keys = open_store(store).keys if summary.given_up else ()
     pending = [(keys[row], "pending", why) for rows, why in summary.given_up for row in rows]
     return [*summary.failures, *pending]
 

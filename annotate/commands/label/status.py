@@ -58,8 +58,13 @@ def status(store: str, watch: bool, every: float, html: Path | None, as_json: bo
             page = status_page(
                 opened, now, history, watcher.damaged, refresh=refresh, dashboard=os.environ.get(_DASHBOARD)
             )
-            with writing(html):
-                write_atomically(html, page.encode())
+            try:
+                with writing(html):
+                    write_atomically(html, page.encode())
+            except click.ClickException as error:
+                if ends:
+                    raise
+                note(f"{error.message}; trying again at the next reading")
         if watch and not as_json and sys.stdout.isatty():
             click.clear()
         answer(now, as_json, store=store)

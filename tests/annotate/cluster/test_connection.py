@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from annotate.cluster.ray_workers import RayWorkers
 from annotate.cluster.temporary_folder import temporary_folder
 from annotate.errors import AnnotateError
 from annotate.jobs.labelling.shard import Shard
+from tests.storage.mounts.memory_disk import memory_disk
 
 ONE_SHARD = """
 import json, os
@@ -93,6 +95,19 @@ def test_a_folder_that_ray_cannot_have_is_one_message(tmp_path: Path, monkeypatc
         pass
     for words in ("/dev/null/ray: Not a directory", "its path is too long for a socket", "Set TMPDIR", "--local"):
         assert words in str(caught.value)
+
+
+def test_ray_is_not_started_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would say after 44 s that its node timed out. It is started in another folder, or a message says so."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as at, memory_disk(Path(at), "1m"):
+        monkeypatch.setenv("RAY_TMPDIR", at)
+        with temporary_folder() as folder:
+            assert folder.parent.parent != Path(at)
+        monkeypatch.setattr("annotate.cluster.temporary_folder._parents", lambda: [Path(at)])
+        words = f"{at}: its disk has only 1 MB left.* Set TMPDIR to .* and 50 MB are free, or .* with --local"
+        with pytest.raises(AnnotateError, match=words), connected(LOCAL):
+            pass
+        assert [*Path(at).iterdir()] == []
 
 
 @pytest.mark.parametrize(

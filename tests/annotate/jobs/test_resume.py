@@ -147,3 +147,21 @@ def test_class_names_that_are_not_one_for_each_class_are_refused(val: Path, chec
     )
     with pytest.raises(AnnotateError, match="2 class names come with the weights, but the model has 10 classes"):
         label(val, tmp_path / "labels.zarr", recipe)
+
+
+def test_a_store_is_not_made_in_a_folder_that_is_away_with_its_mount(
+    val: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a scheduler starts the command again on a machine without the mount: nothing is written, or loaded."""
+    (tmp_path / "mount/mine").mkdir(parents=True)
+    label(val, tmp_path / "mount/mine/s.zarr", recipe)
+    (tmp_path / "mount").rename(tmp_path / "away")
+    (tmp_path / "mount").mkdir()
+    monkeypatch.setattr(timm, "create_model", _no_network)
+    for name in ("s.zarr", "s.h5"):
+        with pytest.raises(AnnotateError, match="mount that is away, connect that.*: mkdir -p /.*/mount/mine$"):
+            label(val, tmp_path / "mount/mine" / name, recipe)
+    assert [*(tmp_path / "mount").iterdir()] == []
+    (tmp_path / "mount").rmdir()
+    (tmp_path / "away").rename(tmp_path / "mount")
+    assert label(val, tmp_path / "mount/mine/s.zarr", recipe).labelled_now == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +26,15 @@ from tests import s3
 from tests.labels import random_labels
 
 
-def test_speed_and_time_left_are_those_of_the_last_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_and_time_left_are_those_of_the_last_minutes(tmp_path: Path) -> None:
     """A shard of yesterday says nothing about now; two of 10 pictures took 5 s each, until 10 s ago and until now."""
     schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
     store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(60)])
-    now = datetime.now(UTC).replace(microsecond=0)
-
-    class Still(datetime):
-        """However long the test takes."""
-
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return now
-
-    monkeypatch.setattr("annotate.jobs.status.datetime", Still)
+    now = datetime.now(UTC)
     watch = StatusWatcher(store)
     assert (watch.read().pending, watch.read().speed) == (60, None)
-    for shard, (ago, worker, attempt) in enumerate([(86_400, "a:1", 1), (10, "a:1", 1), (0, "b:2", 2)]):
+    watch = StatusWatcher(store)
+    for shard, (ago, worker, attempt) in enumerate([(86_400, "a:1", 1), (10, "a:2", 1), (0, "b:2", 2)]):
         run = {
             "finished": (now - timedelta(seconds=ago)).isoformat(timespec="seconds"),
             "worker": worker,
@@ -52,8 +44,8 @@ def test_speed_and_time_left_are_those_of_the_last_minutes(tmp_path: Path, monke
         store.write(store.rows_of(shard), random_labels(np.random.default_rng(0), 10), run=run)
     found = watch.read()
     assert (found.labelled, found.pending, found.shards_pending, found.retried) == (30, 30, 3, 1)
-    assert found.workers == {"a:1": (20, 2.0), "b:2": (10, 2.0)}
-    assert found.speed == pytest.approx(20 / 15)
+    assert found.workers == {"a:1": (10, 2.0), "a:2": (10, 2.0), "b:2": (10, 2.0)}
+    assert found.speed == pytest.approx(2 + 2)
     assert found.seconds_left is not None
     assert "pictures a second in the last minutes, " in found.describe()
 
@@ -110,6 +102,17 @@ def _write(store: LabelStore, shard: int, seconds: float) -> None:
     finished = datetime.now(UTC) + timedelta(seconds=seconds)
     run = {"finished": finished.isoformat(timespec="seconds"), "worker": "a:1", "seconds": 20.0, "attempt": 1}
     store.write(store.rows_of(shard), random_labels(np.random.default_rng(0), 10), run=run)
+
+
+@pytest.mark.parametrize("step", [-3600, -300, -90, 90, 300, 3600])
+def test_a_clock_that_was_set_does_not_change_the_speed(tmp_path: Path, step: float) -> None:
+    """It was ahead or behind until five minutes ago: 60 of 70 shards of 20 s each, by one worker."""
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(700)])
+    for shard in range(60):
+        ago = 20 * (59 - shard)
+        _write(store, shard, (step if ago > 300 else 0) - ago)
+    assert StatusWatcher(store).read().speed == pytest.approx(10 / 20, rel=0.2)
 
 
 @pytest.mark.parametrize("ahead", [-300, -30, 0, 30, 300, 90_000])

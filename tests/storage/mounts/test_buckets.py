@@ -122,11 +122,21 @@ def test_a_prefix_with_other_objects_is_refused_as_a_folder_is(address: str) -> 
         ({"AWS_ENDPOINT_URL": "https://höst"}, "AWS_ENDPOINT_URL is not the address"),
         ({"AWS_ENDPOINT_URL": "https://host?a=b"}, "AWS_ENDPOINT_URL is not the address"),
         ({"AWS_ENDPOINT_URL": "https://host#b"}, "AWS_ENDPOINT_URL is not the address"),
-        ({"AWS_REGION": "us east"}, "AWS_REGION has a space or a new line in it"),
-        ({"AWS_DEFAULT_REGION": "eu-west-1\n"}, "AWS_DEFAULT_REGION has a space or a new line in it"),
-        ({"AWS_SESSION_TOKEN": "a\nb"}, "AWS_SESSION_TOKEN has a space or a new line in it"),
+        ({"AWS_ENDPOINT_URL": "https://*"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": f"https://{'a' * 64}.org"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": f"https://{'abcde.' * 50}org"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": "https://a..b"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_ENDPOINT_URL": "https://10.0.0.256:9000"}, "AWS_ENDPOINT_URL is not the address"),
+        ({"AWS_REGION": "us east"}, "AWS_REGION has a space, a new line"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1\n"}, "AWS_DEFAULT_REGION has a space, a new line"),
+        ({"AWS_SESSION_TOKEN": "a\nb"}, "AWS_SESSION_TOKEN has a space, a new line"),
+        ({"AWS_TOKEN": "a\nb"}, "AWS_TOKEN has a space, a new line"),
+        ({"AWS_ACCESS_KEY_ID": "a\x7f"}, "AWS_ACCESS_KEY_ID has a space, a new line or another control character"),
+        ({"AWS_PROFILE": "lab", "AWS_SECRET_ACCESS_KEY": ""}, "set AWS_ACCESS_KEY_ID and .* export-credentials"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY is not set, or empty; set both, or"),
+        ({"AWS_ACCESS_KEY_ID": ""}, "AWS_ACCESS_KEY_ID is not set, or empty; set both, or"),
         (
-            {"AWS_TOKEN": "a\nb"},
+            {"AWS_ENDPOINT_URL": "https://xn--a"},
             "broke off.* look at AWS_ENDPOINT_URL_S3, .*AWS_REGION, .*AWS_SESSION_TOKEN",
         ),
         ({"AWS_CONDITIONAL_PUT": "bogus"}, "AWS_CONDITIONAL_PUT is 'bogus'; set it to etag or disabled, or unset it"),
@@ -159,7 +169,7 @@ def test_a_condition_that_is_empty_is_as_none(address: str, monkeypatch: pytest.
     assert find_store(address) is None
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "s3.eu-west-1.amazonaws.com", "my_minio"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "s3.eu-west-1.amazonaws.com", "my_minio", "minio.", "a.b2"])
 def test_hosts_of_all_kinds_are_allowed(host: str) -> None:
     _refuse_environment("s3://b/a", {"AWS_ENDPOINT_URL": f"https://{host}:9000/", "AWS_REGION": "us-east-1"})
 

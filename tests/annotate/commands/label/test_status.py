@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from storage import StoreError, create_store, open_store
 from storage.zarr_backend.backend import ZarrBackend
+from tests.storage.mounts.memory_disk import memory_disk
 
 
 def test_status_shows_how_far_a_store_is(command, store: Path) -> None:
@@ -133,6 +135,31 @@ def test_a_reader_of_the_page_never_finds_a_part_of_it(
     result = command("status", store, "--html", page)
     assert (result.exit_code, page.read_text()) == (1, "before")
     assert f"cannot write {page}: No space left on device" in result.stderr
+
+
+def test_watching_goes_on_while_the_page_cannot_be_written(
+    command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is full for a moment: a line says so, and the page is written at the next reading."""
+    record, page = store / "shards/record/c/1", tmp_path / "pages/status.html"
+    page.parent.mkdir()
+    kept, pages = record.read_bytes(), []
+    record.unlink()
+    with memory_disk(page.parent, "4k"):
+
+        def sleep(seconds: float) -> None:
+            pages.append(page.exists())
+            if len(pages) == 2:
+                subprocess.run(["mount", "-o", "remount,size=1m", page.parent], check=True)
+            if len(pages) == 3:
+                record.write_bytes(kept)
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        result = command("status", store, "--watch", "--json", "--html", page)
+        assert (result.exit_code, pages, len(result.stdout.splitlines())) == (0, [False, False, True], 4)
+        words = f"cannot write {page}: No space left on device; trying again at the next reading"
+        assert result.stderr.count(words) == 2
+        assert "100<small>" in page.read_text()
 
 
 def test_a_page_in_no_folder_is_refused_before_anything_is_read(command, tmp_path: Path) -> None:

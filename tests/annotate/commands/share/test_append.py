@@ -48,3 +48,33 @@ def test_other_settings_and_a_folder_without_new_pictures_are_refused(
     result = command("append", store, *words, "--flip")
     assert (result.exit_code, "recipe.flip: the store has false, this run has true" in result.stderr) == (1, True)
     assert not (tmp_path / "more.zarr").exists()
+
+
+def test_a_store_with_appended_pictures_is_continued_and_its_failures_are_tried_again(
+    command, store: Path, checkpoint: Path, scene_folder: Path, tmp_path: Path
+) -> None:
+    """Its rows are not in the order of the folder, in which the new pictures come first."""
+    images = tmp_path / "images"
+    shutil.copytree(scene_folder / "images/val", images)
+    folder = next(path for path in sorted(images.iterdir()) if path.is_dir())
+    sound = next(folder.glob("*.jpg")).read_bytes()
+    (folder / "0new.jpg").write_bytes(sound)
+    (folder / "0broken.jpg").write_bytes(b"broken")
+    more, words = tmp_path / "more.zarr", (*MODEL, "--checkpoint", checkpoint)
+    assert command("append", store, images, more, *words).exit_code == 0
+    before = open_store(more).read(range(30))
+    again = command("run", images, more, *words, "--local")
+    assert (again.exit_code, f"{folder.name}/0broken.jpg: undecodable" in again.stdout) == (3, True), again.output
+    (folder / "0broken.jpg").write_bytes(sound)
+    again = command("run", images, more, *words, "--local", "--retry-failed")
+    assert again.exit_code == 0, again.output
+    new, found = open_store(more), {}
+    for name in ("0new", "0broken"):
+        found[name] = new[new.find(f"{folder.name}/{name}.jpg")]
+    assert (found["0new"].classes == found["0broken"].classes).all()
+    assert (new.read(range(30)).classes == before.classes).all()
+    assert command("verify", more, "--deep").exit_code == 0
+    assert "32 of 32 pictures labelled" in command("status", more).stdout
+    (folder / "0new.jpg").rename(folder / "0other.jpg")  # as many pictures, of other keys
+    other = command("run", images, more, *words, "--local")
+    assert (other.exit_code, "keys: " in other.stderr) == (1, True)
