@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from annotate.commands.options.labelling import labelling_options
 from annotate.commands.options.recipe import MORE, recipe_of, recipe_options
 from annotate.commands.options.store import address
 from annotate.commands.progress import note, progress_display
+from annotate.commands.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from annotate.jobs.summary import Summary
@@ -86,7 +86,7 @@ def run(
         raise click.UsageError(
             f"cannot write --failures {failures}: there is no folder {failures.parent}; make it first"
         )
-    with _ended_by_sigterm():
+    with ended_by_signals():
         from annotate.class_names import read_names
         from annotate.images import open_images
         from annotate.jobs.execution import resolve_precision
@@ -121,16 +121,6 @@ def run(
             click.echo(f"pictures that could not be labelled are listed in {written}")
         click.echo(f"to see the labels: annotate inspect {store} --images {images} -o sheet.png")
     exit_as(summary)
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Treat SIGTERM, which a batch system sends first, as Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _refuse_workers_of_one_process(
