@@ -20,6 +20,7 @@ from storage.record import Failure, Record
 from storage.schema import Schema
 
 RowArray = Literal["boxes", "sizes", "status"]
+MOST_BYTES = 2**30  # largest object that is read whole, where no smaller limit is known
 SET_ASIDE = "shards/set_aside"  # below it lies what a repair has taken out of a store, under 1/NAME, 2/NAME, …
 
 
@@ -188,8 +189,8 @@ class Backend(ABC):
         """The names of all objects, sorted, without what was set aside."""
 
     @abstractmethod
-    def read_object(self, name: str) -> bytes | None:
-        """The bytes of an object, or None if it does not exist."""
+    def read_object(self, name: str, *, most: int = MOST_BYTES) -> bytes | None:
+        """The bytes of an object, or None if it does not exist; `DamageError` if they are more than `most`."""
 
     @abstractmethod
     def write_object(self, name: str, data: bytes) -> None:
@@ -209,8 +210,6 @@ class Backend(ABC):
 
     def release(self, shard: int) -> None:  # noqa: B027 most backends keep nothing
         """Free what is kept in memory for a shard that will not be read again soon."""
-
-    # What backends share with the store that holds them: small, and the same for all.
 
     @property
     @final

@@ -28,6 +28,7 @@ from storage.hdf5_backend import sound
 from storage.hdf5_backend.file import open_file
 from storage.hdf5_backend.sound import is_of_the_system
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
+from storage.json_fields import MOST_BYTES, parsed
 from storage.keys.key import blocks
 from storage.keys.key_index import slot_count
 from storage.record import Record, most_bytes
@@ -43,7 +44,8 @@ COLUMN_CHUNK = 4096  # rows of keys and targets that are packed together
 _FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
 _SEAL_BYTES = 64
-_MOST_HEADER, _MOST_SEAL, _MOST_KEY = 2**28, 2**10, 2**16  # bytes
+_AT_ONCE = 2**20  # bytes that are hashed
+_MOST_SEAL, _MOST_KEY = 2**10, 2**16  # bytes
 
 
 def shard_name(shard: int) -> str:
@@ -113,7 +115,7 @@ def read_header(folder: Path, address: str) -> Header | None:
         raise UnreadableError(f"cannot read the store {address}: {error}") from error
     try:
         with open_file(to_read(folder, STORE)) as file:
-            values = json.loads(sound.text(file.attrs, ATTRIBUTE, _MOST_HEADER))
+            values = parsed(sound.text(file.attrs, ATTRIBUTE, MOST_BYTES))
             seal = sound.text(file.attrs, SEAL, _MOST_SEAL).decode() if SEAL in file.attrs else ""
         values["format"]
     except (FileNotFoundError, NotADirectoryError):
@@ -189,9 +191,22 @@ def sha256_of(values: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values, _little(values.dtype)).data).hexdigest()
 
 
-def is_sealed(data: bytes) -> bool:
-    """Whether these bytes of a `STORE` are all as they were written. Decided without HDF5: see `store_file`."""
-    return hashlib.sha256(memoryview(data)[:-_SEAL_BYTES]).hexdigest().encode() == data[-_SEAL_BYTES:]
+def is_sealed(path: Path, header: Header) -> bool:
+    """Whether all bytes of a `STORE` are as they were written. Decided without HDF5: see `store_file`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    left = path.stat().st_size - _SEAL_BYTES
+    # Keys have at most 4096 bytes on average, as Linux allows no longer path; 64 are of targets and index.
+    if not 0 <= left <= 2 * MOST_BYTES + header.rows * (4096 + 64) + header.shard_count * 4096:
+        return False
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(min(left, _AT_ONCE)):
+            digest.update(block)
+            left -= len(block)
+        return file.read() == digest.hexdigest().encode()
 
 
 def _join(file: h5py.File, header: Header) -> None:

@@ -101,7 +101,7 @@ def finalize(store: LabelStore, publication: Publication) -> int:
     found = verify(store)
     if found.state == "unreadable":
         raise StoreError(f"cannot finalize {store.address}: parts of it cannot be read; `annotate verify` names them")
-    if damaged := [report for report in found.shards if report.state == "damaged"]:
+    if damaged := [report for report in found.shards.read.values() if report.state == "damaged"]:
         raise StoreError(
             f"cannot finalize {store.address}: {len(damaged):,} shards are damaged; `annotate verify` lists the damage"
         )

@@ -11,13 +11,14 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from storage.backend import SET_ASIDE, Backend, RowArray
+from storage.backend import MOST_BYTES, SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
 from storage.errors import DamageError, NotAStoreError, StoreError, cannot_write, no_store
 from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
+from storage.zarr_backend.bounded_codec import most_stored
 from storage.zarr_backend.bucket import in_short
 from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
@@ -200,9 +201,9 @@ class ZarrBackend(Backend):
         self.check_writable()
         self._objects.move(name, to)
 
-    def read_object(self, name: str) -> bytes | None:
+    def read_object(self, name: str, *, most: int = MOST_BYTES) -> bytes | None:
         """The bytes of an object, or None."""
-        return self._objects.get(name)
+        return self._objects.get(name, most=most)
 
     def write_object(self, name: str, data: bytes) -> None:
         """Write an object whole."""
@@ -243,11 +244,8 @@ class ZarrBackend(Backend):
 
     def _column(self, name: str) -> NDArray[Any]:
         """All values of an array that is not of shards. Missing chunks would be as much fill as the header says."""
-        count = -(-self._arrays[name].shape[0] // self._arrays[name].chunks[0])
-        there = {*self._objects.children(f"{name}/c")} if count else set()
-        for number in range(count):
-            if str(number) not in there:
-                raise DamageError(f"the {name} of {self.address} are not whole: {name}/c/{number} is missing")
+        array = self._arrays[name]
+        self._objects.check_column(name, -(-array.shape[0] // array.chunks[0]), most_stored(array.metadata))
         return self._values(name)
 
     def _values(self, name: str, where: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:

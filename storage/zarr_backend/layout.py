@@ -19,6 +19,7 @@ from storage.encoding import scores
 from storage.encoding.coded_labels import layouts
 from storage.errors import DamageError, StoreError, UnreadableError, a_file, another
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
+from storage.json_fields import MOST_BYTES, parsed
 from storage.keys.key_index import BLOCK_ENTRIES, EMPTY, slot_count
 from storage.zarr_backend.bounded_codec import bounded
 from storage.zarr_backend.objects import Objects
@@ -63,7 +64,7 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
         FormatError: it has a format that this version does not read.
         DamageError: its header is not what was written.
     """
-    data = objects.get(ROOT)
+    data = objects.get(ROOT, most=MOST_BYTES)
     if data is None:
         if objects.folder is not None and objects.folder.exists() and not objects.folder.is_dir():
             raise a_file(objects.address)
@@ -71,7 +72,7 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
             raise DamageError(f"the header of the store {objects.address} is gone: it has no {ROOT}")
         return None
     try:
-        attributes = json.loads(data)["attributes"]
+        attributes = parsed(data)["attributes"]
         values = attributes[ATTRIBUTE]
         values["format"]
     except (KeyError, RecursionError, TypeError, ValueError) as error:
@@ -170,13 +171,13 @@ def _describe(header: Header) -> tuple[MemoryStore, dict[str, zarr.Array[Any]]]:
             else {},
             **(maps if layout.is_map else plain),
         )
-    slots, shards = slot_count(header.rows), len(schema.shards(header.rows))
+    slots = slot_count(header.rows)
     columns: tuple[tuple[str, str, int, int, Any, Any, Any], ...] = (
         ("keys", "image", header.rows, COLUMN_CHUNK, str, "", _PACKED),
         ("targets", "image", header.rows, COLUMN_CHUNK, np.int32, -1, _PACKED),
         (DIGESTS, "image", header.rows, BLOCK_ENTRIES, np.uint64, 0, _PLAIN),
         (SLOTS, "slot", slots, BLOCK_ENTRIES, np.uint32, EMPTY, _PLAIN),
-        (RECORDS, "shard", shards, 1, str, "", _PLAIN),
+        (RECORDS, "shard", header.shard_count, 1, str, "", _PLAIN),
     )
     for name, dimension, count, chunk, dtype, fill, compressors in columns:
         found[name] = group.create_array(
