@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from storage.backend import Backend, RowArray
 from storage.encoding import coded_labels as coding
-from storage.encoding.sound_labels import decoded, encoded, refuse_unknown
+from storage.encoding.sound_labels import decoded, encoded, refuse_column
 from storage.errors import DamageError, KeyNotFoundError, NotLabelledError, StoreError, UnreadableError, gone
 from storage.keys.key import why_unknown
 from storage.labelmap import LabelMap
@@ -223,8 +223,7 @@ class LabelStore:
         for shard in self.committed():
             rows = self.rows_of(shard)
             values[rows.start : rows.stop] = self.backend.fetch_rows(name, shard)
-        if name == "status":
-            refuse_unknown(values, f"the status of {self.address}")
+        refuse_column(name, values, self.address)
         return values
 
     def _position(self, row: int) -> tuple[int, int]:
