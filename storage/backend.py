@@ -155,7 +155,7 @@ class Backend(ABC):
 
     @abstractmethod
     def owns(self, name: str) -> bool:
-        """Whether an object of this name is the store's own. Other files may lie beside them."""
+        """Whether an object of the store can have this name. Files of any other name may lie beside them."""
 
     @abstractmethod
     def has_object(self, name: str) -> bool:

@@ -192,7 +192,9 @@ class Hdf5Backend(Backend):
 
     def owns(self, name: str) -> bool:
         """Whether it is one of the two kinds of files."""
-        return name == STORE or name.partition("/")[0] == SHARDS
+        return name == STORE or (
+            name.startswith(f"{SHARDS}/") and _SHARD.fullmatch(name[len(SHARDS) + 1 :]) is not None
+        )
 
     def has_object(self, name: str) -> bool:
         """Whether there is an object of this name."""

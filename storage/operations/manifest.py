@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from storage.errors import DamageError, UnreadableError
-from storage.files.contained import is_missing, to_read
+from storage.files.contained import is_missing, is_of_the_system, to_read
 from storage.remote.mirror import MANIFEST as MANIFEST
 from storage.store import LabelStore
 
@@ -56,7 +56,7 @@ def differences(store: LabelStore) -> Iterator[str]:
         digest, _, name = line.partition("  ")
         listed[name] = digest
     known, there = _recorded(store), set(_names(store))
-    for name in sorted(filter(_is_shown, listed.keys() | there)):
+    for name in sorted(filter(is_shown, listed.keys() | there)):
         if name not in listed:
             if store.backend.owns(name):  # beside its own files, others may lie in a store
                 yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
@@ -78,12 +78,12 @@ def _recorded(store: LabelStore) -> dict[str, str]:
 
 def _names(store: LabelStore) -> list[str]:
     """All objects, but the manifest itself and those that are hidden."""
-    return [name for name in store.backend.object_names() if name != MANIFEST and _is_shown(name)]
+    return [name for name in store.backend.object_names() if name != MANIFEST and is_shown(name)]
 
 
-def _is_shown(name: str) -> bool:
-    """Whether no part of a name begins with a dot, as what hubs, version control and file managers leave does."""
-    return "/." not in f"/{name}"
+def is_shown(name: str) -> bool:
+    """Whether no part of a name is one that hubs, version control, file managers or systems leave, most with a dot."""
+    return not any(part.startswith(".") or is_of_the_system(part) for part in name.split("/"))
 
 
 def unlistable(store: LabelStore) -> list[str]:

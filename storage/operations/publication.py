@@ -10,7 +10,7 @@ from typing import Any
 
 from storage.errors import StoreError, explained
 from storage.operations.integrity import verify
-from storage.operations.manifest import unlistable, write_manifest
+from storage.operations.manifest import is_shown, unlistable, write_manifest
 from storage.store import LabelStore
 
 CARD, CROISSANT = "README.md", "croissant.json"
@@ -179,7 +179,7 @@ Any {kind} reader opens the arrays. `sha256sum -c MANIFEST.sha256` or `annotate 
 
 def croissant(store: LabelStore, publication: Publication) -> dict[str, Any]:
     """A static Croissant 1.0 description: the files, and where their contents are described."""
-    own = [name for name in store.backend.object_names() if "/" not in name and not name.startswith(".")]
+    own = [name for name in store.backend.object_names() if "/" not in name and is_shown(name)]
     described = {name: store.backend.read_object(name) for name in own}
     files = [
         {

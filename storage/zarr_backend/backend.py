@@ -22,7 +22,7 @@ from storage.zarr_backend.bounded_codec import most_stored
 from storage.zarr_backend.bucket import in_short
 from storage.zarr_backend.commit import commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
-from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, read_root
+from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, is_own, read_root
 from storage.zarr_backend.metadata import consolidated_root, with_header, wrong_documents
 from storage.zarr_backend.objects import Objects
 from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
@@ -189,8 +189,8 @@ class ZarrBackend(Backend):
         return (name for name in self._objects.names() if not name.startswith(f"{SET_ASIDE}/"))
 
     def owns(self, name: str) -> bool:
-        """Whether it is the root's metadata, or below an array."""
-        return name == ROOT or name.partition("/")[0] in {array.partition("/")[0] for array in self._arrays}
+        """Whether it is that of metadata or of a chunk."""
+        return is_own(name, self._arrays)
 
     def has_object(self, name: str) -> bool:
         """Whether there is an object of this name."""

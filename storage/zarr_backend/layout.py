@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ CONVENTION = {
 # By default Zarr does not write chunks that hold only fill; but a commit record promises that all exist.
 WRITE_FILL: Any = {"write_empty_chunks": True}
 COLUMN_CHUNK = 65_536
+_CHUNK = re.compile(r"(.+)/c(?:/[0-9]+)+")
 _PACKED = [ZstdCodec(level=9, checksum=True)]  # above level 9, reading is slower
 _PLAIN = [Crc32cCodec()]  # mapped and read without a copy
 
@@ -95,6 +97,14 @@ def documents(header: Header) -> dict[str, bytes]:
     """The zarr.json of every array and group below the root, by its name."""
     memory, _ = _describe(header)
     return {name: data.to_bytes() for name, data in memory._store_dict.items() if name != ROOT}
+
+
+def is_own(name: str, arrays: Collection[str]) -> bool:
+    """Whether an object of a store with these arrays can have this name: metadata, or a chunk of any number."""
+    if (chunk := _CHUNK.fullmatch(name)) is not None:
+        return chunk[1] in arrays
+    described = {ROOT, *(f"{each}/{ROOT}" for array in arrays for each in (array, array.partition("/")[0]))}
+    return name in described
 
 
 def same_document(found: Any, expected: Mapping[str, Any]) -> bool:

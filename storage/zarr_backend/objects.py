@@ -178,11 +178,11 @@ class Objects:
                 raise cannot_make(self.address, error) from error
 
     def holds_any(self) -> bool:
-        """Whether there is anything at the address, apart from the unfinished files of other processes."""
+        """Whether there is anything at the address, apart from unfinished files and what systems leave anywhere."""
         with self.explaining_errors("list", "the objects"):
             if self.folder is not None:
                 found = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-                return any(not is_leftover(name) for name in found)
+                return any(not is_leftover(name) and not contained.is_of_the_system(name) for name in found)
             # A console's marker of the folder itself has no name.
             return any(found["path"] for page in self._bucket.list(chunk_size=1) for found in page)
 
