@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from storage.encoding.coded_labels import CodedLabels
 from storage.errors import DamageError, MismatchError, opened_for_reading
 from storage.header import Header, hash_targets
-from storage.keys.key import hash_keys, hash_sound_keys, key_differences
+from storage.keys.key import hash_sound_keys, hash_stored_keys, key_differences
 from storage.keys.key_index import KeyIndex
 from storage.record import Failure, Record
 from storage.schema import Schema
@@ -219,13 +219,13 @@ class Backend(ABC):
 
     @cached_property
     def keys(self) -> Sequence[str]:
-        """The key of every row. Their SHA-256 is checked once.
+        """The key of every row. Their SHA-256 is checked once, and that they are keys.
 
         Raises:
-            DamageError: they are not what was written.
+            DamageError: they are not what was written, or one is no key.
         """
         keys = self.load_keys()
-        if hash_keys(keys) != self.header.keys_sha256:
+        if hash_stored_keys(keys, self.address) != self.header.keys_sha256:
             raise self._not_what_was_written("keys")
         return keys
 

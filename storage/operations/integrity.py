@@ -226,6 +226,8 @@ def verify_shared(store: LabelStore) -> tuple[list[str], list[str]]:
             found[str(error)] = None
         except UnreadableError as error:
             unreadable[str(error)] = None
+        except StoreError as error:  # a key occurs twice
+            found[str(error)] = None
     return list(found), list(unreadable)
 
 
