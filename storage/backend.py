@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from storage.encoding.coded_labels import CodedLabels
 from storage.errors import DamageError, MismatchError, opened_for_reading
 from storage.header import Header, hash_targets
-from storage.keys.key import hash_keys, hash_sound_keys, key_differences
+from storage.keys.key import hash_sound_keys, hash_stored_keys, key_differences
 from storage.keys.key_index import KeyIndex
 from storage.record import Failure, Record
 from storage.schema import Schema
 
 RowArray = Literal["boxes", "sizes", "status"]
+MOST_BYTES = 2**30  # largest object that is read whole, where no smaller limit is known
 SET_ASIDE = "shards/set_aside"  # below it lies what a repair has taken out of a store, under 1/NAME, 2/NAME, …
 
 
@@ -154,7 +155,7 @@ class Backend(ABC):
 
     @abstractmethod
     def owns(self, name: str) -> bool:
-        """Whether an object of this name is the store's own. Other files may lie beside them."""
+        """Whether an object of the store can have this name. Files of any other name may lie beside them."""
 
     @abstractmethod
     def has_object(self, name: str) -> bool:
@@ -188,8 +189,8 @@ class Backend(ABC):
         """The names of all objects, sorted, without what was set aside."""
 
     @abstractmethod
-    def read_object(self, name: str) -> bytes | None:
-        """The bytes of an object, or None if it does not exist."""
+    def read_object(self, name: str, *, most: int = MOST_BYTES) -> bytes | None:
+        """The bytes of an object, or None if it does not exist; `DamageError` if they are more than `most`."""
 
     @abstractmethod
     def write_object(self, name: str, data: bytes) -> None:
@@ -210,8 +211,6 @@ class Backend(ABC):
     def release(self, shard: int) -> None:  # noqa: B027 most backends keep nothing
         """Free what is kept in memory for a shard that will not be read again soon."""
 
-    # What backends share with the store that holds them: small, and the same for all.
-
     @property
     @final
     def schema(self) -> Schema:
@@ -220,13 +219,13 @@ class Backend(ABC):
 
     @cached_property
     def keys(self) -> Sequence[str]:
-        """The key of every row. Their SHA-256 is checked once.
+        """The key of every row. Their SHA-256 is checked once, and that they are keys.
 
         Raises:
-            DamageError: they are not what was written.
+            DamageError: they are not what was written, or one is no key.
         """
         keys = self.load_keys()
-        if hash_keys(keys) != self.header.keys_sha256:
+        if hash_stored_keys(keys, self.address) != self.header.keys_sha256:
             raise self._not_what_was_written("keys")
         return keys
 

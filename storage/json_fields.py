@@ -7,13 +7,28 @@ up all memory or time.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+MOST_BYTES = 2**25  # of a header: half a million names of classes
+_MOST_OBJECTS = 2**20
 _DEEPEST = 100  # levels of nested JSON objects and lists; Python's own limit is about a thousand
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def parsed(data: bytes) -> Any:
+    """The value of a JSON text. Each object or list in it takes 64 bytes or more of memory, and 3 bytes of text.
+
+    Raises:
+        ValueError: it is none, or has more objects and lists than a header can have.
+        RecursionError: it is nested too deeply for Python.
+    """
+    if (found := data.count(b"[") + data.count(b"{")) > _MOST_OBJECTS:
+        raise ValueError(f"it has {found:,} objects and lists; at most {_MOST_OBJECTS:,} are read")
+    return json.loads(data)
 
 
 def whole_number(values: Mapping[str, Any], name: str, least: int, most: int) -> int:

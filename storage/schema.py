@@ -17,6 +17,7 @@ _SCORE_TYPES = {"probability": ("uint8",), "logit": ("float16", "float32")}
 _MISSING = "nothing"
 MOST_ROWS = 2**31
 _MOST_CLASSES = 2**32 - 1
+_MOST_TEXT = 2**23  # bytes of its JSON: escaped and indented in a header, it is at most four times as long
 _MOST_BYTES = 2**34  # largest shard in memory: a header that states more is not valid
 
 
@@ -73,9 +74,14 @@ class Schema:
                 f"{_MOST_BYTES:,} bytes that a shard may have; use fewer rows_per_shard"
             )
         try:
-            json.dumps(asdict(self), allow_nan=False, ensure_ascii=False).encode()
+            size = len(json.dumps(asdict(self), allow_nan=False, ensure_ascii=False).encode())
         except (TypeError, ValueError) as error:
             raise ValueError(f"names, recipe and provenance must be JSON in UTF-8: {error}") from error
+        if size > _MOST_TEXT:
+            raise ValueError(
+                f"names, recipe and provenance have {size:,} bytes; at most {_MOST_TEXT:,} are read. Leave out the "
+                "names of classes, or shorten them"
+            )
 
     def _check_types(self) -> None:
         """Check that whole numbers are int, names texts, and recipe and provenance objects."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from storage.backend import Backend, RowArray
 from storage.encoding import coded_labels as coding
-from storage.encoding.sound_labels import decoded, encoded, refuse_unknown
+from storage.encoding.sound_labels import decoded, encoded, refuse_column
 from storage.errors import DamageError, KeyNotFoundError, StoreError, UnreadableError, gone, not_labelled
 from storage.keys.key import why_unknown
 from storage.labelmap import LabelMap
@@ -51,10 +51,9 @@ class LabelStore:
 
     def __repr__(self) -> str:
         """Short, and without reading anything: the rows that are known to be committed so far."""
-        rows, schema = len(self), self.schema
+        rows, schema, (h, w) = len(self), self.schema, self.schema.grid
         seen = sum(len(self.rows_of(shard)) for shard in self.backend.seen_committed)
         written = f"at least {seen:,} of {rows:,} rows written" if 0 < seen < rows else f"{rows:,} rows"
-        h, w = schema.grid
         return f"LabelStore({self.address!r}, {written}, {h} x {w} x {schema.k} of {schema.class_count:,} classes)"
 
     @property
@@ -111,7 +110,7 @@ class LabelStore:
     def pending(self) -> list[range]:
         """The rows of every shard without a commit record, in order."""
         committed = self.committed()
-        return [rows for shard, rows in enumerate(self.shards()) if shard not in committed]
+        return [self.rows_of(shard) for shard in range(self.shard_count) if shard not in committed]
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None if there is none yet.
@@ -129,7 +128,10 @@ class LabelStore:
             DamageError: at a record that is not what was written.
             UnreadableError: at a record that cannot be read.
         """
-        for shard, record in self.records_of(range(self.shard_count)):
+        committed = self.committed()  # one listing: a header may say that there are millions
+        found = self.records_of(sorted(committed))
+        for shard in range(self.shard_count):
+            record = next(found)[1] if shard in committed else None
             if isinstance(record, DamageError | UnreadableError):
                 raise record
             yield self.rows_of(shard), record
@@ -204,9 +206,8 @@ class LabelStore:
             raise StoreError(
                 f"cannot write rows {rows.start} to {rows.stop} of {self.address}: run: {error}"
             ) from error
-        shard = rows.start // self.schema.rows_per_shard
         coded = encoded(labels, self.schema, rows, self.address)
-        return put(self.backend, shard, coded, failures=failures, run=run)
+        return put(self.backend, rows.start // self.schema.rows_per_shard, coded, failures=failures, run=run)
 
     def column(self, name: RowArray) -> NDArray[Any]:
         """One small array over all rows; rows that are not committed hold its fill value.
@@ -218,13 +219,11 @@ class LabelStore:
             DamageError: it is not what was written.
         """
         layout = next(layout for layout in coding.layouts(self.schema) if layout.name == name)
-        count = len(self.targets)  # as many as the header says, which may be forged
-        values = np.full((count, *layout.row), layout.fill, layout.dtype)
+        values = np.full((len(self.targets), *layout.row), layout.fill, layout.dtype)  # the header may be forged
         for shard in self.committed():
             rows = self.rows_of(shard)
             values[rows.start : rows.stop] = self.backend.fetch_rows(name, shard)
-        if name == "status":
-            refuse_unknown(values, f"the status of {self.address}")
+        refuse_column(name, values, self.address)
         return values
 
     def _position(self, row: int) -> tuple[int, int]:

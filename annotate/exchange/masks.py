@@ -13,6 +13,7 @@ from PIL import Image
 
 from annotate.class_names import Names
 from annotate.errors import AnnotateError
+from annotate.images.decode import MAX_PIXELS
 from annotate.inspect.palette import colour_of, legend
 from annotate.inspect.survey import refuse_logits
 from annotate.text import printable
@@ -70,8 +71,8 @@ def export_masks(
         The number of pictures that were written.
 
     Raises:
-        AnnotateError: the scores are logits, the folder is not empty or cannot be written, a picture's size is unknown,
-            or there are more classes than such masks can hold.
+        AnnotateError: the scores are logits, the folder is not empty or cannot be written, a picture's size is unknown
+            or larger than pictures that are decoded, or there are more classes than such masks can hold.
     """
     refuse_logits(store)
     names = names or Names.of(store)
@@ -86,6 +87,12 @@ def export_masks(
         raise AnnotateError(
             f"cannot export {store.address}: the size of {unknown.size:,} pictures is not known, {key!r} the first, "
             "and a mask has its picture's size"
+        )
+    if (large := np.flatnonzero(labelled & (store.column("sizes").prod(1, dtype=np.uint64) > MAX_PIXELS))).size:
+        key = printable(store.keys[int(large[0])])
+        raise AnnotateError(
+            f"cannot export {store.address}: {large.size:,} pictures have more pixels than the {MAX_PIXELS:,} that a "
+            f"mask may have, {key!r} the first; `annotate select` makes a store of the others"
         )
     if target.is_dir() and any(target.iterdir()):
         raise AnnotateError(f"cannot export to {target}: it is not empty; give a new folder")

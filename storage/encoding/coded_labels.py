@@ -16,6 +16,8 @@ from storage.status import Status
 
 FARTHEST = 2.0**28  # edge of a box: more than the pixels of the longest picture that is decoded
 
+MOST_PIXELS = 2**36  # of a picture: 262,144 in a square, more than a slide under a microscope has
+
 
 class CodedLabels(NamedTuple):
     """The labels of n pictures as every backend keeps them.
@@ -98,6 +100,13 @@ def problems(coded: CodedLabels, schema: Schema) -> Iterator[str]:
         yield "a row that is not labelled has a class"
     if not are_boxes(coded.boxes[labelled]):
         yield "a labelled row has no box, or one without area"
+    if not are_sizes(coded.sizes):
+        yield f"a picture has more than {MOST_PIXELS:,} pixels"
+
+
+def are_sizes(sizes: NDArray[np.uint32]) -> bool:
+    """Whether none of these sizes [..., 2] is larger than a picture can be."""
+    return bool(np.multiply(sizes[..., 0], sizes[..., 1], dtype=np.uint64).max(initial=0) <= MOST_PIXELS)
 
 
 def are_boxes(boxes: NDArray[np.float32]) -> bool:

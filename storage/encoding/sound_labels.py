@@ -7,16 +7,19 @@ programs read beyond an array, or repeat a step without end. `coded_labels.probl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.encoding import coded_labels as coding
-from storage.encoding.coded_labels import FARTHEST, CodedLabels
+from storage.encoding.coded_labels import FARTHEST, MOST_PIXELS, CodedLabels
 from storage.errors import DamageError, StoreError
 from storage.labelmap import LabelMap, no_class
 from storage.schema import Schema
 from storage.status import Status
+
+_TOO_LARGE = f"a picture of more than {MOST_PIXELS:,} pixels"
 
 
 def encoded(labels: LabelMap, schema: Schema, rows: range, address: str) -> CodedLabels:
@@ -48,14 +51,19 @@ def decoded(coded: CodedLabels, schema: Schema, rows: Sequence[int], address: st
     )
 
 
-def refuse_unknown(status: NDArray[np.uint8], name: str) -> None:
-    """Check that each status, uint8 [n], is one that exists.
+def refuse_column(name: str, values: NDArray[Any], address: str) -> None:
+    """Check that each status, uint8 [n], is one that exists, and each size, uint32 [n, 2], one of a picture.
 
     Raises:
-        DamageError: one is not; `name` says of what.
+        DamageError: one is not.
     """
-    if _has_unknown(status):
-        raise DamageError(f"{name} has a number that stands for nothing; `annotate verify --deep` lists the rows")
+    found = None
+    if name == "status" and _has_unknown(values):
+        found = "a number that stands for nothing"
+    if name == "sizes" and not coding.are_sizes(values):
+        found = _TOO_LARGE
+    if found is not None:
+        raise DamageError(f"the {name} of {address} has {found}; `annotate verify --deep` lists the shards")
 
 
 def _problem(labels: LabelMap, schema: Schema) -> str | None:
@@ -63,6 +71,8 @@ def _problem(labels: LabelMap, schema: Schema) -> str | None:
     classes, scores, status = labels.classes, labels.scores, labels.status
     if not (_one_has_its_box(labels) if status.ndim == 0 else not _has_unknown(status) and _have_boxes(labels)):
         return "an unknown status" if _has_unknown(status) else "no box, or one without area"
+    if not coding.are_sizes(labels.sizes):
+        return _TOO_LARGE
     is_logit = schema.scores == "logit"
     if classes.max(initial=0) >= schema.class_count:  # "no class" is the largest id; most labels have none of it
         empty = classes == no_class(classes.dtype)

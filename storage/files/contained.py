@@ -13,6 +13,11 @@ from pathlib import Path
 
 from storage.files.atomic_file import is_leftover
 
+# Of ext4, macOS, Windows, and Synology's DiskStation, in small letters.
+_OF_SYSTEMS = (
+    *("lost+found", ".ds_store", "__macosx", ".fseventsd", ".spotlight-v100", ".trashes"),
+    *("thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"),
+)
 _NOT_FOLLOWED = "it is behind a link, which is not followed"
 
 
@@ -74,13 +79,22 @@ def children(folder: Path, name: str) -> list[str]:
 def names(folder: Path) -> list[str]:
     """The names of all files below a folder, sorted, without leftovers of killed writers. Links to folders are skipped.
 
+    So is what no store has: folders whose name begins with a dot, and what systems leave anywhere, which the user may
+    not even be allowed to list.
+
     Raises:
         OSError: the system refuses.
     """
     found, start = [], len(f"{folder}/")
-    for above, _, files in os.walk(folder, onerror=_raise):
-        found += [f"{above}/{file}"[start:] for file in files if not is_leftover(file)]
+    for above, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = [each for each in folders if not each.startswith(".") and not is_of_the_system(each)]
+        found += [f"{above}/{file}"[start:] for file in files if not is_leftover(file) and not is_of_the_system(file)]
     return sorted(found)
+
+
+def is_of_the_system(name: str) -> bool:
+    """Whether systems leave files or folders of this name anywhere, by themselves."""
+    return name.lower() in _OF_SYSTEMS
 
 
 def move(folder: Path, name: str, to: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.backend import SET_ASIDE, Backend, RowArray
+from storage.backend import MOST_BYTES, SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
 from storage.errors import DamageError, StoreError, UnreadableError, cannot_write, no_store
 from storage.files import contained
@@ -41,6 +42,8 @@ from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record
+
+_SHARD = re.compile(r"[0-9]{6,9}\.h5")
 
 
 @final
@@ -97,7 +100,10 @@ class Hdf5Backend(Backend):
             there = {*contained.children(self._folder, SHARDS)}
         except OSError as error:
             raise UnreadableError(f"cannot list the shards of {self.address}: {error}") from error
-        return frozenset(shard for shard in range(self.header.shard_count) if Path(shard_name(shard)).name in there)
+        numbers = (int(name[:-3]) for name in there if _SHARD.fullmatch(name))
+        return frozenset(
+            shard for shard in numbers if shard < self.header.shard_count and Path(shard_name(shard)).name in there
+        )
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""
@@ -160,7 +166,9 @@ class Hdf5Backend(Backend):
                 same = False
         if not same:
             yield "the key index does not belong to the keys"
-        if not is_sealed(self.read_object(STORE) or b""):
+        with self._reporting("read", STORE, UnreadableError):
+            sealed = is_sealed(contained.to_read(self._folder, STORE), self.header)
+        if not sealed:
             yield f"{STORE} is not what was written: its SHA-256 does not match"
 
     def rebuild(self) -> None:
@@ -184,7 +192,9 @@ class Hdf5Backend(Backend):
 
     def owns(self, name: str) -> bool:
         """Whether it is one of the two kinds of files."""
-        return name == STORE or name.partition("/")[0] == SHARDS
+        return name == STORE or (
+            name.startswith(f"{SHARDS}/") and _SHARD.fullmatch(name[len(SHARDS) + 1 :]) is not None
+        )
 
     def has_object(self, name: str) -> bool:
         """Whether there is an object of this name."""
@@ -197,11 +207,14 @@ class Hdf5Backend(Backend):
             contained.move(self._folder, name, to)
         self._files.release()
 
-    def read_object(self, name: str) -> bytes | None:
+    def read_object(self, name: str, *, most: int = MOST_BYTES) -> bytes | None:
         """The bytes of an object, or None."""
         with self._reporting("read", name, UnreadableError):
             try:
-                return contained.to_read(self._folder, name).read_bytes()
+                path = contained.to_read(self._folder, name)
+                if (size := path.stat().st_size) > most:
+                    raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
+                return path.read_bytes()
             except OSError as error:
                 if contained.is_missing(error):
                     return None

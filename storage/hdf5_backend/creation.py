@@ -7,6 +7,7 @@ from pathlib import Path
 
 from storage.errors import StoreError, cannot_make, not_empty
 from storage.files.atomic_file import PARTIAL, remove_leftovers, write_atomically
+from storage.files.contained import is_of_the_system
 from storage.hdf5_backend.backend import Hdf5Backend
 from storage.hdf5_backend.layout import SHARDS, STORE, read_header, store_file
 from storage.header import Header, stored_targets
@@ -54,7 +55,8 @@ def find(address: str) -> Hdf5Backend | None:
         raise StoreError(f"cannot read the store {address}: {error}") from error
     if read_header(folder, address) is not None:
         return Hdf5Backend(address, writable=True)
-    if any(not (name.startswith(f"{STORE}.") and name.endswith(PARTIAL)) for name in there):
+    own = (name for name in there if not is_of_the_system(name))
+    if any(not (name.startswith(f"{STORE}.") and name.endswith(PARTIAL)) for name in own):
         raise not_empty(address)
     return None
 

@@ -29,6 +29,7 @@ from storage.hdf5_backend import sound
 from storage.hdf5_backend.file import open_file
 from storage.hdf5_backend.sound import is_of_the_system
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
+from storage.json_fields import MOST_BYTES, parsed
 from storage.keys.key import blocks
 from storage.keys.key_index import slot_count
 from storage.record import Record, most_bytes
@@ -45,8 +46,8 @@ _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # as a Za
 _FORMAT = ("v110", "v110")  # version 1.10 is the oldest library that must read the files
 _PACKED: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4}
 _SEAL_BYTES = 64
-_AT_ONCE = 2**22  # bytes of values that are decoded and hashed together
-_MOST_HEADER, _MOST_SEAL, _MOST_KEY = 2**28, 2**10, 2**16  # bytes
+_AT_ONCE = 2**20  # bytes that are decoded, or read, and hashed together
+_MOST_SEAL, _MOST_KEY = 2**10, 2**16  # bytes
 
 
 def shard_name(shard: int) -> str:
@@ -116,7 +117,7 @@ def read_header(folder: Path, address: str) -> Header | None:
         raise UnreadableError(f"cannot read the store {address}: {error}") from error
     try:
         with open_file(to_read(folder, STORE)) as file:
-            values = json.loads(sound.text(file.attrs, ATTRIBUTE, _MOST_HEADER))
+            values = parsed(sound.text(file.attrs, ATTRIBUTE, MOST_BYTES))
             seal = sound.text(file.attrs, SEAL, _MOST_SEAL).decode() if SEAL in file.attrs else ""
         values["format"]
     except _MISSING:
@@ -217,9 +218,22 @@ def sha256_stored(found: h5py.h5d.DatasetID) -> str:
     return digest.hexdigest()
 
 
-def is_sealed(data: bytes) -> bool:
-    """Whether these bytes of a `STORE` are all as they were written. Decided without HDF5: see `store_file`."""
-    return hashlib.sha256(memoryview(data)[:-_SEAL_BYTES]).hexdigest().encode() == data[-_SEAL_BYTES:]
+def is_sealed(path: Path, header: Header) -> bool:
+    """Whether all bytes of a `STORE` are as they were written. Decided without HDF5: see `store_file`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    left = path.stat().st_size - _SEAL_BYTES
+    # Keys have at most 4096 bytes on average, as Linux allows no longer path; 64 are of targets and index.
+    if not 0 <= left <= 2 * MOST_BYTES + header.rows * (4096 + 64) + header.shard_count * 4096:
+        return False
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(min(left, _AT_ONCE)):
+            digest.update(block)
+            left -= len(block)
+        return file.read() == digest.hexdigest().encode()
 
 
 def _record_title(path: Path | str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import StoreError
+from storage.errors import DamageError, StoreError
 
 KEYS_AT_ONCE = 65_536  # keys in memory at the same time
 
@@ -78,6 +78,18 @@ def hash_sound_keys(keys: Sequence[str]) -> str:
         StoreError: a key is empty, absolute, not UTF-8, or climbs out of its root. Repeated keys are not detected.
     """
     return _sha256(_sound_blocks(keys))
+
+
+def hash_stored_keys(keys: Sequence[str], address: str) -> str:
+    """The same, of the keys of a store at this address, which may be anybody's.
+
+    Raises:
+        DamageError: a key is not valid.
+    """
+    try:
+        return hash_sound_keys(keys)
+    except StoreError as error:
+        raise DamageError(f"the keys of {address} are not those of pictures: {error}") from error
 
 
 def other_form(key: str, among: Callable[[str], bool]) -> str | None:

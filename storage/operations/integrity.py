@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final, overload
 
 import numpy as np
 
 from storage.encoding import coded_labels as coding
 from storage.errors import DamageError, NotLabelledError, StoreError, UnreadableError
+from storage.header import Header
 from storage.operations.manifest import differences
 from storage.operations.progress import OnProgress, Progress, silent
 from storage.record import Record
@@ -49,6 +50,39 @@ class ShardReport:
         }
 
 
+@final
+class ShardReports(Sequence[ShardReport]):
+    """The report of every shard. Those of pending ones are made when they are asked for: there may be millions.
+
+    read: the reports of the others, by the number of their shard
+    """
+
+    def __init__(self, header: Header, read: Mapping[int, ShardReport]) -> None:
+        """Args: the header of the store, and the reports of the shards that are not pending."""
+        self._header = header
+        self.read = read
+
+    def __repr__(self) -> str:
+        """How many there are."""
+        return f"ShardReports({len(self):,} shards, {len(self) - len(self.read):,} pending)"
+
+    def __len__(self) -> int:
+        return self._header.shard_count
+
+    @overload
+    def __getitem__(self, index: int) -> ShardReport: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ShardReport]: ...
+
+    def __getitem__(self, index: int | slice) -> ShardReport | list[ShardReport]:
+        numbers = range(len(self))[index]
+        if isinstance(numbers, range):
+            return [self[number] for number in numbers]
+        found = self.read.get(numbers)
+        return ShardReport(rows=self._header.rows_of(numbers), state="pending") if found is None else found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verification:
     """What was found in a whole store.
@@ -59,7 +93,7 @@ class Verification:
     """
 
     shared: tuple[str, ...]
-    shards: tuple[ShardReport, ...]
+    shards: ShardReports
     unreadable: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -73,7 +107,7 @@ class Verification:
             return "unreadable"
         if self.shared or self._having("damaged"):
             return "damaged"
-        return "pending" if self._having("pending") else "ok"
+        return "pending" if len(self.shards.read) < len(self.shards) else "ok"
 
     def describe(self) -> str:
         """The problems and the sums, for a person."""
@@ -82,12 +116,13 @@ class Verification:
             for report in self._having(state):
                 lines.append(f"rows {report.rows.start} to {report.rows.stop} are {state}:")
                 lines += [f"  {problem}" for problem in report.problems]
-        count = Counter(report.state for report in self.shards)
+        read = self.shards.read.values()
+        count = Counter(report.state for report in read)
         unreadable = f"{count['unreadable']:,} unreadable, " if count["unreadable"] else ""
         lines.append(
             f"{len(self.shards):,} shards: {count['ok']:,} ok, {unreadable}{count['damaged']:,} damaged, "
-            f"{count['pending']:,} pending; {sum(report.labelled for report in self.shards):,} pictures labelled, "
-            f"{sum(report.failed for report in self.shards):,} could not be"
+            f"{len(self.shards) - len(read):,} pending; {sum(report.labelled for report in read):,} pictures labelled, "
+            f"{sum(report.failed for report in read):,} could not be"
         )
         return "\n".join(lines)
 
@@ -101,7 +136,7 @@ class Verification:
         }
 
     def _having(self, state: str) -> list[ShardReport]:
-        return [report for report in self.shards if report.state == state]
+        return [report for report in self.shards.read.values() if report.state == state]
 
 
 def verify(store: LabelStore, *, deep: bool = False, on_progress: OnProgress = silent) -> Verification:
@@ -114,7 +149,7 @@ def verify(store: LabelStore, *, deep: bool = False, on_progress: OnProgress = s
     Args:
         store: the store.
         deep: decode everything.
-        on_progress: called when verification begins and after each shard.
+        on_progress: called when verification begins and after each shard that is not pending, and at the end.
 
     Examples:
         >>> import tempfile
@@ -124,20 +159,19 @@ def verify(store: LabelStore, *, deep: bool = False, on_progress: OnProgress = s
         ...     verify(create_store(f"{folder}/labels.zarr", schema, ["cat/1.jpg", "dog/2.jpg"])).state
         'pending'
     """
-    shards = []
+    read: dict[int, ShardReport] = {}
     progress = Progress(0, len(store), 0)
     on_progress(progress)
-    committed = _committed(store)
-    for shard in range(store.shard_count):
-        if shard in committed:
-            found = verify_shard(store, shard, deep)
-        else:
-            found = ShardReport(rows=store.rows_of(shard), state="pending")
-        shards.append(found)
-        progress = Progress(progress.done + len(found.rows), progress.total, progress.failed + found.failed)
+    for shard in sorted(_committed(store)):
+        found = verify_shard(store, shard, deep)
+        if found.state != "pending":  # else it was removed meanwhile
+            read[shard] = found
+        progress = Progress(found.rows.stop, progress.total, progress.failed + found.failed)
         on_progress(progress)
+    if progress.done < progress.total:  # the last shards are pending
+        on_progress(replace(progress, done=progress.total))
     shared, unreadable = verify_shared(store)
-    return Verification(shared=tuple(shared), shards=tuple(shards), unreadable=tuple(unreadable))
+    return Verification(shared=tuple(shared), shards=ShardReports(store.header, read), unreadable=tuple(unreadable))
 
 
 def _committed(store: LabelStore) -> Collection[int]:
@@ -196,6 +230,8 @@ def verify_shared(store: LabelStore) -> tuple[list[str], list[str]]:
             found[str(error)] = None
         except UnreadableError as error:
             unreadable[str(error)] = None
+        except StoreError as error:  # a key occurs twice
+            found[str(error)] = None
     return list(found), list(unreadable)
 
 

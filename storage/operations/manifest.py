@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
+from storage.errors import DamageError, UnreadableError
+from storage.files.contained import is_missing, is_of_the_system, to_read
 from storage.remote.mirror import MANIFEST as MANIFEST
 from storage.store import LabelStore
+
+_MOST_BYTES = 2**35  # of an object: twice the largest shard
 
 
 def write_manifest(store: LabelStore) -> int:
@@ -20,9 +25,18 @@ def write_manifest(store: LabelStore) -> int:
     return len(lines)
 
 
+def read_manifest(store: LabelStore) -> bytes | None:
+    """The manifest of a store, or None. It has as many lines as there are objects, and some more.
+
+    Raises:
+        DamageError: it is longer.
+    """
+    return store.backend.read_object(MANIFEST, most=2**24 + 2**10 * len(store.committed()))
+
+
 def update_manifest(store: LabelStore, changed: Collection[str]) -> None:
     """Bring the lines of these objects up to date, and no others; nothing if there is no manifest."""
-    text = store.backend.read_object(MANIFEST)
+    text = read_manifest(store)
     if text is None:
         return
     lines = []
@@ -34,7 +48,7 @@ def update_manifest(store: LabelStore, changed: Collection[str]) -> None:
 
 def differences(store: LabelStore) -> Iterator[str]:
     """One sentence for each object that is not what the manifest says; nothing if there is no manifest."""
-    text = store.backend.read_object(MANIFEST)
+    text = read_manifest(store)
     if text is None:
         return
     listed: dict[str, str] = {}
@@ -42,7 +56,7 @@ def differences(store: LabelStore) -> Iterator[str]:
         digest, _, name = line.partition("  ")
         listed[name] = digest
     known, there = _recorded(store), set(_names(store))
-    for name in sorted(filter(_is_shown, listed.keys() | there)):
+    for name in sorted(filter(is_shown, listed.keys() | there)):
         if name not in listed:
             if store.backend.owns(name):  # beside its own files, others may lie in a store
                 yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
@@ -54,17 +68,22 @@ def differences(store: LabelStore) -> Iterator[str]:
 
 def _recorded(store: LabelStore) -> dict[str, str]:
     """The SHA-256 of the objects of all shards, by their commit records."""
-    return {name: digest for _, record in store.records() if record for name, digest in record.objects.items()}
+    known: dict[str, str] = {}
+    for _, record in store.records_of(sorted(store.committed())):
+        if isinstance(record, DamageError | UnreadableError):
+            raise record
+        known |= record.objects if record else {}
+    return known
 
 
 def _names(store: LabelStore) -> list[str]:
     """All objects, but the manifest itself and those that are hidden."""
-    return [name for name in store.backend.object_names() if name != MANIFEST and _is_shown(name)]
+    return [name for name in store.backend.object_names() if name != MANIFEST and is_shown(name)]
 
 
-def _is_shown(name: str) -> bool:
-    """Whether no part of a name begins with a dot, as what hubs, version control and file managers leave does."""
-    return "/." not in f"/{name}"
+def is_shown(name: str) -> bool:
+    """Whether no part of a name is one that hubs, version control, file managers or systems leave, most with a dot."""
+    return not any(part.startswith(".") or is_of_the_system(part) for part in name.split("/"))
 
 
 def unlistable(store: LabelStore) -> list[str]:
@@ -78,5 +97,20 @@ def _is_utf8(name: str) -> bool:
 
 
 def sha256_of(store: LabelStore, name: str) -> str:
-    """The SHA-256, in hexadecimal, of an object as it is now."""
+    """The SHA-256, in hexadecimal, of an object as it is now.
+
+    Raises:
+        DamageError: it is larger than any can be.
+        UnreadableError: it cannot be read.
+    """
+    if not store.backend.remote:
+        try:
+            path = to_read(Path(store.address), name)
+            if (size := path.stat().st_size) > _MOST_BYTES:
+                raise DamageError(f"{name} of {store.address} has {size:,} bytes; it may have {_MOST_BYTES:,}")
+            with path.open("rb") as file:  # not read whole: beside a store's own, any file may lie
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            if not is_missing(error):
+                raise UnreadableError(f"cannot read {name} of {store.address}: {error}") from error
     return hashlib.sha256(store.backend.read_object(name) or b"").hexdigest()

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from storage.backend import Backend
 from storage.errors import DamageError, StoreError
+from storage.json_fields import MOST_BYTES, parsed
 from storage.operations.manifest import sha256_of, update_manifest
 from storage.operations.publication import CROISSANT
 from storage.store import LabelStore
@@ -51,11 +53,21 @@ def name_classes(store: LabelStore, names: Sequence[str] | None) -> None:
         )
     changed = [backend.replace_header(replace(store.header, schema=schema))]
     store.header, store.schema = backend.header, backend.schema
-    if (text := backend.read_object(CROISSANT)) is not None:
-        described = _with_sha256(json.loads(text), changed[0], sha256_of(store, changed[0]))
+    if (described := _described(backend)) is not None:
+        described = _with_sha256(described, changed[0], sha256_of(store, changed[0]))
         backend.write_object(CROISSANT, json.dumps(described, indent=2, ensure_ascii=False).encode())
         changed.append(CROISSANT)
     update_manifest(store, changed)
+
+
+def _described(backend: Backend) -> dict[str, Any] | None:
+    """The Croissant description; None where there is none, or what is there is no JSON object."""
+    try:
+        text = backend.read_object(CROISSANT, most=MOST_BYTES)
+        found = None if text is None else parsed(text)
+    except (DamageError, RecursionError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _with_sha256(described: dict[str, Any], name: str, digest: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from storage.errors import StoreError, explained
 from storage.operations.integrity import verify
-from storage.operations.manifest import unlistable, write_manifest
+from storage.operations.manifest import is_shown, unlistable, write_manifest
 from storage.store import LabelStore
 
 CARD, CROISSANT = "README.md", "croissant.json"
@@ -101,7 +101,7 @@ def finalize(store: LabelStore, publication: Publication) -> int:
     found = verify(store)
     if found.state == "unreadable":
         raise StoreError(f"cannot finalize {store.address}: parts of it cannot be read; `annotate verify` names them")
-    if damaged := [report for report in found.shards if report.state == "damaged"]:
+    if damaged := [report for report in found.shards.read.values() if report.state == "damaged"]:
         raise StoreError(
             f"cannot finalize {store.address}: {len(damaged):,} shards are damaged; `annotate verify` lists the damage"
         )
@@ -179,7 +179,7 @@ Any {kind} reader opens the arrays. `sha256sum -c MANIFEST.sha256` or `annotate 
 
 def croissant(store: LabelStore, publication: Publication) -> dict[str, Any]:
     """A static Croissant 1.0 description: the files, and where their contents are described."""
-    own = [name for name in store.backend.object_names() if "/" not in name and not name.startswith(".")]
+    own = [name for name in store.backend.object_names() if "/" not in name and is_shown(name)]
     described = {name: store.backend.read_object(name) for name in own}
     files = [
         {

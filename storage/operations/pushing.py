@@ -10,6 +10,7 @@ from typing import Any
 
 from storage.errors import StoreError
 from storage.operations.integrity import verify
+from storage.operations.manifest import read_manifest
 from storage.operations.progress import OnProgress, Progress, silent
 from storage.remote.address import HubAddress, hub
 from storage.remote.mirror import MANIFEST
@@ -147,7 +148,7 @@ def _sound(store: LabelStore) -> tuple[bytes, dict[str, str]]:
             f"cannot push {store.address}: {len(pending):,} of {store.shard_count:,} shards are pending; "
             "`annotate run` labels them"
         )
-    manifest = store.backend.read_object(MANIFEST)
+    manifest = read_manifest(store)
     if manifest is None:
         raise StoreError(f"cannot push {store.address}: it is not finalized; `annotate finalize` does it")
     found = verify(store)

@@ -25,7 +25,7 @@ def repair_steps(found: Verification) -> list[str]:
     """
     steps = [
         f"rows {report.rows.start} to {report.rows.stop} become pending; what they hold now is moved to {SET_ASIDE}"
-        for report in found.shards
+        for report in found.shards.read.values()
         if report.state == "damaged"
     ]
     if found.shared:
@@ -66,12 +66,12 @@ def repair(store: LabelStore, found: Verification) -> list[str]:
     store.backend.check_writable()
     again = {
         shard: verify_shard(store, shard, deep=True)
-        for shard, report in enumerate(found.shards)
+        for shard, report in found.shards.read.items()
         if report.state == "damaged"
     }
     unreadable = [
         *found.unreadable,
-        *(line for report in found.shards if report.state == "unreadable" for line in report.problems),
+        *(line for report in found.shards.read.values() if report.state == "unreadable" for line in report.problems),
     ]
     unreadable += [line for report in again.values() if report.state == "unreadable" for line in report.problems]
     if unreadable:

@@ -22,6 +22,7 @@ from storage.remote.kept import ATTEMPTS, Kept
 
 MANIFEST = "MANIFEST.sha256"
 _MOST_BYTES = 2**30  # of an object
+_MOST_MANIFEST = 2**26  # which names some 600,000 objects
 
 
 @final
@@ -49,7 +50,7 @@ class Mirror:
         self.address = address
         self._server, self._errors = _server(address)
         self._process = os.getpid()
-        text = self._get(MANIFEST)
+        text = self._get(MANIFEST, _MOST_MANIFEST)
         if text is None:
             raise NotAStoreError(
                 f"there is no store at {address}, or it is not finalized: it has no {MANIFEST}, which `annotate "
@@ -100,14 +101,14 @@ class Mirror:
         """The same for many, some at the same time."""
         self.kept.fetch_all({name: self._listed[name] for name in names if name in self._listed})
 
-    def _get(self, name: str) -> bytes | None:
+    def _get(self, name: str, most: int = _MOST_BYTES) -> bytes | None:
         """The bytes that the server has, or None if it has none."""
         self._refuse_after_fork()
         for _ in range(ATTEMPTS):
             try:
                 found = self._server.get(name)
-                if (size := found.meta["size"]) > _MOST_BYTES:
-                    raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {_MOST_BYTES:,}")
+                if (size := found.meta["size"]) > most:
+                    raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
                 data = bytes(found.bytes())
                 if len(data) == size:
                     return data

@@ -11,16 +11,17 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from storage.backend import SET_ASIDE, Backend, RowArray
+from storage.backend import MOST_BYTES, SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
 from storage.errors import DamageError, NotAStoreError, StoreError, no_store, not_labelled
 from storage.header import Header
 from storage.keys import key_index
 from storage.keys.key_index import Blocks, KeyIndex
 from storage.record import Failure, Record, most_bytes
+from storage.zarr_backend.bounded_codec import most_stored
 from storage.zarr_backend.commit import check_still, commit
 from storage.zarr_backend.digests import refuse_other, shard_digests
-from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, read_root
+from storage.zarr_backend.layout import DIGESTS, RECORDS, ROOT, SLOTS, arrays, has_root_of, is_own, read_root
 from storage.zarr_backend.metadata import consolidated_root, with_header, wrong_documents
 from storage.zarr_backend.objects import Objects
 from storage.zarr_backend.shard_reader import ShardReader, object_name, one_string
@@ -185,8 +186,8 @@ class ZarrBackend(Backend):
         return (name for name in self._objects.names() if not name.startswith(f"{SET_ASIDE}/"))
 
     def owns(self, name: str) -> bool:
-        """Whether it is the root's metadata, or below an array."""
-        return name == ROOT or name.partition("/")[0] in {array.partition("/")[0] for array in self._arrays}
+        """Whether it is that of metadata or of a chunk."""
+        return is_own(name, self._arrays)
 
     def has_object(self, name: str) -> bool:
         """Whether there is an object of this name."""
@@ -197,9 +198,9 @@ class ZarrBackend(Backend):
         self.check_writable()
         self._objects.move(name, to)
 
-    def read_object(self, name: str) -> bytes | None:
+    def read_object(self, name: str, *, most: int = MOST_BYTES) -> bytes | None:
         """The bytes of an object, or None."""
-        return self._objects.get(name)
+        return self._objects.get(name, most=most)
 
     def write_object(self, name: str, data: bytes) -> None:
         """Write an object whole."""
@@ -240,11 +241,8 @@ class ZarrBackend(Backend):
 
     def _column(self, name: str) -> NDArray[Any]:
         """All values of an array that is not of shards. Missing chunks would be as much fill as the header says."""
-        count = -(-self._arrays[name].shape[0] // self._arrays[name].chunks[0])
-        there = {*self._objects.children(f"{name}/c")} if count else set()
-        for number in range(count):
-            if str(number) not in there:
-                raise DamageError(f"the {name} of {self.address} are not whole: {name}/c/{number} is missing")
+        array = self._arrays[name]
+        self._objects.check_column(name, -(-array.shape[0] // array.chunks[0]), most_stored(array.metadata))
         return self._values(name)
 
     def _values(self, name: str, where: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:

@@ -19,6 +19,13 @@ _KEY_BYTES = 4 + 4096  # upper limit for the mean size of a key: Linux allows no
 _LEAST_BYTES = 2**24  # a chunk of keys may always have this many
 
 
+def most_stored(metadata: ArrayV3Metadata) -> int:
+    """How many bytes an object of a column may have: a chunk that no codec makes smaller."""
+    (count,) = metadata.chunk_grid.chunk_shape
+    most = _most(count, metadata)
+    return most + most // 64 + 2**16
+
+
 def bounded(metadata: ArrayV3Metadata) -> ArrayV3Metadata:
     """The same metadata, with codecs that refuse a chunk whose stated size is not what it should be."""
     return replace(metadata, codecs=tuple(_bounded(codec, metadata) for codec in metadata.codecs))
@@ -67,8 +74,20 @@ def _of_chunk(codec: Codec, metadata: ArrayV3Metadata, shape: tuple[int, ...]) -
     count = 1
     for side in shape:
         count *= side
-    dtype = metadata.dtype.to_native_dtype()
-    if dtype.kind not in "uif":  # strings, of any length
-        return BoundedZstd(codec, least=4, most=max(_LEAST_BYTES, count * _KEY_BYTES), strings=count)
-    size = count * dtype.itemsize
-    return BoundedZstd(codec, least=size, most=size)
+    most = _most(count, metadata)
+    if _has_strings(metadata):
+        return BoundedZstd(codec, least=4, most=most, strings=count)
+    return BoundedZstd(codec, least=most, most=most)
+
+
+def _most(count: int, metadata: ArrayV3Metadata) -> int:
+    """How many bytes so many values may have."""
+    if _has_strings(metadata):
+        return max(_LEAST_BYTES, count * _KEY_BYTES)
+    size: int = count * metadata.dtype.to_native_dtype().itemsize
+    return size
+
+
+def _has_strings(metadata: ArrayV3Metadata) -> bool:
+    """Whether its values are strings, of any length."""
+    return metadata.dtype.to_native_dtype().kind not in "uif"

@@ -130,6 +130,12 @@ def listed_below(bucket: Any, prefix: str) -> list[str]:
     return [path.removeprefix(f"{prefix}/") for path in paths if path.startswith(f"{prefix}/")]
 
 
+def listed_sizes(bucket: Any, prefix: str) -> dict[str, int]:
+    """The bytes of each object directly below a prefix, by its name there."""
+    found = bucket.list_with_delimiter(prefix)["objects"]
+    return {each["path"].removeprefix(f"{prefix}/"): each["size"] for each in found}
+
+
 def _is_there(bucket: Any, name: str) -> bool:
     """Whether an empty object is one. Consoles mark a folder by one with a "/" at its end, which obstore leaves out."""
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from storage.encoding import scores
 from storage.encoding.coded_labels import layouts
 from storage.errors import DamageError, StoreError, UnreadableError, a_file, another
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
+from storage.json_fields import MOST_BYTES, parsed
 from storage.keys.key_index import BLOCK_ENTRIES, EMPTY, slot_count
 from storage.zarr_backend.bounded_codec import bounded
 from storage.zarr_backend.objects import Objects
@@ -35,6 +37,7 @@ CONVENTION = {
 # By default Zarr does not write chunks that hold only fill; but a commit record promises that all exist.
 WRITE_FILL: Any = {"write_empty_chunks": True}
 COLUMN_CHUNK = 65_536
+_CHUNK = re.compile(r"(.+)/c(?:/[0-9]+)+")
 _PACKED = [ZstdCodec(level=9, checksum=True)]  # above level 9, reading is slower
 _PLAIN = [Crc32cCodec()]  # mapped and read without a copy
 
@@ -63,7 +66,7 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
         FormatError: it has a format that this version does not read.
         DamageError: its header is not what was written.
     """
-    data = objects.get(ROOT)
+    data = objects.get(ROOT, most=MOST_BYTES)
     if data is None:
         if objects.folder is not None and objects.folder.exists() and not objects.folder.is_dir():
             raise a_file(objects.address)
@@ -71,7 +74,7 @@ def read_root(objects: Objects) -> tuple[Header, bool] | None:
             raise DamageError(f"the header of the store {objects.address} is gone: it has no {ROOT}")
         return None
     try:
-        attributes = json.loads(data)["attributes"]
+        attributes = parsed(data)["attributes"]
         values = attributes[ATTRIBUTE]
         values["format"]
     except (KeyError, RecursionError, TypeError, ValueError) as error:
@@ -94,6 +97,14 @@ def documents(header: Header) -> dict[str, bytes]:
     """The zarr.json of every array and group below the root, by its name."""
     memory, _ = _describe(header)
     return {name: data.to_bytes() for name, data in memory._store_dict.items() if name != ROOT}
+
+
+def is_own(name: str, arrays: Collection[str]) -> bool:
+    """Whether an object of a store with these arrays can have this name: metadata, or a chunk of any number."""
+    if (chunk := _CHUNK.fullmatch(name)) is not None:
+        return chunk[1] in arrays
+    described = {ROOT, *(f"{each}/{ROOT}" for array in arrays for each in (array, array.partition("/")[0]))}
+    return name in described
 
 
 def same_document(found: Any, expected: Mapping[str, Any]) -> bool:
@@ -170,13 +181,13 @@ def _describe(header: Header) -> tuple[MemoryStore, dict[str, zarr.Array[Any]]]:
             else {},
             **(maps if layout.is_map else plain),
         )
-    slots, shards = slot_count(header.rows), len(schema.shards(header.rows))
+    slots = slot_count(header.rows)
     columns: tuple[tuple[str, str, int, int, Any, Any, Any], ...] = (
         ("keys", "image", header.rows, COLUMN_CHUNK, str, "", _PACKED),
         ("targets", "image", header.rows, COLUMN_CHUNK, np.int32, -1, _PACKED),
         (DIGESTS, "image", header.rows, BLOCK_ENTRIES, np.uint64, 0, _PLAIN),
         (SLOTS, "slot", slots, BLOCK_ENTRIES, np.uint32, EMPTY, _PLAIN),
-        (RECORDS, "shard", shards, 1, str, "", _PLAIN),
+        (RECORDS, "shard", header.shard_count, 1, str, "", _PLAIN),
     )
     for name, dimension, count, chunk, dtype, fill, compressors in columns:
         found[name] = group.create_array(

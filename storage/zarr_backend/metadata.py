@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from storage.errors import DamageError
 from storage.header import Header
+from storage.json_fields import MOST_BYTES, parsed
 from storage.zarr_backend.layout import CREATING, ROOT, as_text, documents, root_document, same_document, same_root
 from storage.zarr_backend.objects import Objects
 
 
 def wrong_documents(header: Header, objects: Objects) -> dict[str, bytes]:
     """The right bytes of each metadata document that does not match the header, by name."""
-    root, found = root_document(header), _json(objects.get(ROOT))
+    root, found = root_document(header), _read(objects, ROOT)
     expected = documents(header)
     consolidated = found.get("consolidated_metadata") if isinstance(found, dict) else None
     if consolidated is not None:
@@ -21,7 +23,7 @@ def wrong_documents(header: Header, objects: Objects) -> dict[str, bytes]:
     if not same_root(found, root):
         wrong[ROOT] = as_text(_with_attributes_of(found, root))
     for name, data in expected.items():
-        if not same_document(_json(objects.get(name)), json.loads(data)):
+        if not same_document(_read(objects, name), json.loads(data)):
             wrong[name] = data
     return wrong
 
@@ -29,12 +31,12 @@ def wrong_documents(header: Header, objects: Objects) -> dict[str, bytes]:
 def consolidated_root(header: Header, objects: Objects) -> bytes:
     """The root document with consolidated metadata, in zarr-python's format."""
     root = {**root_document(header), "consolidated_metadata": _consolidated(documents(header))}
-    return as_text(_with_attributes_of(_json(objects.get(ROOT)), root))
+    return as_text(_with_attributes_of(_read(objects, ROOT), root))
 
 
 def with_header(header: Header, objects: Objects) -> bytes:
     """The root document that is there, with this header."""
-    found, root = _json(objects.get(ROOT)), root_document(header)
+    found, root = _read(objects, ROOT), root_document(header)
     kept = {name: value for name, value in found.items() if name not in root} if isinstance(found, dict) else {}
     return as_text({**_with_attributes_of(found, root), **kept})
 
@@ -51,8 +53,10 @@ def _with_attributes_of(found: Any, root: dict[str, Any]) -> dict[str, Any]:
     return {**root, "attributes": {**kept, **root["attributes"]}}
 
 
-def _json(data: bytes | None) -> Any:
+def _read(objects: Objects, name: str) -> Any:
+    """The document of this name; None where there is none, or none that can be right."""
     try:
-        return None if data is None else json.loads(data)
-    except (RecursionError, ValueError):
+        data = objects.get(name, most=MOST_BYTES)
+        return None if data is None else parsed(data)
+    except (DamageError, RecursionError, ValueError):
         return None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import LocalStore
 
+from storage.backend import MOST_BYTES
 from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
 from storage.files import contained
 from storage.files.atomic_file import Prepared, is_leftover, remove_leftovers_below, write_atomically
@@ -23,13 +22,10 @@ from storage.remote import cache
 from storage.remote.address import SCHEMES
 from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
-from storage.zarr_backend.bucket import in_short, listed, listed_below, open_bucket, put_new, refuse_panic
-
-if TYPE_CHECKING:
-    from zarr.abc.store import ByteRequest
+from storage.zarr_backend.bucket import in_short, listed, listed_below, listed_sizes, open_bucket, put_new, refuse_panic
+from storage.zarr_backend.contained_store import Contained
 
 _client_lives_in: int | None = None  # the process that first used a bucket
-_MOST_BYTES = 2**30  # largest object, where no smaller limit is known
 _NO_THREAD = "can't start new thread"  # in a RuntimeError, where the system refuses one
 _READING = ("read", "look for", "list")
 
@@ -66,7 +62,7 @@ class Objects:
                 )
             self.mirror = Mirror(address)
             self.kept, self.folder = self.mirror.kept, self.mirror.folder
-            self.zarr = _Contained(self.folder, read_only=True, mirror=self.mirror)
+            self.zarr = Contained(self.folder, read_only=True, mirror=self.mirror)
         elif "://" in address:
             self.zarr, self._bucket, remote = open_bucket(address, writable=writable)
             self.errors += remote
@@ -81,9 +77,9 @@ class Objects:
                 )
         else:
             self.folder = Path(address)
-            self.zarr = _Contained(self.folder, read_only=not writable)
+            self.zarr = Contained(self.folder, read_only=not writable)
 
-    def get(self, name: str, *, most: int = _MOST_BYTES) -> bytes | None:
+    def get(self, name: str, *, most: int = MOST_BYTES) -> bytes | None:
         """The bytes of an object, or None if there is none.
 
         Raises:
@@ -96,7 +92,7 @@ class Objects:
                 try:
                     path = contained.to_read(self.folder, name)
                     if (size := path.stat().st_size) > most:
-                        raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
+                        raise _too_large(self.address, name, size, most)
                     return path.read_bytes()
                 except OSError as error:
                     if is_missing(error):
@@ -112,7 +108,7 @@ class Objects:
                 raise
             return None
         if (size := found.meta["size"]) > most:
-            raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
+            raise _too_large(self.address, name, size, most)
         return bytes(found.bytes())
 
     def prepared(self, name: str, data: bytes) -> AbstractContextManager[bytes | Prepared]:
@@ -192,11 +188,11 @@ class Objects:
                 raise cannot_make(self.address, error) from error
 
     def holds_any(self) -> bool:
-        """Whether there is anything at the address, apart from the unfinished files of other processes."""
+        """Whether there is anything at the address, apart from unfinished files and what systems leave anywhere."""
         with self.explaining_errors("list", "the objects"):
             if self.folder is not None:
                 found = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-                return any(not is_leftover(name) for name in found)
+                return any(not is_leftover(name) and not contained.is_of_the_system(name) for name in found)
             # A console's marker of the folder itself has no name.
             return any(found["path"] for page in self._bucket.list(chunk_size=1) for found in page)
 
@@ -208,6 +204,25 @@ class Objects:
             if self.folder is not None:
                 return contained.children(self.folder, prefix)
             return listed_below(self._bucket, prefix)
+
+    def check_column(self, name: str, count: int, most: int) -> None:
+        """Check that a column has this many objects, each of at most so many bytes. Nothing is read yet.
+
+        Raises:
+            DamageError: one is missing or larger.
+            UnreadableError: one cannot be read.
+        """
+        self.fetch_below(f"{name}/c")
+        with self.explaining_errors("list", name):
+            there = listed_sizes(self._bucket, f"{name}/c") if count and self.folder is None else {}
+        for number in range(count):
+            object_name = f"{name}/c/{number}"
+            with self.explaining_errors("read", object_name):
+                size = there.get(str(number)) if self.folder is None else _size(self.folder, object_name)
+            if size is None:
+                raise DamageError(f"the {name} of {self.address} are not whole: {object_name} is missing")
+            if size > most:
+                raise _too_large(self.address, object_name, size, most)
 
     def names(self) -> list[str]:
         """The names of all objects, sorted, without the unfinished files of killed writers."""
@@ -262,29 +277,15 @@ class Objects:
             )
 
 
-class _Contained(LocalStore):  # type: ignore[misc]  # zarr is not type-checked
-    """A local folder as zarr-python knows it, which neither reads nor writes through links that leave the folder."""
+def _size(folder: Path, name: str) -> int | None:
+    """The bytes of a file, or None if there is none."""
+    try:
+        return contained.to_read(folder, name).stat().st_size
+    except OSError as error:
+        if is_missing(error):
+            return None
+        raise
 
-    def __init__(self, root: Path, *, read_only: bool, mirror: Mirror | None = None) -> None:
-        super().__init__(root, read_only=read_only)
-        self._mirror = mirror
-        self._is_open = True  # zarr-python would make the folder when it first uses it
 
-    async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """The bytes of an object, or None if there is none."""
-        if self._mirror is not None:
-            await asyncio.to_thread(self._mirror.fetch, key)
-        try:
-            await asyncio.to_thread(contained.to_read, self.root, key)
-        except OSError as error:
-            if is_missing(error):
-                return None
-            raise
-        return await super().get(key, prototype, byte_range)
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write an object whole."""
-        path = await asyncio.to_thread(contained.to_change, self.root, key)
-        await asyncio.to_thread(write_atomically, path, value.to_bytes(), below=self.root)
+def _too_large(address: str, name: str, size: int, most: int) -> DamageError:
+    return DamageError(f"{name} of {address} has {size:,} bytes; it may have {most:,}")

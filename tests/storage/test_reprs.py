@@ -20,6 +20,7 @@ from storage import (
     open_store,
     verify,
 )
+from storage.operations.integrity import ShardReports
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 
@@ -68,9 +69,9 @@ def test_records_and_reports_show_counts(store: LabelStore) -> None:
     assert repr(found.shards[0]) == "ShardReport(rows 0 to 4 ok)"
     damaged = ShardReport(rows=range(4), state="damaged", problems=("one",) * 1000)
     assert repr(damaged) == "ShardReport(rows 0 to 4 damaged, 1000 problems)"
-    assert (
-        repr(Verification(shared=("one",), shards=(damaged,))) == "Verification(damaged, 1 shared problems, 1 shards)"
-    )
+    reports = ShardReports(store.header, {2: damaged})
+    assert repr(reports) == "ShardReports(3 shards, 2 pending)"
+    assert repr(Verification(shared=("one",), shards=reports)) == "Verification(damaged, 1 shared problems, 3 shards)"
 
 
 def test_small_values_show_their_fields() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,11 @@ def test_shards_cover_every_row_once() -> None:
 
 def test_what_a_later_version_has_added_is_ignored() -> None:
     assert Schema.from_json({**SCHEMA.to_json(), "surprise": 1}) == SCHEMA
+
+
+def test_texts_that_make_a_header_longer_than_is_read_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"have 9,000,\d+ bytes; at most 8,388,608 are read. Leave out the names"):
+        replace(SCHEMA, recipe={"a": "a" * 9_000_000})
 
 
 @pytest.mark.parametrize("recipe", [{"a": float("nan")}, {"a": object()}, {"a": "\udc80"}])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from annotate.errors import AnnotateError
-from annotate.exchange.masks import export_masks, mask_of
+from annotate.exchange.masks import MaskFormat, export_masks, mask_of
 from annotate.inspect import (
     contact_sheet,
 )
@@ -107,3 +107,14 @@ def test_many_classes_are_masks_of_16_bits(tmp_path: Path) -> None:
     export_masks(store, tmp_path / "out", "png")
     with Image.open(tmp_path / "out/masks/00000001.png") as picture:
         assert (np.asarray(picture) == mask_of(store[1], tuple(labels.sizes[1].tolist()))).all()
+
+
+@pytest.mark.parametrize("layout", ["png", "coco"])
+def test_a_picture_that_is_too_large_for_a_mask_is_an_error_and_takes_no_memory(
+    labels: LabelMap, tmp_path: Path, layout: MaskFormat
+) -> None:
+    labels.sizes[3] = 100_000
+    store = a_store(tmp_path / "labels.zarr", labels)
+    with pytest.raises(AnnotateError, match=r"1 pictures have more pixels than the 178,956,970 .*'3.jpg' the first"):
+        export_masks(store, tmp_path / "out", layout)
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import struct
 import tracemalloc
 import zlib
@@ -15,11 +17,11 @@ import numpy as np
 import pytest
 import zstandard
 
-from storage import DamageError, LabelStore, open_store, verify
+from storage import DamageError, LabelStore, Publication, finalize, open_store, repair_steps, verify
 from storage.encoding.checksum import checksum
 from storage.keys.key_index import EMPTY
 from tests.storage.contract.samples import KEYS
-from tests.storage.hostile.test_forged import forge_record
+from tests.storage.hostile.test_forged import forge_header, forge_record
 
 _MUCH = 2**24  # bytes that reading a store of ten labels must never take
 
@@ -99,6 +101,84 @@ def test_an_object_of_a_terabyte_is_damage(full: LabelStore, address: Path) -> N
             with pytest.raises(DamageError):
                 open_store(address).read([row])
     assert [report.state for report in found.shards] == ["damaged", "damaged", "ok"]
+
+
+def _enlarge(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(2**40)
+
+
+@pytest.mark.parametrize("address", ["zarr"], indirect=True)
+@pytest.mark.parametrize("name", ["keys", "targets", "key_index/digests", "key_index/slots"])
+def test_a_column_of_a_terabyte_is_damage(full: LabelStore, address: Path, name: str) -> None:
+    _enlarge(address / name / "c/0")
+    with little_memory():
+        found = verify(open_store(address))
+    what = "key index" if name.startswith("key_index") else f"{name}/c/0 of .* has 1,099,511,627,776 bytes; it may have"
+    assert re.search(what, found.describe())
+    assert found.state == "damaged"
+
+
+def test_a_manifest_of_a_terabyte_is_damage(full: LabelStore, address: Path) -> None:
+    finalize(full, Publication(name="tests", source="the tests", licence="CC0-1.0"))
+    _enlarge(address / "MANIFEST.sha256")
+    with little_memory():
+        (found,) = verify(open_store(address)).shared
+    assert re.fullmatch(r"MANIFEST\.sha256 of .* has 1,099,511,627,776 bytes; it may have [0-9,]+", found)
+
+
+def test_a_file_beside_the_others_is_not_read_whole(full: LabelStore, address: Path) -> None:
+    finalize(full, Publication(name="tests", source="the tests", licence="CC0-1.0"))
+    for name, size in (("notes.bin", 2**26), ("more.bin", 2**40)):
+        with (address / name).open("wb") as file:
+            file.truncate(size)
+        with (address / "MANIFEST.sha256").open("a") as manifest:
+            manifest.write(f"{'0' * 64}  {name}\n")
+        with little_memory():
+            found = verify(open_store(address)).shared
+        assert any(line.startswith(name) for line in found), found
+    assert "more.bin of" in found[-1]
+
+
+@pytest.mark.parametrize("address", ["h5"], indirect=True)
+def test_a_terabyte_after_the_end_of_an_hdf5_file_is_damage(full: LabelStore, address: Path) -> None:
+    _enlarge(address / "store.h5")
+    with little_memory():
+        (found,) = verify(open_store(address)).shared
+    assert found == "store.h5 is not what was written: its SHA-256 does not match"
+
+
+def test_a_header_of_a_million_empty_lists_is_damage(full: LabelStore, address: Path) -> None:
+    """Each takes 64 bytes, and 3 in the file."""
+    forge_header(address, {"schema.provenance": {"a": [[]] * 2**20}})
+    with little_memory(), pytest.raises(DamageError, match="the header of .* is damaged: .*at most 1,048,576 are read"):
+        open_store(address)
+
+
+@pytest.mark.parametrize("address", ["zarr"], indirect=True)
+def test_metadata_of_a_terabyte_or_of_a_million_lists_are_damage(full: LabelStore, address: Path) -> None:
+    (address / "classes/zarr.json").write_text(json.dumps([[]] * (2**20 + 1)))
+    _enlarge(address / "scores/zarr.json")
+    with little_memory():
+        found = verify(open_store(address)).shared
+    assert found == (
+        "classes/zarr.json is not what follows from the header",
+        "scores/zarr.json is not what follows from the header",
+    )
+    _enlarge(address / "zarr.json")
+    with little_memory(), pytest.raises(DamageError, match=r"zarr\.json of .* has 1,099,511,627,776 bytes"):
+        open_store(address)
+
+
+def test_shards_that_only_the_header_has_take_no_memory(full: LabelStore, address: Path) -> None:
+    finalize(full, Publication(name="tests", source="the tests", licence="CC0-1.0"))
+    forge_header(address, {"rows": 2**22, "schema.rows_per_shard": 1})
+    with little_memory():
+        found = verify(open_store(address))
+        assert "4,194,304 shards: 0 ok, 3 damaged, 4,194,301 pending" in found.describe()
+    assert len(found.shards) == 2**22
+    assert (found.shards[-1].rows, found.shards[-1].state) == (range(2**22 - 1, 2**22), "pending")
+    assert len(repair_steps(found)) == 5
 
 
 @pytest.mark.parametrize("address", ["h5"], indirect=True)

@@ -10,11 +10,32 @@ import h5py
 import numpy as np
 import pytest
 
-from storage import DamageError, LabelStore, Record, Schema, StoreError, create_store, open_store, verify
+from annotate.errors import AnnotateError
+from annotate.exchange.export_tree import export_tree
+from annotate.exchange.masks import export_masks
+from storage import (
+    DamageError,
+    LabelMap,
+    LabelStore,
+    Publication,
+    Record,
+    Schema,
+    StoreError,
+    copy,
+    create_store,
+    finalize,
+    merge,
+    open_store,
+    select,
+    verify,
+)
 from storage.header import seal_of
+from storage.keys.key import hash_keys
+from storage.keys.key_index import build
 from storage.record import check_run
 from storage.zarr_backend.shard_writer import string_object
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
+from tests.storage.hostile.folders import contents
 
 DEEP: Any = {}
 for _ in range(60):
@@ -209,3 +230,45 @@ def test_a_schema_that_no_reader_would_take_is_not_made() -> None:
 def test_a_record_names_itself() -> None:
     with pytest.raises(DamageError, match="the record of my shard is not a record"):
         Record.from_text("{", name="the record of my shard")
+
+
+def a_store_of(address: Path, keys: list[str], labels: LabelMap, monkeypatch: pytest.MonkeyPatch) -> LabelStore:
+    """A store whose keys nobody has checked, with all checksums right."""
+    with monkeypatch.context() as unchecked:
+        for backend in ("zarr", "hdf5"):
+            unchecked.setattr(f"storage.{backend}_backend.creation.hash_sound_keys", hash_keys)
+        store = create_store(address, SCHEMA, keys)
+    for rows in SHARDS:
+        store.write(rows, labels[rows.start : rows.stop])
+    return open_store(address, writable=True)
+
+
+@pytest.mark.parametrize("key", ["../victim/thesis.txt", "/etc/passwd", "", "a//b", "a/./b", "a/.."])
+def test_a_key_that_leads_out_of_its_root_is_damage_and_names_its_row(
+    address: Path, labels: LabelMap, victim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    store = a_store_of(address, [*KEYS[:3], key, *KEYS[4:]], labels, monkeypatch)
+    with pytest.raises(DamageError, match=f"the keys of .* are not those of pictures: row 3 has the key {key!r}; a"):
+        len(store.keys)
+    assert verify(store).state == "damaged"
+    before = contents(tmp_path)
+    uses = (
+        lambda: export_tree(store, tmp_path / "tree"),
+        lambda: export_masks(store, tmp_path / "masks", "png"),
+        lambda: select(store, [key], str(tmp_path / "selected.zarr")),
+        lambda: merge([store], str(tmp_path / "merged.zarr")),
+        lambda: copy(store, str(tmp_path / "copy.zarr")),
+        lambda: finalize(store, Publication(name="a", source="b", licence="c")),
+    )
+    for use in uses:
+        with pytest.raises((StoreError, AnnotateError)):
+            use()
+        after = {name: data for name, data in contents(tmp_path).items() if not name.startswith(address.name)}
+        assert after == {name: data for name, data in before.items() if not name.startswith(address.name)}
+
+
+def test_a_key_that_occurs_twice_is_damage(address: Path, labels: LabelMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr("storage.keys.key_index.build", lambda _, salt=0: build(KEYS, salt=salt))
+        store = a_store_of(address, [KEYS[1], *KEYS[1:]], labels, monkeypatch)
+    assert any("row 1 has the key 'class 1/é 1.v1.jpg' again" in problem for problem in verify(store).shared)

@@ -38,6 +38,10 @@ def _unknown_status(coded: CodedLabels) -> None:
     coded.status[1] = 7
 
 
+def _too_large(coded: CodedLabels) -> None:
+    coded.sizes[1] = 4_000_000_000
+
+
 def _box(*edges: float) -> Change:
     def change(coded: CodedLabels) -> None:
         coded.boxes[1] = edges
@@ -50,6 +54,7 @@ CHANGES = [
     (_probability_without_class, "a probability without a class"),
     (_too_probable, "probabilities that sum to more than 1"),
     (_unknown_status, "an unknown status"),
+    (_too_large, "a picture of more than 68,719,476,736 pixels"),
     (_box(*[np.nan] * 4), "no box, or one without area"),
     (_box(0, 0, np.inf, 1), "no box, or one without area"),
     (_box(0.5, 0, 0.5, 1), "no box, or one without area"),
@@ -86,7 +91,23 @@ def test_a_column_of_unknown_statuses_is_damage(full: LabelStore, labels: LabelM
         forge(full, labels, _unknown_status).column("status")
 
 
-@pytest.mark.parametrize(("name", "value", "words"), [("classes", 40, "a class id is 40"), ("boxes", 0.5, "no box")])
+def test_a_column_of_sizes_that_no_picture_has_is_damage(full: LabelStore, labels: LabelMap) -> None:
+    with pytest.raises(DamageError, match="the sizes of .* has a picture of more than 68,719,476,736 pixels"):
+        forge(full, labels, _too_large).column("sizes")
+
+
+def test_a_picture_of_ten_gigapixels_is_stored_like_others(full: LabelStore, labels: LabelMap) -> None:
+    large = labels[:4]
+    large.sizes[1] = 100_000
+    full.write(SHARDS[0], large)
+    assert open_store(full.address)[1].sizes.tolist() == [100_000, 100_000]
+    assert verify(full, deep=True).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("classes", 40, "a class id is 40"), ("boxes", 0.5, "no box"), ("sizes", 2**32 - 1, "more than")],
+)
 def test_what_no_reader_would_take_for_labels_is_not_written(
     full: LabelStore, labels: LabelMap, name: str, value: float, words: str
 ) -> None:

@@ -17,10 +17,11 @@ def test_what_was_added_changed_or_removed_is_named(full: LabelStore) -> None:
     assert list(differences(full)) == []
     full.backend.write_object("notes.txt", b"other")
     full.backend.delete_object("more.txt")
-    full.backend.write_object("shards/new", b"three")
+    stray = full.backend.shard_objects(7)[0]
+    full.backend.write_object(stray, b"three")
     full.backend.write_object("README.md", b"of a hub: not an object of the store")
     assert list(differences(full)) == [
         f"more.txt is listed in {MANIFEST}, but missing in the store",
         f"notes.txt is not what {MANIFEST} says; after an intended change, `annotate finalize` writes it again",
-        f"shards/new is not listed in {MANIFEST}; `annotate finalize` writes the manifest again",
+        f"{stray} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again",
     ]

@@ -142,6 +142,13 @@ class TestZarrBackendInABucket(StoreContract):
             open_store(address).read([5])
         assert [report.state for report in verify(open_store(address)).shards] == ["ok", "damaged", "ok"]
 
+    def test_a_column_that_is_larger_than_its_keys_is_damage(
+        self, full: LabelStore, address: str, bucket: S3Store
+    ) -> None:
+        bucket.put("keys/c/0", bytes(2**25))
+        with pytest.raises(DamageError, match=r"keys/c/0 of s3://.* has 33,554,432 bytes; it may have"):
+            len(open_store(address).keys)
+
     def test_no_secret_is_in_an_error_a_record_or_a_pickle(
         self, full: LabelStore, address: str, server: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage import LabelStore, UnreadableError, open_store, repair, verify
-from storage.zarr_backend.objects import _Contained
+from storage.zarr_backend.contained_store import Contained
 from tests.storage.contract.fixtures import StoreFixtures
 
 
@@ -24,7 +24,7 @@ class TestUnreadable(StoreFixtures):
             raise error
 
         store = open_store(address, writable=True)
-        monkeypatch.setattr(_Contained, "get", fail)
+        monkeypatch.setattr(Contained, "get", fail)
         found = verify(store)
         assert (found.state, found.shared) == ("unreadable", ())
         assert str(error) in found.describe()
