@@ -10,8 +10,23 @@ from typing import Any, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from annotate.errors import PictureError
+from storage import Status
+
+MOST_BYTES = 1 << 31  # of a picture's file: more than pictures that are decoded have in any format
+
 Picture: TypeAlias = bytes | NDArray[np.uint8]
 """A picture before it is decoded: the bytes of its file, or its pixels [H, W, 3] or [H, W]."""
+
+
+def refuse_large(size: int) -> None:
+    """Check that a file of so many bytes can be a picture. A sparse file takes no room on the disk, but in memory.
+
+    Raises:
+        PictureError: REFUSED.
+    """
+    if size > MOST_BYTES:
+        raise PictureError(Status.REFUSED, f"{size:,} bytes are more than the {MOST_BYTES:,} allowed")
 
 
 class PictureReader(Protocol):

@@ -71,7 +71,7 @@ def _problem(labels: LabelMap, schema: Schema) -> str | None:
     classes, scores, status = labels.classes, labels.scores, labels.status
     if not (_one_has_its_box(labels) if status.ndim == 0 else not _has_unknown(status) and _have_boxes(labels)):
         return "an unknown status" if _has_unknown(status) else "no box, or one without area"
-    if not coding.are_sizes(labels.sizes):
+    if not (_is_size(*labels.sizes.tolist()) if status.ndim == 0 else coding.are_sizes(labels.sizes)):
         return _TOO_LARGE
     is_logit = schema.scores == "logit"
     if classes.max(initial=0) >= schema.class_count:  # "no class" is the largest id; most labels have none of it
@@ -87,6 +87,10 @@ def _problem(labels: LabelMap, schema: Schema) -> str | None:
 
 def _has_unknown(status: NDArray[np.uint8]) -> bool:
     return bool(((status > Status.REFUSED) & (status != Status.PENDING)).any())
+
+
+def _is_size(height: int, width: int) -> bool:
+    return height * width <= MOST_PIXELS
 
 
 def _have_boxes(labels: LabelMap) -> bool:

@@ -10,6 +10,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 
 from annotate.errors import AnnotateError, PictureError
+from annotate.images.source import refuse_large
 from annotate.images.suffixes import SPLITS, SUFFIXES, is_picture
 from storage import Status
 from storage.keys.key import is_key, other_form
@@ -34,14 +35,17 @@ class FolderReader:
         """The bytes of the file.
 
         Raises:
-            PictureError: MISSING; UNREADABLE with the system's reason; REFUSED where the key leaves the root.
+            PictureError: MISSING; UNREADABLE with the system's reason; REFUSED where the key leaves the root,
+                or the file is larger than any picture.
         """
         if not is_key(key):
             raise PictureError(Status.REFUSED, "the key does not name a file below the root")
         path = self.root.joinpath(*key.split("/"))
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block forever
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe could block forever
                 raise PictureError(Status.UNREADABLE, "not a regular file")
+            refuse_large(found.st_size)
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             other = other_form(key, lambda form: self.root.joinpath(*form.split("/")).exists())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from annotate.errors import AnnotateError, PictureError
 from annotate.images.per_process import Opened
+from annotate.images.source import refuse_large
 from annotate.images.sources.tar_index import TarIndex, index_of, sample_of
 from annotate.images.suffixes import is_tar
 from annotate.images.targets import as_targets
@@ -84,7 +85,7 @@ class TarReader:
 
         Raises:
             PictureError: MISSING if the tar file is gone; UNREADABLE if it has changed, or with the system's reason;
-                REFUSED for a sparse member of more than a gigabyte.
+                REFUSED for a member that is larger than any picture, or a sparse one of more than a gigabyte.
         """
         name, size = self.files[handle.file]
         try:
@@ -93,6 +94,7 @@ class TarReader:
                 raise PictureError(
                     Status.UNREADABLE, f"{name} has changed: it has {file.size:,} bytes, and had {size:,} when indexed"
                 )
+            refuse_large(handle.size)
             if handle.sparse:
                 data = _expanded(self.root / name, handle)
             else:

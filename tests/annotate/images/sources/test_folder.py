@@ -152,6 +152,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         FolderReader(tmp_path).read("pipe.jpg")
 
 
+def test_a_file_that_is_larger_than_any_picture_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(PictureError, match="1,099,511,627,776 bytes are more than the 2,147,483,648 allowed") as error:
+        FolderReader(tmp_path).read("sparse.jpg")
+    assert error.value.status == Status.REFUSED
+
+
 def test_a_folder_that_cannot_be_listed_is_an_error_and_not_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "b/2.jpg")
     (tmp_path / "b").chmod(0)

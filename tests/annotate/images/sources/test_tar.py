@@ -281,3 +281,16 @@ def test_a_tar_without_pictures_or_that_cannot_be_read_says_so(tmp_path: Path) -
     (tmp_path / "folder.tar").mkdir()
     with pytest.raises(AnnotateError, match="cannot read the tar file .*folder.tar: Is a directory"):
         open_images(tmp_path)
+
+
+def test_a_member_that_is_larger_than_any_picture_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """The tar file itself is sparse here, and takes no room."""
+    member = tarfile.TarInfo("large.jpg")
+    member.size = 2**40
+    with (tmp_path / "large.tar").open("wb") as file:
+        file.write(member.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(512 + 2**40 + 10_240)
+    source = open_images(str(tmp_path / "large.tar"))
+    with pytest.raises(PictureError, match="1,099,511,627,776 bytes are more than the 2,147,483,648 allowed") as error:
+        source.reader.read(source.handles[0])
+    assert error.value.status == Status.REFUSED
