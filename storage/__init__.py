@@ -22,7 +22,7 @@ from storage.operations.copying import Copied, copy
 from storage.operations.gathering.gather import Gathered
 from storage.operations.gathering.merging import merge
 from storage.operations.gathering.selecting import select
-from storage.operations.integrity import ShardReport, Verification, verify
+from storage.operations.integrity import ShardReport, ShardReports, Verification, verify
 from storage.operations.lightening import Lightened, Lightness, lighten
 from storage.operations.naming import name_classes
 from storage.operations.progress import OnProgress, Progress
@@ -63,6 +63,7 @@ __all__ = [
     "Record",
     "Schema",
     "ShardReport",
+    "ShardReports",
     "Status",
     "StoreError",
     "UnreadableError",

@@ -81,6 +81,7 @@ def of_storage(store: LabelStore) -> Mapping[str, Any]:
         "Record": store.record(0),
         "Schema": store.schema,
         "ShardReport": found.shards[0],
+        "ShardReports": found.shards,
         "Status": Status.LABELLED,
         "Verification": found,
     }
