@@ -15,12 +15,12 @@ from storage import (
     LabelStore,
     Progress,
     ShardReport,
+    ShardReports,
     Verification,
     create_store,
     open_store,
     verify,
 )
-from storage.operations.integrity import ShardReports
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
 
