@@ -1,4 +1,4 @@
-"""How is an HDF5 file opened for reading? Without locks, also while others have it open, and only with checksums."""
+"""How is an HDF5 file opened for reading? Without locks, also while others have it open; a store's with checksums."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ import h5py
 _WITH_CHECKSUMS = 3  # the superblock of HDF5 1.10; what is added to a file of an older one has no checksums either
 
 
-def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
-    """An HDF5 file, open for reading. It takes no lock: many file systems of clusters do not support locks.
-
-    Args:
-        path: path of the file.
-        cache_bytes: how many bytes of decoded chunks are kept for each array; default: none, because most chunks are
-            read once.
+def open_file(path: Path) -> h5py.File:
+    """A file of a store, opened as `open_any` does, and refused without checksums of its metadata.
 
     Raises:
-        BlockingIOError: another program writes to it, or was killed when it did.
-        OSError: it is missing, or not an HDF5 file.
+        BlockingIOError, OSError: as `open_any`.
         ValueError: it is of a version of the file format in which HDF5 keeps no checksums of its own metadata.
     """
-    file = _opened(path, cache_bytes)
+    file = open_any(path)
     version = file.id.get_create_plist().get_version()[0]
     if version < _WITH_CHECKSUMS:
         file.close()
@@ -35,7 +29,18 @@ def open_file(path: Path, *, cache_bytes: int = 0) -> h5py.File:
     return file
 
 
-def _opened(path: Path, cache_bytes: int) -> h5py.File:
+def open_any(path: Path, *, cache_bytes: int = 0) -> h5py.File:
+    """An HDF5 file, open for reading. It takes no lock: many file systems of clusters do not support locks.
+
+    Args:
+        path: path of the file.
+        cache_bytes: how many bytes of decoded chunks are kept for each array; default: none, because most chunks are
+            read once.
+
+    Raises:
+        BlockingIOError: another program writes to it, or was killed when it did.
+        OSError: it is missing, or not an HDF5 file.
+    """
     try:
         return h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes)
     except OSError as error:

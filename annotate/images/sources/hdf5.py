@@ -19,7 +19,7 @@ from annotate.images.per_process import Opened
 from annotate.images.source import Picture
 from annotate.images.targets import as_targets
 from storage import Status
-from storage.hdf5_backend.file import open_file
+from storage.hdf5_backend.file import open_any
 from storage.hdf5_backend.sound import own
 
 IMAGES, LABELS, KEYS = "images", "labels", "keys"
@@ -62,7 +62,7 @@ class Hdf5Reader:
         return picture.tobytes() if images.ndim == 1 else picture
 
     def _open(self) -> tuple[h5py.File, h5py.Dataset]:
-        file = open_file(self.path, cache_bytes=_CACHE)
+        file = open_any(self.path, cache_bytes=_CACHE)
         return file, own(file, IMAGES)  # as when the pictures were counted: values in other files are refused
 
 
@@ -81,7 +81,7 @@ class Hdf5Images:
     def __init__(self, address: str | os.PathLike[str]) -> None:
         self.reader = Hdf5Reader(Path(address).absolute())
         try:
-            with open_file(self.reader.path, cache_bytes=_CACHE) as file:
+            with open_any(self.reader.path, cache_bytes=_CACHE) as file:
                 count = _count(file, address)
                 labels = _column(file, LABELS, count, address)
                 keys = _column(file, KEYS, count, address)
