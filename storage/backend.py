@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import count
 from typing import Any, Literal, Self, final
@@ -90,6 +90,10 @@ class Backend(ABC):
         """The numbers of the shards that have a commit record now."""
 
     @abstractmethod
+    def written(self, shards: Collection[int]) -> dict[int, float]:
+        """When their records were, in seconds since 1970 by the clock of the storage; those of none are left out."""
+
+    @abstractmethod
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None if there is none yet.
 
@@ -167,10 +171,7 @@ class Backend(ABC):
 
     @abstractmethod
     def checksums(self, shard: int) -> dict[str, str]:
-        """The SHA-256, in hexadecimal, of every object of this shard as it is now, by its name.
-
-        Missing objects are left out. The commit record itself is not included.
-        """
+        """The SHA-256, in hexadecimal, of every object of this shard that is there, but its record, by its name."""
 
     @abstractmethod
     def problems(self) -> Iterator[str]:

@@ -17,15 +17,19 @@ def ended_by_signals() -> Iterator[None]:
     """Treat SIGTERM, which a batch system sends first, as Ctrl-C. For the main thread.
 
     Where a signal meets a destructor, or what runs at a fork, Python prints the exception and goes on: a run would work
-    until it is killed. So the signal is then repeated.
+    until it is killed. So the signal is then repeated, or at the end of the block, whichever comes first.
+
+    Raises:
+        KeyboardInterrupt: a signal came.
     """
     process, report, before = os.getpid(), sys.unraisablehook, signal.getsignal(signal.SIGTERM)
+    coming: list[Timer] = []
 
     def repeat(lost: sys.UnraisableHookArgs) -> None:
         if isinstance(lost.exc_value, KeyboardInterrupt) and os.getpid() == process:
-            again = Timer(_LATER, signal.pthread_kill, (main_thread().ident, signal.SIGTERM))
-            again.daemon = True
-            again.start()
+            coming.append(Timer(_LATER, signal.pthread_kill, (main_thread().ident, signal.SIGTERM)))
+            coming[-1].daemon = True
+            coming[-1].start()
         else:
             report(lost)
 
@@ -33,6 +37,10 @@ def ended_by_signals() -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+        if coming:
+            raise KeyboardInterrupt
     finally:
+        for timer in coming:
+            timer.cancel()
         signal.signal(signal.SIGTERM, before)
         sys.unraisablehook = report

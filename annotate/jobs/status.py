@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -29,7 +27,7 @@ class StoreStatus:
     retried: shards that were finished after a failed attempt
     damaged: shards whose commit record cannot be read
     reasons: how many pictures failed with each status
-    speed:   pictures a second in the last minutes, of all workers at work, or None if none seems to be
+    speed:   pictures a second in the last ten minutes, or None if nothing was finished in them
     workers: for each worker that finished a shard: its pictures, and its pictures a second of working time
     """
 
@@ -121,7 +119,7 @@ class StatusWatcher:
 
     What `--retry-failed` labels again is a shard with failures: of these, some are read again at each reading, and all
     at one that finds that no run can do more. A record that has vanished, as after a repair, is counted no more. Speed
-    needs no clocks that agree: see `Pace`.
+    does not depend on the clocks of workers: see `Pace`.
 
     Args:
         store: any store of labels.
@@ -172,7 +170,7 @@ class StatusWatcher:
             retried=self._retried,
             damaged=len(damaged),
             reasons=dict((+self._reasons).most_common()),
-            speed=self._pace.per_second(time.time(), time.monotonic()),
+            speed=self._pace.per_second(time.time()),
             workers={
                 name: (int(count), count / seconds if seconds > 0 else 0.0)
                 for name, (count, seconds) in sorted(self._workers.items(), key=lambda each: -each[1][0])
@@ -200,14 +198,14 @@ class StatusWatcher:
 
     def _read(self, shards: list[int]) -> set[int]:
         """Count what the records of these shards say now; the shards whose records are damaged."""
-        damaged = set()
+        damaged, written = set(), self._store.backend.written(shards)
         for shard, record in self._store.records_of(shards):
             if isinstance(record, UnreadableError):
                 raise record
             if shard in self._seen:
                 self._forget(shard)
             if isinstance(record, Record):
-                self._take(shard, record)
+                self._take(shard, record, written.get(shard))
             elif record is not None:  # damaged: it may be repaired, so it is read again next time
                 damaged.add(shard)
         return damaged
@@ -218,7 +216,7 @@ class StatusWatcher:
         if self._on_record is not None:
             self._on_record(shard, None)
 
-    def _take(self, shard: int, record: Record) -> None:
+    def _take(self, shard: int, record: Record, written: float | None) -> None:
         if self._on_record is not None:
             self._on_record(shard, record)
         attempt, worker, seconds = (record.run.get(name) for name in ("attempt", "worker", "seconds"))
@@ -234,9 +232,8 @@ class StatusWatcher:
         self._count(counted, 1)
         if record.failures:
             self._failing[shard] = None
-        with suppress(ValueError, OverflowError):
-            finished = datetime.fromisoformat(str(record.run.get("finished"))).timestamp()
-            self._pace.take(shard, str(worker), finished=finished, seconds=counted.seconds, rows=counted.rows)
+        if written is not None:
+            self._pace.take(shard, counted.worker, written=written, seconds=counted.seconds, rows=counted.rows)
 
     def _count(self, counted: _Counted, sign: int) -> None:
         self._accounted += sign * counted.rows

@@ -67,11 +67,13 @@ class Summary:
             speed = self.labelled_now / max(self.seconds, 1e-9)
             lines = [f"labelled {self.labelled_now:,} pictures in {duration(self.seconds)}, {speed:,.1f} a second"]
             lines += [f"  {_hours(device, seconds)}" for device, seconds in self.work.items()]
+        elif self.joined and not self.given_up:
+            lines = []
         else:
             some = self.tried or self.given_up
             lines = ["nothing could be labelled" if some else "there was nothing left to label"]
         if self.joined:
-            lines.append(f"another run labelled {self.joined:,} more meanwhile")
+            lines.append(f"another run labelled {self.joined:,} {'more ' if self.labelled_now else ''}meanwhile")
         if self.retried:
             lines.append(f"{self.retried:,} shards were finished in a second or third attempt")
         lines += _about_heads(self.head)

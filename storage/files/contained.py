@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from storage.files.atomic_file import is_leftover
@@ -74,6 +76,33 @@ def children(folder: Path, name: str) -> list[str]:
             return [entry.name for entry in found if not entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def size_of(folder: Path, name: str) -> int | None:
+    """The bytes of a file, or None if there is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return to_read(folder, name).stat().st_size
+    except OSError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def written_below(folder: Path, name: str, files: Iterable[str]) -> dict[str, float]:
+    """When these files directly below a name were written, in seconds since 1970; missing ones are left out.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    found = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            found[file] = (folder / name / file).stat(follow_symlinks=False).st_mtime
+    return found
 
 
 def names(folder: Path) -> list[str]:

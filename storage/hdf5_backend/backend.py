@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, final
@@ -104,6 +104,13 @@ class Hdf5Backend(Backend):
         return frozenset(
             shard for shard in numbers if shard < self.header.shard_count and Path(shard_name(shard)).name in there
         )
+
+    def written(self, shards: Collection[int]) -> dict[int, float]:
+        """When the files of these shards were."""
+        names = {Path(shard_name(shard)).name: shard for shard in shards}
+        with self._reporting("list", "the shards", UnreadableError):
+            found = contained.written_below(self._folder, SHARDS, names)
+        return {names[name]: at for name, at in found.items()}
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, final
 
@@ -77,6 +77,11 @@ class ZarrBackend(Backend):
         count = self.header.shard_count
         found = self._objects.children(f"{RECORDS}/c")
         return frozenset(int(name) for name in found if _is_number(name) and int(name) < count)
+
+    def written(self, shards: Collection[int]) -> dict[int, float]:
+        """When the records of these shards were: one listing, or what a folder says of each file."""
+        found = self._objects.written_below(f"{RECORDS}/c", [str(shard) for shard in shards])
+        return {int(name): at for name, at in found.items()}
 
     def record(self, shard: int) -> Record | None:
         """The commit record of a shard, or None."""

@@ -130,10 +130,10 @@ def listed_below(bucket: Any, prefix: str) -> list[str]:
     return [path.removeprefix(f"{prefix}/") for path in paths if path.startswith(f"{prefix}/")]
 
 
-def listed_sizes(bucket: Any, prefix: str) -> dict[str, int]:
-    """The bytes of each object directly below a prefix, by its name there."""
+def described_below(bucket: Any, prefix: str) -> dict[str, Mapping[str, Any]]:
+    """The size in bytes and last_modified, a datetime, of each object directly below a prefix, by its name there."""
     found = bucket.list_with_delimiter(prefix)["objects"]
-    return {each["path"].removeprefix(f"{prefix}/"): each["size"] for each in found}
+    return {each["path"].removeprefix(f"{prefix}/"): each for each in found}
 
 
 def _is_there(bucket: Any, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, final
@@ -22,7 +22,15 @@ from storage.remote import cache
 from storage.remote.address import SCHEMES
 from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
-from storage.zarr_backend.bucket import in_short, listed, listed_below, listed_sizes, open_bucket, put_new, refuse_panic
+from storage.zarr_backend.bucket import (
+    described_below,
+    in_short,
+    listed,
+    listed_below,
+    open_bucket,
+    put_new,
+    refuse_panic,
+)
 from storage.zarr_backend.contained_store import Contained
 
 _client_lives_in: int | None = None  # the process that first used a bucket
@@ -206,7 +214,7 @@ class Objects:
             return listed_below(self._bucket, prefix)
 
     def check_column(self, name: str, count: int, most: int) -> None:
-        """Check that a column has this many objects, each of at most so many bytes. Nothing is read yet.
+        """Check that a column has this many objects, each of at most so many bytes.
 
         Raises:
             DamageError: one is missing or larger.
@@ -214,15 +222,23 @@ class Objects:
         """
         self.fetch_below(f"{name}/c")
         with self.explaining_errors("list", name):
-            there = listed_sizes(self._bucket, f"{name}/c") if count and self.folder is None else {}
-        for number in range(count):
-            object_name = f"{name}/c/{number}"
+            found = described_below(self._bucket, f"{name}/c") if count and self.folder is None else {}
+        there = {f"{name}/c/{number}": each["size"] for number, each in found.items()}
+        for object_name in (f"{name}/c/{number}" for number in range(count)):
             with self.explaining_errors("read", object_name):
-                size = there.get(str(number)) if self.folder is None else _size(self.folder, object_name)
+                size = there.get(object_name) if self.folder is None else contained.size_of(self.folder, object_name)
             if size is None:
                 raise DamageError(f"the {name} of {self.address} are not whole: {object_name} is missing")
             if size > most:
                 raise _too_large(self.address, object_name, size, most)
+
+    def written_below(self, prefix: str, names: Collection[str]) -> dict[str, float]:
+        """When these objects directly below a prefix were written, in seconds since 1970. A mirror does not know."""
+        with self.explaining_errors("list", prefix):
+            if self.folder is not None:
+                return {} if self.mirror else contained.written_below(self.folder, prefix, names)
+            found = described_below(self._bucket, prefix) if names else {}
+            return {name: found[name]["last_modified"].timestamp() for name in names if name in found}
 
     def names(self) -> list[str]:
         """The names of all objects, sorted, without the unfinished files of killed writers."""
@@ -275,16 +291,6 @@ class Objects:
                 f"cannot use {self.address} in a process that was forked from one that had used a bucket: "
                 'start workers with "spawn", for example DataLoader(..., multiprocessing_context="spawn")'
             )
-
-
-def _size(folder: Path, name: str) -> int | None:
-    """The bytes of a file, or None if there is none."""
-    try:
-        return contained.to_read(folder, name).stat().st_size
-    except OSError as error:
-        if is_missing(error):
-            return None
-        raise
 
 
 def _too_large(address: str, name: str, size: int, most: int) -> DamageError:

@@ -21,18 +21,19 @@ class _Signalled:
         signal.raise_signal(self._number)
 
 
-def _work(number: int) -> None:
+def _work(number: int, seconds: int) -> None:
     with ended_by_signals():
         _Signalled(number)
-        time.sleep(20)
+        time.sleep(seconds)
 
 
+@pytest.mark.parametrize("seconds", [20, 0])  # of work after the signal, which ends with it
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_that_python_could_not_raise_is_repeated(number: int) -> None:
+def test_a_signal_that_python_could_not_raise_is_repeated(number: int, seconds: int) -> None:
     before = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores it
     with pytest.raises(KeyboardInterrupt):
-        _work(number)
+        _work(number, seconds)
     signal.signal(signal.SIGINT, interrupts)
     assert (signal.getsignal(signal.SIGTERM), sys.unraisablehook) == before
 

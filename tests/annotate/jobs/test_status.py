@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,25 +28,17 @@ from tests.labels import random_labels
 
 
 def test_speed_and_time_left_are_those_of_the_last_minutes(tmp_path: Path) -> None:
-    """A shard of yesterday says nothing about now; two of 10 pictures took 5 s each, until 10 s ago and until now."""
+    """A shard of yesterday says nothing about now; two of 10 pictures took 20 s each, until 10 s ago and until now."""
     schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
     store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(60)])
-    now = datetime.now(UTC)
     watch = StatusWatcher(store)
     assert (watch.read().pending, watch.read().speed) == (60, None)
-    watch = StatusWatcher(store)
     for shard, (ago, worker, attempt) in enumerate([(86_400, "a:1", 1), (10, "a:2", 1), (0, "b:2", 2)]):
-        run = {
-            "finished": (now - timedelta(seconds=ago)).isoformat(timespec="seconds"),
-            "worker": worker,
-            "seconds": 5.0,
-            "attempt": attempt,
-        }
-        store.write(store.rows_of(shard), random_labels(np.random.default_rng(0), 10), run=run)
-    found = watch.read()
+        _write(store, shard, ago, worker=worker, attempt=attempt)
+    found = StatusWatcher(store).read()
     assert (found.labelled, found.pending, found.shards_pending, found.retried) == (30, 30, 3, 1)
-    assert found.workers == {"a:1": (10, 2.0), "a:2": (10, 2.0), "b:2": (10, 2.0)}
-    assert found.speed == pytest.approx(2 + 2)
+    assert found.workers == {"a:1": (10, 0.5), "a:2": (10, 0.5), "b:2": (10, 0.5)}
+    assert found.speed == pytest.approx(20 / 30, rel=0.1)
     assert found.seconds_left is not None
     assert "pictures a second in the last minutes, " in found.describe()
 
@@ -76,7 +69,7 @@ def test_a_record_that_is_damaged_is_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_read_now_is_an_error_and_no_damage(tmp_path: Path) -> None:
-    store = _store_of_workers(tmp_path / "labels.zarr", 0)
+    store = _store_of_workers(tmp_path / "labels.zarr")
     record = tmp_path / "labels.zarr/shards/record/c/3"
     sound = record.read_bytes()
     record.unlink()
@@ -89,50 +82,94 @@ def test_a_record_that_cannot_be_read_now_is_an_error_and_no_damage(tmp_path: Pa
     assert (watch.read().damaged, watch.read().labelled) == (0, 100)
 
 
-def _store_of_workers(path: Path, ahead: float, ago: float = 0.0) -> LabelStore:
-    """Ten of twenty shards of 10 pictures, by a worker that takes 20 s for each and whose clock is ahead."""
+def _store_of_workers(path: Path) -> LabelStore:
+    """Ten of twenty shards of 10 pictures, by a worker that takes 20 s for each."""
     schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
     store = create_store(path, schema, [f"{n}" for n in range(200)])
     for shard in range(10):
-        _write(store, shard, ahead - ago - 20 * (9 - shard))
+        _write(store, shard, 20 * (9 - shard))
     return store
 
 
-def _write(store: LabelStore, shard: int, seconds: float) -> None:
-    finished = datetime.now(UTC) + timedelta(seconds=seconds)
-    run = {"finished": finished.isoformat(timespec="seconds"), "worker": "a:1", "seconds": 20.0, "attempt": 1}
+def _write(
+    store: LabelStore,
+    shard: int,
+    ago: float,
+    *,
+    worker: str = "a:1",
+    ahead: float = 0.0,
+    late: float = 0.0,
+    attempt: int = 1,
+) -> None:
+    """A shard of 20 s of work: finished so many seconds ago; clocks of its machine and of the storage are wrong."""
+    now = datetime.now(UTC)
+    run = {
+        "finished": (now + timedelta(seconds=ahead - ago)).isoformat(timespec="seconds"),
+        "worker": worker,
+        "seconds": 20.0,
+        "attempt": attempt,
+    }
     store.write(store.rows_of(shard), random_labels(np.random.default_rng(0), 10), run=run)
+    of_zarr, at = Path(store.address) / f"shards/record/c/{shard}", now.timestamp() - ago - late
+    os.utime(of_zarr if of_zarr.exists() else Path(store.address) / f"shards/{shard:06d}.h5", (at, at))
 
 
-@pytest.mark.parametrize("step", [-3600, -300, -90, 90, 300, 3600])
-def test_a_clock_that_was_set_does_not_change_the_speed(tmp_path: Path, step: float) -> None:
+@pytest.mark.parametrize("suffix", ["zarr", "h5"])
+@pytest.mark.parametrize("step", [-7200, -300, -90, 90, 200, 300, 3600])
+def test_a_clock_that_was_set_does_not_change_the_speed(tmp_path: Path, step: float, suffix: str) -> None:
     """It was ahead or behind until five minutes ago: 60 of 70 shards of 20 s each, by one worker."""
     schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
-    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(700)])
+    store = create_store(tmp_path / f"labels.{suffix}", schema, [f"{n}" for n in range(700)])
     for shard in range(60):
         ago = 20 * (59 - shard)
-        _write(store, shard, (step if ago > 300 else 0) - ago)
+        _write(store, shard, ago, ahead=step if ago > 300 else 0)
+    assert StatusWatcher(store).read().speed == pytest.approx(10 / 20, rel=0.05)
+
+
+@pytest.mark.parametrize("late", [-86_400, -300, -30, 0, 30, 300])
+@pytest.mark.parametrize("ahead", [-90_000, 0, 300])
+def test_a_clock_that_is_wrong_does_not_change_the_speed(tmp_path: Path, ahead: float, late: float) -> None:
+    """That of the worker, and that of the storage."""
+    store = _store_of_workers(tmp_path / "labels.zarr")
+    for shard in range(10):
+        _write(store, shard, 20 * (9 - shard), ahead=ahead, late=late)
     assert StatusWatcher(store).read().speed == pytest.approx(10 / 20, rel=0.2)
 
 
-@pytest.mark.parametrize("ahead", [-300, -30, 0, 30, 300, 90_000])
-def test_a_clock_that_is_wrong_does_not_change_the_speed(tmp_path: Path, ahead: float) -> None:
-    found = StatusWatcher(_store_of_workers(tmp_path / "labels.zarr", ahead)).read()
-    assert found.speed == pytest.approx(10 / 20, rel=0.2)
-
-
-def test_a_clock_that_is_hours_behind_is_found_out_while_watching(tmp_path: Path) -> None:
-    store = _store_of_workers(tmp_path / "labels.zarr", -7200, ago=20)
+def test_a_storage_whose_clock_is_hours_behind_is_found_out_while_watching(tmp_path: Path) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(200)])
+    for shard in range(10):
+        _write(store, shard, 20 * (10 - shard), late=7200)
     watch = StatusWatcher(store)
     assert watch.read().speed is None
-    _write(store, 10, -7200)
+    _write(store, 10, 0, late=7200)
     assert watch.read().speed == pytest.approx(10 / 20, rel=0.2)
+
+
+def test_workers_that_ended_count_with_what_they_did(tmp_path: Path) -> None:
+    """Fifteen ended six minutes ago, one goes on: what was finished in the last ten minutes, by ten minutes."""
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(2000)])
+    for shard in range(15):
+        _write(store, shard, 360 + shard, worker=f"m{shard}:1")
+    for shard in range(30):
+        _write(store, 15 + shard, 20 * shard, worker="last:1")
+    assert StatusWatcher(store).read().speed == pytest.approx((15 + 30) * 10 / 600, rel=0.1)
+
+
+def test_a_copied_store_is_no_faster_than_its_workers(tmp_path: Path) -> None:
+    schema = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=10)
+    store = create_store(tmp_path / "labels.zarr", schema, [f"{n}" for n in range(200)])
+    for shard in range(10):
+        _write(store, shard, 0, worker=f"a:{shard % 2}")  # all written now, by two workers of half a picture a second
+    assert StatusWatcher(store).read().speed == pytest.approx(1.0)
 
 
 def test_a_record_that_was_damaged_or_away_is_counted_once_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = _store_of_workers(tmp_path / "labels.zarr", 0)
+    store = _store_of_workers(tmp_path / "labels.zarr")
     records = tmp_path / "labels.zarr/shards/record/c"
     sound = {number: (records / number).read_bytes() for number in ("3", "4")}
     (records / "3").write_bytes(sound["3"][:-9])
@@ -150,7 +187,7 @@ def test_a_record_that_was_damaged_or_away_is_counted_once_it_is_there(
 
 @pytest.mark.parametrize("suffix", ["zarr", "h5"])
 def test_a_store_that_is_gone_is_an_error_until_it_is_back(tmp_path: Path, suffix: str) -> None:
-    store = _store_of_workers(tmp_path / f"labels.{suffix}", 0)
+    store = _store_of_workers(tmp_path / f"labels.{suffix}")
     watch = StatusWatcher(store)
     assert watch.read().pending == 100
     Path(store.address).rename(tmp_path / "away")
@@ -168,7 +205,7 @@ def test_a_store_that_is_gone_is_an_error_until_it_is_back(tmp_path: Path, suffi
 def test_another_store_at_the_address_is_an_error_and_other_names_of_classes_are_none(
     tmp_path: Path, suffix: str
 ) -> None:
-    store = _store_of_workers(tmp_path / f"labels.{suffix}", 0)
+    store = _store_of_workers(tmp_path / f"labels.{suffix}")
     watch = StatusWatcher(store)
     name_classes(open_store(store.address, writable=True), [f"class {n}" for n in range(40)])
     assert watch.read().pending == 100
@@ -193,7 +230,7 @@ def test_a_store_that_is_gone_from_its_bucket_is_an_error(monkeypatch: pytest.Mo
 
 
 def test_a_record_that_vanished_is_pending_again(tmp_path: Path) -> None:
-    store = _store_of_workers(tmp_path / "labels.zarr", 0)
+    store = _store_of_workers(tmp_path / "labels.zarr")
     history = History(store)
     watch = StatusWatcher(store, on_record=history.take)
     before = watch.read()

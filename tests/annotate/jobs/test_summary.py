@@ -28,6 +28,12 @@ def test_the_summary_says_what_was_given_up() -> None:
     assert "rows 0 to 9 were given up: the worker died" in text
 
 
+def test_what_another_run_labelled_is_no_failure() -> None:
+    joined = replace(SUMMARY, given_up=(), joined=9, labelled=9, tried=9)
+    assert joined.describe().startswith("another run labelled 9 meanwhile\n")
+    assert "another run labelled 9 more meanwhile" in replace(joined, labelled_now=3).describe()
+
+
 def test_files_are_to_be_repaired_unless_it_is_the_networks_that_have_no_answer() -> None:
     broken = KeyedFailure("a.jpg", "undecodable", "the file is empty")
     unanswered = KeyedFailure("b.jpg", "refused", NOT_FINITE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -66,6 +67,14 @@ class ReadingAndWriting(StoreFixtures):
         assert len(reader.read([4, 7])) == 2
         with pytest.raises(NotLabelledError, match="rows 0 to 4 .* have no labels yet"):
             reader.read([4, 3])
+
+    def test_the_storage_says_when_a_shard_was_written(self, store: LabelStore, labels: LabelMap) -> None:
+        began = time.time()
+        store.write(SHARDS[1], labels[4:8])
+        written = store.backend.written([0, 1, 2])
+        assert written.keys() == {1}
+        assert began - 2 <= written[1] <= time.time() + 2  # buckets tell whole seconds
+        assert store.backend.written([]) == {}
 
     def test_writing_a_shard_again_changes_nothing(self, full: LabelStore, labels: LabelMap) -> None:
         first = full.backend.checksums(0)
