@@ -13,6 +13,8 @@ from annotate.errors import AnnotateError
 from annotate.images.keys import is_sound
 from annotate.images.sources.folder import FolderReader
 from annotate.images.targets import as_targets
+from storage.json_fields import shown
+from storage.keys.key import MOST_KEY_BYTES, shown_key
 
 
 class _Entry(NamedTuple):
@@ -49,9 +51,10 @@ class ListedImages:
         for entry in entries:
             position = f"line {entry.line} of {address}"
             if not isinstance(entry.path, str) or not is_sound(entry.path):
+                path_shown = shown_key(entry.path) if isinstance(entry.path, str) else shown(entry.path)
                 raise AnnotateError(
-                    f"{position} has the path {entry.path!r}; a path is relative to the list's own folder; use / as "
-                    "separator; '.' and '..' are not allowed. Put the list into a folder above the pictures"
+                    f"{position} has the path {path_shown}; a path is relative to the list's own folder, and has at "
+                    f"most {MOST_KEY_BYTES:,} bytes; use / as separator; '.' and '..' are not allowed. Put the list into a folder above the pictures"
                 )
             if entry.path in lines:
                 raise AnnotateError(

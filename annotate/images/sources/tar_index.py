@@ -12,6 +12,7 @@ from typing import TypeAlias
 from annotate.errors import AnnotateError
 from annotate.images.keys import is_sound
 from annotate.images.suffixes import is_picture, is_tar
+from storage.keys.key import MOST_KEY_BYTES, shown_key
 
 # The first bytes of compressed files, whatever their names.
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -77,8 +78,8 @@ def _walk(archive: tarfile.TarFile, number: int, path: Path) -> TarIndex:
         if is_picture(name) and (member.isreg() or member.islnk()):
             if not is_sound(name):
                 raise AnnotateError(
-                    f"cannot use {path}: the name of its member {member.name!r} is not a valid key. A key is a "
-                    "relative path in UTF-8 without ..; pack the pictures again under such names"
+                    f"cannot use {path}: the name of its member {shown_key(member.name)} is not a valid key. A key "
+                    f"is a relative path in UTF-8 without .., of at most {MOST_KEY_BYTES:,} bytes; pack the pictures again under such names"
                 )
             target = _name(member.linkname)
             place = spans.get(target) if member.islnk() else _place(member)

@@ -50,6 +50,18 @@ class Making(StoreFixtures):
         with pytest.raises(StoreError, match="row 1 has the key"):
             create_store(address, SCHEMA, ["fine..jpg", key])
 
+    @pytest.mark.parametrize("key", ["x" * 4097, "é" * 2049, "d" * 420_000 + "/x"], ids=["ascii", "accents", "huge"])
+    def test_a_key_that_is_longer_than_is_read_is_refused(self, address: str, key: str) -> None:
+        with pytest.raises(StoreError, match=r"row 1 has the key '.*… .*bytes; a key may have 4,096") as caught:
+            create_store(address, SCHEMA, ["fine.jpg", key])
+        assert len(str(caught.value)) < 600
+        assert find_store(address) is None
+
+    def test_as_many_keys_as_make_a_chunk_may_all_be_as_long_as_any(self, address: str) -> None:
+        keys = [f"{row:04096d}" for row in range(4500)]
+        create_store(address, SCHEMA, keys)
+        assert list(open_store(address).keys) == keys
+
     def test_a_key_may_not_come_twice(self, address: str) -> None:
         with pytest.raises(StoreError, match="row 2 has the key 'a.jpg' again"):
             create_store(address, SCHEMA, ["a.jpg", "b.jpg", "a.jpg"])
