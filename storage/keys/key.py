@@ -192,8 +192,8 @@ def _refuse(start: int, block: Sequence[str]) -> None:
     for row, key in enumerate(block, start):
         if not is_key(key):
             raise StoreError(
-                f"row {row} has the key {shown_key(key)}; a key is a relative path with parts separated by /; no part may be "
-                "empty, '.' or '..'"
+                f"row {row} has the key {shown_key(key)}; a key is a relative path with parts separated by /; no "
+                "part may be empty, '.' or '..'"
             )
         try:
             key.encode()

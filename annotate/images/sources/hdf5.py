@@ -162,7 +162,7 @@ def _refuse_unsound(keys: list[str], address: object) -> None:
     for row, key in enumerate(keys):
         if not is_sound(key) or key in repeated:
             raise AnnotateError(
-                f"row {row} of {KEYS!r} in {address} is {shown_key(key)}{', which occurs twice' * (key in repeated)}; a "
-                f"key is a relative path of at most {MOST_KEY_BYTES:,} bytes, with / as separator and without '.' and "
-                f"'..', and names one picture. Without {KEYS!r}, row numbers are the keys"
+                f"row {row} of {KEYS!r} in {address} is {shown_key(key)}{', which occurs twice' * (key in repeated)}; "
+                f"a key is a relative path of at most {MOST_KEY_BYTES:,} bytes, with / as separator and without '.' "
+                f"and '..', and names one picture. Without {KEYS!r}, row numbers are the keys"
             )

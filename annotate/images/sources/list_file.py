@@ -16,7 +16,6 @@ from annotate.images.targets import as_targets
 from storage.json_fields import shown
 from storage.keys.key import MOST_KEY_BYTES, shown_key
 
-
 _LONGEST = 1 << 24  # characters of a line
 
 
@@ -57,7 +56,8 @@ class ListedImages:
                 path_shown = shown_key(entry.path) if isinstance(entry.path, str) else shown(entry.path)
                 raise AnnotateError(
                     f"{position} has the path {path_shown}; a path is relative to the list's own folder, and has at "
-                    f"most {MOST_KEY_BYTES:,} bytes; use / as separator; '.' and '..' are not allowed. Put the list into a folder above the pictures"
+                    f"most {MOST_KEY_BYTES:,} bytes; use / as separator; '.' and '..' are not allowed. Put "
+                    "the list into a folder above the pictures"
                 )
             if entry.path in lines:
                 raise AnnotateError(

@@ -67,7 +67,8 @@ class _Headers(io.BufferedReader):
         self.left -= self.left + 1 if size is None or size < 0 else size
         if self.left < 0:
             raise tarfile.ReadError(
-                f"the headers of the member at byte {self.tell():,} say that they have more than {_MOST_HEADERS:,} bytes"
+                f"the headers of the member at byte {self.tell():,} say that they have more than "
+                f"{_MOST_HEADERS:,} bytes"
             )
         return super().read(size)
 
@@ -114,7 +115,8 @@ def _walk(archive: tarfile.TarFile, file: _Headers, path: Path) -> TarIndex:
             if not is_sound(name):
                 raise AnnotateError(
                     f"cannot use {path}: the name of its member {shown_key(member.name)} is not a valid key. A key "
-                    f"is a relative path in UTF-8 without .., of at most {MOST_KEY_BYTES:,} bytes; pack the pictures again under such names"
+                    f"is a relative path in UTF-8 without .., of at most {MOST_KEY_BYTES:,} bytes; pack the pictures "
+                    "again under such names"
                 )
             target = _name(member.linkname)
             place = spans.get(target) if member.islnk() else _place(member)

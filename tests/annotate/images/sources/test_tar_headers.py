@@ -45,8 +45,6 @@ def test_a_header_that_says_that_it_has_gigabytes_is_refused_before_they_are_rea
 def test_thousands_of_headers_each_for_the_next_one_are_refused(tmp_path: Path, kind: bytes) -> None:
     header, data = tarfile.TarInfo("x"), b"13 path=a.pn\n"
     header.type, header.size = kind, len(data)
-    (tmp_path / "a.tar").write_bytes(
-        (header.tobuf(tarfile.GNU_FORMAT) + data.ljust(512, b"\0")) * 3000 + bytes(1024)
-    )
+    (tmp_path / "a.tar").write_bytes((header.tobuf(tarfile.GNU_FORMAT) + data.ljust(512, b"\0")) * 3000 + bytes(1024))
     with pytest.raises(AnnotateError, match=r"cannot index .*a.tar: .*headers"):
         open_images(tmp_path / "a.tar")
