@@ -108,6 +108,26 @@ class Header:
             raise DamageError(f"the header of {address} is not one of format {FORMAT}: {error}") from error
         return header
 
+    def check_readable(self, document: bytes, address: str) -> Header:
+        """Check that readers will take this header, before it is written, and return it as they will find it.
+
+        Args:
+            document: all that is to be written with it, as JSON.
+            address: of the store.
+
+        Raises:
+            StoreError: they would refuse it.
+        """
+        values = self.to_json()
+        try:
+            fields.parsed(document)
+            return Header.from_json(values, seal_of(values), address)
+        except (DamageError, RecursionError, ValueError) as error:
+            raise StoreError(
+                f"cannot write the header of {address}, since it could not be read again: {error}. Make the shards "
+                "larger if there are too many; otherwise leave out names of classes, or parts of recipe and provenance"
+            ) from error
+
     @classmethod
     def of(cls, schema: Schema, keys_sha256: str, targets: NDArray[np.int32], key_salt: int) -> Self:
         """The header of a new store, which has a target for each row."""

@@ -75,7 +75,7 @@ class Schema:
             )
         try:
             size = len(json.dumps(asdict(self), allow_nan=False, ensure_ascii=False).encode())
-        except (TypeError, ValueError) as error:
+        except (RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"names, recipe and provenance must be JSON in UTF-8: {error}") from error
         if size > _MOST_TEXT:
             raise ValueError(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from storage.keys.key import is_key
+from storage.keys.key import is_key, is_short
 
 
 def is_sound(key: str) -> bool:
-    """Whether the key is valid (see `storage.keys.key`) and can be encoded as UTF-8."""
+    """Whether the key is valid (see `storage.keys.key`), can be encoded as UTF-8, and is no longer than a store's."""
     try:
         key.encode()
     except UnicodeEncodeError:
         return False
-    return is_key(key)
+    return is_key(key) and is_short(key)
 
 
 def row_keys(count: int) -> list[str]:

@@ -28,6 +28,7 @@ from storage.hdf5_backend.layout import (
     SLOTS,
     STORE,
     column,
+    header_text,
     is_sealed,
     read_header,
     read_record,
@@ -187,6 +188,7 @@ class Hdf5Backend(Backend):
     def replace_header(self, header: Header) -> str:
         """Write the file that all shards share again, with another header."""
         self.check_writable()
+        header.check_readable(header_text(header), self.address)
         self.write_object(STORE, store_file(header, self.keys, self.targets, self._index_of_keys()))
         self.header = header
         self.__dict__.pop("key_index", None)

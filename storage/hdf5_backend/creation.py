@@ -9,7 +9,7 @@ from storage.errors import StoreError, cannot_make, not_empty
 from storage.files.atomic_file import PARTIAL, remove_leftovers, write_atomically
 from storage.files.contained import is_of_the_system
 from storage.hdf5_backend.backend import Hdf5Backend
-from storage.hdf5_backend.layout import SHARDS, STORE, read_header, store_file
+from storage.hdf5_backend.layout import SHARDS, STORE, header_text, read_header, store_file
 from storage.header import Header, stored_targets
 from storage.keys import key_index
 from storage.keys.key import hash_sound_keys
@@ -65,7 +65,8 @@ def _write_store(path: Path, schema: Schema, keys: Sequence[str], targets: Seque
     own = stored_targets(targets, len(keys))
     keys_sha256 = hash_sound_keys(keys)
     salt, digests, slots = key_index.build(keys)
-    header = Header.of(schema, keys_sha256, own, salt)
+    made = Header.of(schema, keys_sha256, own, salt)
+    header = made.check_readable(header_text(made), str(path.parent))
     data = store_file(header, keys, own, (digests, slots))
     try:
         write_atomically(path, data, new=True)

@@ -55,6 +55,11 @@ def shard_name(shard: int) -> str:
     return f"{SHARDS}/{shard:06d}.h5"
 
 
+def header_text(header: Header) -> bytes:
+    """The header as stored."""
+    return json.dumps(header.to_json()).encode()
+
+
 def store_file(header: Header, keys: Sequence[str], targets: NDArray[np.int32], index: Sequence[NDArray[Any]]) -> bytes:
     """The bytes of `STORE`; `index` is digests and slots.
 
@@ -63,9 +68,8 @@ def store_file(header: Header, keys: Sequence[str], targets: NDArray[np.int32], 
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=_FORMAT) as file:
-        values = header.to_json()
-        file.attrs[ATTRIBUTE] = np.bytes_(json.dumps(values))
-        file.attrs[SEAL] = np.bytes_(seal_of(values))
+        file.attrs[ATTRIBUTE] = np.bytes_(header_text(header))
+        file.attrs[SEAL] = np.bytes_(seal_of(header.to_json()))
         _column(file, "targets", header.rows, "<i4")[:] = targets
         # Strings of one length, padded with zeros: HDF5 does not checksum or compress strings of variable length,
         # and may hang when it reads damaged ones.

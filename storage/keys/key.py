@@ -1,5 +1,8 @@
 """What may the key of a picture be? A relative path with / as separator, which names something below a root.
 
+A key of a new store has at most 4,096 bytes of UTF-8, which is what Linux allows for a path. Readers bound what they
+take for the keys of a store by it.
+
 A collection may have a hundred million keys, and may make them on demand. So they are processed in blocks.
 """
 
@@ -16,11 +19,25 @@ from numpy.typing import NDArray
 from storage.errors import DamageError, StoreError
 
 KEYS_AT_ONCE = 65_536  # keys in memory at the same time
+MOST_KEY_BYTES = 4096  # of a key in UTF-8, in a new store
+_MOST_PER_CHARACTER = 4  # bytes
+_MOST_SHOWN = 300  # characters of a key in an error
 
 
 def is_key(key: str) -> bool:
     """Whether the key names something below a root, and nothing beside or above it."""
     return "\0" not in key and not any(part in ("", ".", "..") for part in key.split("/"))
+
+
+def is_short(key: str) -> bool:
+    """Whether a key that can be encoded has no more bytes than a key of a new store may have."""
+    return len(key) * _MOST_PER_CHARACTER <= MOST_KEY_BYTES or len(key.encode()) <= MOST_KEY_BYTES
+
+
+def shown_key(key: str) -> str:
+    """The key in quotes for an error, shortened if it is very long."""
+    words = repr(key)
+    return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}… ({len(key):,} characters)"
 
 
 def blocks(keys: Sequence[str], size: int = KEYS_AT_ONCE) -> Iterator[list[str]]:
@@ -32,7 +49,7 @@ def check_keys(keys: Sequence[str]) -> None:
     """Check that the keys can name the pictures of one collection.
 
     Raises:
-        StoreError: a key is empty, repeated, absolute, not UTF-8, or climbs out of its root.
+        StoreError: a key is empty, repeated, absolute, too long, not UTF-8, or climbs out of its root.
     """
     hashes, start = np.empty(len(keys), np.int64), 0
     for block in _sound_blocks(keys):
@@ -75,19 +92,20 @@ def hash_sound_keys(keys: Sequence[str]) -> str:
     """The same, of keys that are checked first.
 
     Raises:
-        StoreError: a key is empty, absolute, not UTF-8, or climbs out of its root. Repeated keys are not detected.
+        StoreError: a key is empty, absolute, too long, not UTF-8, or climbs out of its root. Repeated keys are not
+            detected.
     """
     return _sha256(_sound_blocks(keys))
 
 
 def hash_stored_keys(keys: Sequence[str], address: str) -> str:
-    """The same, of the keys of a store at this address, which may be anybody's.
+    """The same, of the keys of a store at this address, which may be anybody's, and as long as it was read.
 
     Raises:
         DamageError: a key is not valid.
     """
     try:
-        return hash_sound_keys(keys)
+        return _sha256(_sound_blocks(keys, any_length=True))
     except StoreError as error:
         raise DamageError(f"the keys of {address} are not those of pictures: {error}") from error
 
@@ -139,15 +157,15 @@ def _sha256(parts: Iterable[Sequence[str]]) -> str:
     return digest.hexdigest()
 
 
-def _sound_blocks(keys: Sequence[str]) -> Iterator[list[str]]:
-    """The keys in blocks, checked.
+def _sound_blocks(keys: Sequence[str], *, any_length: bool = False) -> Iterator[list[str]]:
+    """The keys in blocks, checked; those of older stores may have any length.
 
     Raises:
         StoreError: a key is not valid.
     """
     start = 0
     for block in blocks(keys):
-        if not _is_sound(block):
+        if not _is_sound(block) or not (any_length or all(map(is_short, block))):
             _refuse(start, block)
         yield block
         start += len(block)
@@ -174,10 +192,15 @@ def _refuse(start: int, block: Sequence[str]) -> None:
     for row, key in enumerate(block, start):
         if not is_key(key):
             raise StoreError(
-                f"row {row} has the key {key!r}; a key is a relative path with parts separated by /; no part may be "
-                "empty, '.' or '..'"
+                f"row {row} has the key {shown_key(key)}; a key is a relative path with parts separated by /; no "
+                "part may be empty, '.' or '..'"
             )
         try:
             key.encode()
         except UnicodeEncodeError as error:
-            raise StoreError(f"row {row} has the key {key!r}, which is not UTF-8; rename the file") from error
+            raise StoreError(f"row {row} has the key {shown_key(key)}, which is not UTF-8; rename the file") from error
+        if not is_short(key):
+            raise StoreError(
+                f"row {row} has the key {shown_key(key)}, which has {len(key.encode()):,} bytes; a key may have "
+                f"{MOST_KEY_BYTES:,}, as a path in Linux: give the picture a shorter name"
+            )

@@ -12,6 +12,7 @@ from storage.remote.mirror import MANIFEST as MANIFEST
 from storage.store import LabelStore
 
 _MOST_BYTES = 2**35  # of an object: twice the largest shard
+_MOST_MISSING = 16  # objects on a server, until the others are not asked for
 
 
 def write_manifest(store: LabelStore) -> int:
@@ -47,7 +48,11 @@ def update_manifest(store: LabelStore, changed: Collection[str]) -> None:
 
 
 def differences(store: LabelStore) -> Iterator[str]:
-    """One sentence for each object that is not what the manifest says; nothing if there is no manifest."""
+    """One sentence for each object that is not what the manifest says; nothing if there is no manifest.
+
+    A server lists nothing, so each object is a request, and a manifest may name any number that it does not have. After
+    a few that are missing, no others are asked for, and one sentence says how many. The store's own come first.
+    """
     text = read_manifest(store)
     if text is None:
         return
@@ -56,14 +61,23 @@ def differences(store: LabelStore) -> Iterator[str]:
         digest, _, name = line.partition("  ")
         listed[name] = digest
     known, there = _recorded(store), set(_names(store))
-    for name in sorted(filter(is_shown, listed.keys() | there)):
+    names, own = filter(is_shown, listed.keys() | there), store.backend.owns
+    missing = not_asked = 0
+    for name in sorted(names, key=lambda name: (not own(name), name)):
         if name not in listed:
-            if store.backend.owns(name):  # beside its own files, others may lie in a store
+            if own(name):  # beside its own files, others may lie in a store
                 yield f"{name} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again"
         elif name not in there:
             yield f"{name} is listed in {MANIFEST}, but missing in the store"
+        elif name not in known and missing == _MOST_MISSING:
+            not_asked += 1
+        elif name not in known and store.backend.remote and store.backend.read_object(name) is None:
+            missing += 1
+            yield f"{name} is listed in {MANIFEST}, but missing in the store"
         elif listed[name] != (known.get(name) or sha256_of(store, name)):
             yield f"{name} is not what {MANIFEST} says; after an intended change, `annotate finalize` writes it again"
+    if not_asked:
+        yield f"{not_asked:,} more objects that {MANIFEST} lists were not asked for, as {missing} are missing"
 
 
 def _recorded(store: LabelStore) -> dict[str, str]:

@@ -182,7 +182,9 @@ class ZarrBackend(Backend):
 
     def replace_header(self, header: Header) -> str:
         """Put another header into the root's metadata; what else is there stays."""
-        self.write_object(ROOT, with_header(header, self._objects))
+        data = with_header(header, self._objects)
+        header.check_readable(data, self.address)
+        self.write_object(ROOT, data)
         self.header = header
         return ROOT
 
@@ -224,7 +226,9 @@ class ZarrBackend(Backend):
 
     def consolidate(self) -> None:
         """Put a copy of all metadata into the root, so that others open the store with one request."""
-        self.write_object(ROOT, consolidated_root(self.header, self._objects))
+        data = consolidated_root(self.header, self._objects)
+        self.header.check_readable(data, self.address)
+        self.write_object(ROOT, data)
 
     def _index_is_right(self) -> bool:
         _, digests, slots = key_index.build(self.keys, salt=self.header.key_salt)

@@ -15,7 +15,9 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV3Metadata
 
-_KEY_BYTES = 4 + 4096  # upper limit for the mean size of a key: Linux allows no longer path
+from storage.keys.key import MOST_KEY_BYTES
+
+_KEY_BYTES = 4 + MOST_KEY_BYTES  # upper limit for the mean size of a key, with its length
 _LEAST_BYTES = 2**24  # a chunk of keys may always have this many
 
 
@@ -83,7 +85,7 @@ def _of_chunk(codec: Codec, metadata: ArrayV3Metadata, shape: tuple[int, ...]) -
 def _most(count: int, metadata: ArrayV3Metadata) -> int:
     """How many bytes so many values may have."""
     if _has_strings(metadata):
-        return max(_LEAST_BYTES, count * _KEY_BYTES)
+        return max(_LEAST_BYTES, 4 + count * _KEY_BYTES)  # their number comes first
     size: int = count * metadata.dtype.to_native_dtype().itemsize
     return size
 

@@ -24,6 +24,7 @@ from storage.zarr_backend.layout import (
     read_root,
     root_document,
 )
+from storage.zarr_backend.metadata import largest_root
 from storage.zarr_backend.objects import Objects
 
 
@@ -43,7 +44,6 @@ def create(address: str, schema: Schema, keys: Sequence[str], targets: Sequence[
         if (store := find(address)) is not None:
             store.check_same(schema, keys)
             return store
-        objects.make_root()
         _write_store(objects, schema, keys, targets)
         return ZarrBackend(address, writable=True)
     except objects.errors as error:
@@ -72,7 +72,9 @@ def _write_store(objects: Objects, schema: Schema, keys: Sequence[str], targets:
     own = stored_targets(targets, len(keys))
     keys_sha256 = hash_sound_keys(keys)
     salt, digests, slots = key_index.build(keys)
-    mine = Header.of(schema, keys_sha256, own, salt)
+    made = Header.of(schema, keys_sha256, own, salt)
+    mine = made.check_readable(largest_root(made), objects.address)
+    objects.make_root()
     objects.set_new(ROOT, as_text(root_document(mine, creating=True)))
     claimed = read_root(objects)
     # Another process may have been first. Its header may differ from this one in the provenance only, otherwise this

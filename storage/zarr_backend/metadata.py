@@ -34,6 +34,12 @@ def consolidated_root(header: Header, objects: Objects) -> bytes:
     return as_text(_with_attributes_of(_read(objects, ROOT), root))
 
 
+def largest_root(header: Header) -> bytes:
+    """The root document of a new store with all that is in it at any time."""
+    root = root_document(header, creating=True)
+    return as_text({**root, "consolidated_metadata": _consolidated(documents(header))})
+
+
 def with_header(header: Header, objects: Objects) -> bytes:
     """The root document that is there, with this header."""
     found, root = _read(objects, ROOT), root_document(header)

@@ -74,7 +74,11 @@ def test_texts_that_make_a_header_longer_than_is_read_are_refused() -> None:
         replace(SCHEMA, recipe={"a": "a" * 9_000_000})
 
 
-@pytest.mark.parametrize("recipe", [{"a": float("nan")}, {"a": object()}, {"a": "\udc80"}])
+def nested(levels: int) -> dict[str, object]:
+    return {"a": nested(levels - 1)} if levels else {}
+
+
+@pytest.mark.parametrize("recipe", [{"a": float("nan")}, {"a": object()}, {"a": "\udc80"}, nested(800)])
 def test_a_recipe_that_is_not_json_is_refused(recipe: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be JSON in UTF-8"):
         Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=4, recipe=recipe)

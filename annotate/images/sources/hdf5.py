@@ -21,6 +21,7 @@ from annotate.images.targets import as_targets
 from storage import Status
 from storage.hdf5_backend.file import open_any
 from storage.hdf5_backend.sound import own
+from storage.keys.key import MOST_KEY_BYTES, shown_key
 
 IMAGES, LABELS, KEYS = "images", "labels", "keys"
 _KINDS = {LABELS: "whole numbers", KEYS: "texts"}
@@ -161,7 +162,7 @@ def _refuse_unsound(keys: list[str], address: object) -> None:
     for row, key in enumerate(keys):
         if not is_sound(key) or key in repeated:
             raise AnnotateError(
-                f"row {row} of {KEYS!r} in {address} is {key!r}{', which occurs twice' * (key in repeated)}; a "
-                "key is a relative path, with / as separator and without '.' and '..', and names one picture. "
-                f"Without {KEYS!r}, row numbers are the keys"
+                f"row {row} of {KEYS!r} in {address} is {shown_key(key)}{', which occurs twice' * (key in repeated)}; "
+                f"a key is a relative path of at most {MOST_KEY_BYTES:,} bytes, with / as separator and without '.' "
+                f"and '..', and names one picture. Without {KEYS!r}, row numbers are the keys"
             )

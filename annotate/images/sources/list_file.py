@@ -13,6 +13,10 @@ from annotate.errors import AnnotateError
 from annotate.images.keys import is_sound
 from annotate.images.sources.folder import FolderReader
 from annotate.images.targets import as_targets
+from storage.json_fields import shown
+from storage.keys.key import MOST_KEY_BYTES, shown_key
+
+_LONGEST = 1 << 24  # characters of a line
 
 
 class _Entry(NamedTuple):
@@ -49,9 +53,11 @@ class ListedImages:
         for entry in entries:
             position = f"line {entry.line} of {address}"
             if not isinstance(entry.path, str) or not is_sound(entry.path):
+                path_shown = shown_key(entry.path) if isinstance(entry.path, str) else shown(entry.path)
                 raise AnnotateError(
-                    f"{position} has the path {entry.path!r}; a path is relative to the list's own folder; use / as "
-                    "separator; '.' and '..' are not allowed. Put the list into a folder above the pictures"
+                    f"{position} has the path {path_shown}; a path is relative to the list's own folder, and has at "
+                    f"most {MOST_KEY_BYTES:,} bytes; use / as separator; '.' and '..' are not allowed. Put "
+                    "the list into a folder above the pictures"
                 )
             if entry.path in lines:
                 raise AnnotateError(
@@ -81,9 +87,26 @@ def _read(path: Path) -> list[_Entry]:
         raise AnnotateError(f"cannot read the list {path}: {error}; a list is UTF-8 text") from error
 
 
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a list, none of which takes all memory: a file with holes may be one line of many gigabytes.
+
+    Raises:
+        AnnotateError: a line is too long.
+    """
+    number = 0
+    while line := file.readline(_LONGEST + 1):
+        number += 1
+        if len(line) > _LONGEST:
+            raise AnnotateError(
+                f"line {number} of {path} has more than {_LONGEST:,} characters; a list has a line for each picture, "
+                "with its path and its label. Check that the file is a list, and that it was copied whole"
+            )
+        yield line
+
+
 def _rows(file: TextIO, path: Path) -> Iterator[_Entry]:
     """The entries of a CSV file, with labels as text, or None if empty."""
-    rows = csv.reader(file, strict=True)
+    rows = csv.reader(_lines(file, path), strict=True)
     header = [cell.strip() for cell in next(rows, [])]
     if header.count("path") != 1 or header.count("label") > 1:
         raise AnnotateError(
@@ -104,7 +127,7 @@ def _rows(file: TextIO, path: Path) -> Iterator[_Entry]:
 
 def _objects(file: TextIO, path: Path) -> Iterator[_Entry]:
     """The entries of a JSONL file."""
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_lines(file, path), 1):
         if not line.strip():
             continue
         try:

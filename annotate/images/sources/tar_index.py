@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tarfile
@@ -12,10 +13,12 @@ from typing import TypeAlias
 from annotate.errors import AnnotateError
 from annotate.images.keys import is_sound
 from annotate.images.suffixes import is_picture, is_tar
+from storage.keys.key import MOST_KEY_BYTES, shown_key
 
 # The first bytes of compressed files, whatever their names.
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _END = 1 << 16  # bytes after the last member that are checked; tar pads its files to 10 KiB
+_MOST_HEADERS = 1 << 20  # bytes of headers before one member: its name, attributes, and where its holes are
 _CLASS_BYTES = 32  # a larger .cls member holds no number
 
 Place: TypeAlias = tuple[int, int, bool]
@@ -42,6 +45,34 @@ class TarIndex:
     size: int
 
 
+class _Headers(io.BufferedReader):
+    """A tar file of which only headers are read, and of those not more than `left` bytes.
+
+    A header says how long a name is, or a list of attributes, and tarfile reads all of it at once: in a file with holes
+    that may be gigabytes which take no room on the disk.
+
+    left: bytes that may still be read
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.left = _MOST_HEADERS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """So many bytes.
+
+        Raises:
+            tarfile.ReadError: they are more than may be read.
+        """
+        self.left -= self.left + 1 if size is None or size < 0 else size
+        if self.left < 0:
+            raise tarfile.ReadError(
+                f"the headers of the member at byte {self.tell():,} say that they have more than "
+                f"{_MOST_HEADERS:,} bytes"
+            )
+        return super().read(size)
+
+
 def index_of(path: Path) -> TarIndex:
     """Index a tar file. Only headers and .cls members are read.
 
@@ -51,23 +82,29 @@ def index_of(path: Path) -> TarIndex:
     """
     try:
         _refuse_compressed(path)
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            return _walk(archive, file.fileno(), path)
+        with _Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            return _walk(archive, file, path)
     except OSError as error:
         raise AnnotateError(f"cannot read the tar file {path}: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise AnnotateError(
+            f"cannot index {path}: one member has hundreds of headers, each for the next one. It is damaged, or was "
+            "made to be so; download or copy it again"
+        ) from error
     except (EOFError, ValueError, tarfile.TarError) as error:
         raise AnnotateError(
             f"cannot index {path}: {error}. It is truncated, damaged or not a tar file; download or copy it again"
         ) from error
 
 
-def _walk(archive: tarfile.TarFile, number: int, path: Path) -> TarIndex:
+def _walk(archive: tarfile.TarFile, file: _Headers, path: Path) -> TarIndex:
+    number = file.fileno()
     spans: dict[str, Place | None] = {}  # None for a hard link whose member is not among them
     classes: dict[str, int | None] = {}
     linked: dict[str, str] = {}  # the members of those links, by the names of the links
     left_out = links = 0
     inner = None
-    while (member := archive.next()) is not None:
+    while (member := _next(archive, file)) is not None:
         archive.members.clear()  # type: ignore[attr-defined] # otherwise it would keep all of them in memory
         if member.size < 0:
             raise tarfile.ReadError(f"the member {member.name!r} has {member.size} bytes")
@@ -77,8 +114,9 @@ def _walk(archive: tarfile.TarFile, number: int, path: Path) -> TarIndex:
         if is_picture(name) and (member.isreg() or member.islnk()):
             if not is_sound(name):
                 raise AnnotateError(
-                    f"cannot use {path}: the name of its member {member.name!r} is not a valid key. A key is a "
-                    "relative path in UTF-8 without ..; pack the pictures again under such names"
+                    f"cannot use {path}: the name of its member {shown_key(member.name)} is not a valid key. A key "
+                    f"is a relative path in UTF-8 without .., of at most {MOST_KEY_BYTES:,} bytes; pack the pictures "
+                    "again under such names"
                 )
             target = _name(member.linkname)
             place = spans.get(target) if member.islnk() else _place(member)
@@ -111,6 +149,11 @@ def _walk(archive: tarfile.TarFile, number: int, path: Path) -> TarIndex:
     return TarIndex(found_here, classes, left_out + lost, links + lost, inner, os.fstat(number).st_size)
 
 
+def _next(archive: tarfile.TarFile, file: _Headers) -> tarfile.TarInfo | None:
+    file.left = _MOST_HEADERS
+    return archive.next()
+
+
 def _name(stored: str) -> str:
     """The name of a member without the parts "." of it: `tar -c .` writes ./cat.jpg."""
     return "/".join(part for part in stored.split("/") if part != ".")
@@ -123,9 +166,10 @@ def _place(member: tarfile.TarInfo) -> Place:
 
 def _places_of(path: Path, names: set[str]) -> dict[str, Place]:
     """The places of these members, which are no pictures by their names, but have hard links that are."""
-    with tarfile.open(path, "r:") as archive:
+    with _Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        members = iter(lambda: _next(archive, file), None)
         return {
-            _name(member.name): _place(member) for member in archive if member.isreg() and _name(member.name) in names
+            _name(member.name): _place(member) for member in members if member.isreg() and _name(member.name) in names
         }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,36 @@ class Making(StoreFixtures):
     def test_keys_that_name_nothing_below_a_root_are_refused(self, address: str, key: str) -> None:
         with pytest.raises(StoreError, match="row 1 has the key"):
             create_store(address, SCHEMA, ["fine..jpg", key])
+
+    def test_a_header_that_could_not_be_read_again_is_refused_before_anything_is_written(self, address: str) -> None:
+        deep: list[Any] = []
+        for _ in range(120):
+            deep = [deep]
+        for recipe, words in (({"x": deep}, "levels of objects and lists"), ({"x": [[]] * 2**20}, "are read")):
+            with pytest.raises(StoreError, match=f"cannot write the header of .*{words}.* leave out names"):
+                create_store(address, replace(SCHEMA, recipe=recipe), KEYS)
+            assert not Path(address).exists()
+
+    def test_brackets_in_the_names_of_classes_are_no_lists(self, address: str) -> None:
+        names = tuple("[" * 110 + f'"\\{number}' for number in range(10_000))
+        create_store(address, replace(SCHEMA, class_count=10_000, class_names=names), KEYS)
+        assert open_store(address).schema.class_names == names
+
+    def test_a_recipe_is_kept_as_json_has_it(self, address: str) -> None:
+        store = create_store(address, replace(SCHEMA, recipe={"size": (224, 224)}), KEYS)
+        assert store.schema.recipe == {"size": [224, 224]}
+
+    @pytest.mark.parametrize("key", ["x" * 4097, "é" * 2049, "d" * 420_000 + "/x"], ids=["ascii", "accents", "huge"])
+    def test_a_key_that_is_longer_than_is_read_is_refused(self, address: str, key: str) -> None:
+        with pytest.raises(StoreError, match=r"row 1 has the key '.*… .*bytes; a key may have 4,096") as caught:
+            create_store(address, SCHEMA, ["fine.jpg", key])
+        assert len(str(caught.value)) < 600
+        assert find_store(address) is None
+
+    def test_as_many_keys_as_make_a_chunk_may_all_be_as_long_as_any(self, address: str) -> None:
+        keys = [f"{row:04096d}" for row in range(4500)]
+        create_store(address, SCHEMA, keys)
+        assert list(open_store(address).keys) == keys
 
     def test_a_key_may_not_come_twice(self, address: str) -> None:
         with pytest.raises(StoreError, match="row 2 has the key 'a.jpg' again"):

@@ -21,7 +21,7 @@ def test_what_was_added_changed_or_removed_is_named(full: LabelStore) -> None:
     full.backend.write_object(stray, b"three")
     full.backend.write_object("README.md", b"of a hub: not an object of the store")
     assert list(differences(full)) == [
+        f"{stray} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again",
         f"more.txt is listed in {MANIFEST}, but missing in the store",
         f"notes.txt is not what {MANIFEST} says; after an intended change, `annotate finalize` writes it again",
-        f"{stray} is not listed in {MANIFEST}; `annotate finalize` writes the manifest again",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,21 @@ def test_a_server_that_refuses_or_loses_an_object_is_told_apart_from_damage(web:
     web.faults[CLASSES] = [MISSING] * 9
     with pytest.raises(DamageError, match="classes/c/1/0/0/0 of http.* is missing"):
         store.read([4])
+
+
+def test_objects_that_a_server_does_not_have_are_named_and_then_not_asked_for(web: Web, published: LabelStore) -> None:
+    """A manifest may name hundreds of thousands, each a request."""
+    manifest = Path(published.address, "MANIFEST.sha256")
+    absent = "".join(f"{'0' * 64}  a/{number:05d}\n" for number in range(20_000))
+    manifest.write_text(absent + manifest.read_text())
+    web.faults["labels.zarr/targets/zarr.json"] = [MISSING] * 9
+    *missing, last = verify(open_store(address(web))).shared[-17:]
+    assert missing == [
+        f"{name} is listed in MANIFEST.sha256, but missing in the store"
+        for name in ("targets/zarr.json", *(f"a/{number:05d}" for number in range(15)))
+    ]
+    assert re.fullmatch(r"[0-9,]+ more objects that MANIFEST.sha256 lists were not asked for, as 16 are missing", last)
+    assert sum(name.startswith("labels.zarr/a/") for name in web.asked) == 15
 
 
 def test_an_object_that_the_disk_has_damaged_is_fetched_again(web: Web, published: LabelStore, tmp_path: Path) -> None:

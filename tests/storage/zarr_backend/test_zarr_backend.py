@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import google_crc32c
@@ -28,6 +29,15 @@ from storage.zarr_backend.shard_writer import shard_object, string_object
 from tests.labels import random_labels
 from tests.storage.contract import StoreContract
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
+
+
+def test_a_recipe_that_indentation_makes_too_long_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    deep: list[object] = [1] * 20_000
+    for _ in range(60):
+        deep = [deep]
+    with pytest.raises(StoreError, match=r"it has [0-9,]+ bytes; at most 33,554,432 are read\. .* parts of recipe"):
+        create_store(tmp_path / "a.zarr", replace(SCHEMA, recipe={"x": [deep] * 20}), KEYS)
+    assert not (tmp_path / "a.zarr").exists()
 
 
 class TestZarrBackend(StoreContract):

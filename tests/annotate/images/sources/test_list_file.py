@@ -129,3 +129,13 @@ def test_a_list_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("path\nü.jpg\n".encode("latin-1"))
     with pytest.raises(AnnotateError, match="cannot read the list .*a.csv: .*; a list is UTF-8 text"):
         open_images(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_line_of_gigabytes_is_refused_before_it_is_read_whole(tmp_path: Path, name: str) -> None:
+    """The file has holes, so that it takes no room on the disk."""
+    path = write(tmp_path / name, "path\n" if name == "a.csv" else '{"path": "1"}\n')
+    with path.open("r+b") as file:
+        file.truncate(2**36)
+    with pytest.raises(AnnotateError, match=f"line 2 of .*{name} has more than 16,777,216 characters; a list has a"):
+        open_images(path)
