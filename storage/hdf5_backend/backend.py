@@ -125,11 +125,9 @@ class Hdf5Backend(Backend):
         rows, name = self.header.rows_of(shard), shard_name(shard)
         shapes = layouts(self.schema)
         arrays: list[NDArray[Any]] = [np.asarray(part) for part in labels]
-        record = Record(
-            start=rows.start,
-            stop=rows.stop,
-            labelled=len(rows) - len(failures),
-            failures=tuple(failures),
+        record = Record.of(
+            rows,
+            failures=failures,
             objects={f"{name}/{layout.name}": sha256_of(part) for layout, part in zip(shapes, arrays, strict=True)},
             run=run,
         )

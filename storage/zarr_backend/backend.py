@@ -124,11 +124,9 @@ class ZarrBackend(Backend):
             object_name(layout, shard): shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
             for layout in layouts(self.schema)
         }
-        record = Record(
-            start=rows.start,
-            stop=rows.stop,
-            labelled=len(rows) - len(failures),
-            failures=tuple(failures),
+        record = Record.of(
+            rows,
+            failures=failures,
             objects={name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
             run=run,
         )

@@ -115,15 +115,6 @@ class TestUnreadable(Hdf5Fixtures):
         repair(store, found)
         assert store.pending() == [range(4, 8)]
 
-    def test_a_damaged_store_in_a_folder_called_like_an_error_is_damaged(
-        self, full: LabelStore, address: str, tmp_path: Path
-    ) -> None:
-        (tmp_path / "errno = 5").mkdir()
-        moved = Path(address).rename(tmp_path / "errno = 5/labels.h5")
-        moved.joinpath("shards/000001.h5").write_bytes(bytes(1000))
-        moved.joinpath("shards/000002.h5").unlink()
-        assert [report.state for report in verify(open_store(moved)).shards] == ["ok", "damaged", "pending"]
-
 
 def _used(address: str, name: str) -> None:
     store = open_store(address)
