@@ -79,11 +79,7 @@ class Backend(ABC):
 
     @abstractmethod
     def load_key_index(self) -> KeyIndex:
-        """The table that finds rows by keys, mapped into memory where possible.
-
-        Raises:
-            DamageError: it cannot be read.
-        """
+        """The table that finds rows by keys, mapped into memory where possible; `DamageError` if it cannot be read."""
 
     @abstractmethod
     def committed(self) -> frozenset[int]:
@@ -172,6 +168,11 @@ class Backend(ABC):
         Missing objects are left out. The commit record itself is not included.
         """
 
+    def recorded(self, shard: int) -> tuple[Record | None, dict[str, str]]:
+        """The commit record of a shard, and `checksums`. A backend that can read both at once overrides it."""
+        record = self.record(shard)
+        return record, {} if record is None else self.checksums(shard)
+
     @abstractmethod
     def problems(self) -> Iterator[str]:
         """One sentence for each fault in what all shards share, apart from header, keys and targets."""
@@ -243,11 +244,7 @@ class Backend(ABC):
 
     @cached_property
     def key_index(self) -> KeyIndex:
-        """The table that finds rows by keys, loaded once.
-
-        Raises:
-            DamageError: it cannot be read.
-        """
+        """The table that finds rows by keys, loaded once; `DamageError` if it cannot be read."""
         return self.load_key_index()
 
     @property

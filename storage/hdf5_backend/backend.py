@@ -152,7 +152,11 @@ class Hdf5Backend(Backend):
 
     def checksums(self, shard: int) -> dict[str, str]:
         """The SHA-256 of the values of every array of this shard as they are now."""
-        return self._files.checksums(shard)
+        return self.recorded(shard)[1]
+
+    def recorded(self, shard: int) -> tuple[Record | None, dict[str, str]]:
+        """The commit record of a shard, and the SHA-256 of the values of every array, all of one file."""
+        return self._files.recorded(shard)
 
     def problems(self) -> Iterator[str]:
         """One sentence for each fault of the file that all shards share."""

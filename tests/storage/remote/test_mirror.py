@@ -85,7 +85,7 @@ def test_bytes_that_stay_wrong_are_damage_and_are_not_kept(web: Web, published: 
         store.read([4])
     assert not list((tmp_path / "cache").rglob("classes/c/1/0/0/0"))
     assert (store.read([4]).classes == published.read([4]).classes).all()
-    web.faults["labels.zarr/scores/c/2/0/0/0"] = [WRONG] * 3
+    web.faults["labels.zarr/scores/c/2/0/0/0"] = [WRONG] * 6  # at two looks
     found = verify(open_store(address(web)))
     assert [report.state for report in found.shards] == ["ok", "ok", "damaged"]
 
