@@ -21,6 +21,7 @@ from storage.schema import Schema
 
 RowArray = Literal["boxes", "sizes", "status"]
 MOST_BYTES = 2**30  # largest object that is read whole, where no smaller limit is known
+MOST_BYTES_OF_SHARD = 2**35  # largest object of a shard, where the schema is not at hand: twice the largest shard
 SET_ASIDE = "shards/set_aside"  # below it lies what a repair has taken out of a store, under 1/NAME, 2/NAME, …
 
 

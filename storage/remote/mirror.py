@@ -21,7 +21,7 @@ from storage.remote.address import headers_of, url_of
 from storage.remote.kept import ATTEMPTS, Kept
 
 MANIFEST = "MANIFEST.sha256"
-_MOST_BYTES = 2**30  # of an object
+_MOST_BYTES = 2**35  # of an object: twice the largest shard in memory
 _MOST_MANIFEST = 2**26  # which names some 600,000 objects
 
 
