@@ -21,6 +21,7 @@ from storage.schema import Schema
 
 RowArray = Literal["boxes", "sizes", "status"]
 MOST_BYTES = 2**30  # largest object that is read whole, where no smaller limit is known
+MOST_BYTES_OF_SHARD = 2**35  # largest object of a shard, where the schema is not at hand: twice the largest shard
 SET_ASIDE = "shards/set_aside"  # below it lies what a repair has taken out of a store, under 1/NAME, 2/NAME, …
 
 
@@ -79,11 +80,7 @@ class Backend(ABC):
 
     @abstractmethod
     def load_key_index(self) -> KeyIndex:
-        """The table that finds rows by keys, mapped into memory where possible.
-
-        Raises:
-            DamageError: it cannot be read.
-        """
+        """The table that finds rows by keys, mapped into memory where possible; `DamageError` if it cannot be read."""
 
     @abstractmethod
     def committed(self) -> frozenset[int]:
@@ -173,6 +170,11 @@ class Backend(ABC):
     def checksums(self, shard: int) -> dict[str, str]:
         """The SHA-256, in hexadecimal, of every object of this shard that is there, but its record, by its name."""
 
+    def recorded(self, shard: int) -> tuple[Record | None, dict[str, str]]:
+        """The commit record of a shard, and `checksums`. A backend that can read both at once overrides it."""
+        record = self.record(shard)
+        return record, {} if record is None else self.checksums(shard)
+
     @abstractmethod
     def problems(self) -> Iterator[str]:
         """One sentence for each fault in what all shards share, apart from header, keys and targets."""
@@ -244,11 +246,7 @@ class Backend(ABC):
 
     @cached_property
     def key_index(self) -> KeyIndex:
-        """The table that finds rows by keys, loaded once.
-
-        Raises:
-            DamageError: it cannot be read.
-        """
+        """The table that finds rows by keys, loaded once; `DamageError` if it cannot be read."""
         return self.load_key_index()
 
     @property

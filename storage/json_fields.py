@@ -16,30 +16,31 @@ from typing import Any
 MOST_BYTES = 2**25  # of a header: half a million names of classes
 _MOST_OBJECTS = 2**20
 _DEEPEST = 100  # levels of nested JSON objects and lists; Python's own limit is about a thousand
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # one without an end goes on to the end of the text
 _SHA256 = re.compile("[0-9a-f]{64}")
+# The beginning of an object or a list, or a whole text. One that does not end goes on to the end of all: otherwise each
+# quote in it would be tried again.
+_BEGINNING = re.compile(rb'[\[{]|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 
 
-def parsed(data: bytes) -> Any:
+def parsed(data: bytes, *, most_bytes: int = MOST_BYTES, most: int = _MOST_OBJECTS) -> Any:
     """The value of a JSON text. Each object or list in it takes 64 bytes or more of memory, and 3 bytes of text.
 
+    Args:
+        data: the text, in UTF-8.
+        most_bytes: how many bytes it may have.
+        most: how many objects and lists. Defaults: those of a header.
+
     Raises:
-        ValueError: it is none, or has more bytes, objects and lists than a header can have.
+        ValueError: it is none, or has more bytes, objects or lists.
         RecursionError: it is nested too deeply for Python.
     """
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"it has {len(data):,} bytes; at most {MOST_BYTES:,} are read")
-    found = _opened(data)
-    if found > _MOST_OBJECTS:
-        found = _opened(_STRING.sub(b"", data))  # names of classes may have brackets in them
-    if found > _MOST_OBJECTS:
-        raise ValueError(f"it has {found:,} objects and lists; at most {_MOST_OBJECTS:,} are read")
+    if len(data) > most_bytes:
+        raise ValueError(f"it has {len(data):,} bytes; at most {most_bytes:,} are read")
+    if data.count(b"[") + data.count(b"{") > most:  # those within texts, such as names of classes, count only here
+        found = sum(not match[0].startswith(b'"') for match in _BEGINNING.finditer(data))
+        if found > most:
+            raise ValueError(f"it has {found:,} objects and lists; at most {most:,} are read")
     return json.loads(data)
-
-
-def _opened(data: bytes) -> int:
-    """How many objects and lists begin in a JSON text, those in its strings among them."""
-    return data.count(b"[") + data.count(b"{")
 
 
 def whole_number(values: Mapping[str, Any], name: str, least: int, most: int) -> int:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from storage import json_fields as fields
-from storage.errors import DamageError
+from storage.errors import DamageError, StoreError
 from storage.schema import MOST_ROWS
 from storage.status import Status
 
+# Bytes of a record's text: at most for a run and the names of objects, for a row that failed, and for all; at least for
+# such a row; at most for what such a row has beside its reason; and at most for what a store adds to the text.
+_MOST_OF_RUN, _MOST_OF_ROW, _MOST = 2**16, 2**12, 2**26
+_LEAST_OF_ROW, _BESIDE_REASON, _OF_FORMAT = 40, 100, 64
+_CUT = "…"  # ends a reason that was longer
 _WORDS = {status.word: status for status in Status if status not in (Status.LABELLED, Status.PENDING)}
 # What readers use of a run, where it says so.
 _RUN: dict[str, Callable[[Mapping[str, Any], str], object]] = {
@@ -35,8 +40,8 @@ def check_run(run: Mapping[str, Any]) -> None:
 
 
 def most_bytes(rows: int) -> int:
-    """The bytes that the commit record of so many rows may have: a reason is a few lines of text."""
-    return 2**20 + 2**16 * rows
+    """The bytes that the commit record of so many rows may have. `Record.of` cuts reasons so that they fit."""
+    return min(_MOST_OF_RUN + _MOST_OF_ROW * rows, _MOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +97,43 @@ class Record:
         """Its rows and how many have a label, without the failures one by one."""
         return f"Record(rows {self.start} to {self.stop}, {self.labelled} labelled, {len(self.failures)} failed)"
 
+    @classmethod
+    def of(
+        cls, rows: range, *, failures: Sequence[Failure], objects: Mapping[str, str], run: Mapping[str, Any]
+    ) -> Self:
+        """The record of a shard of these rows that is written now. Reasons that are too long to be read are cut."""
+        share = (most_bytes(len(rows)) - _MOST_OF_RUN) // max(1, len(failures))
+        room = min(share, _MOST_OF_ROW) - _BESIDE_REASON
+        return cls(
+            start=rows.start,
+            stop=rows.stop,
+            labelled=len(rows) - len(failures),
+            failures=tuple(replace(failure, reason=_cut(failure.reason, room)) for failure in failures),
+            objects=objects,
+            run=run,
+        )
+
     @property
     def rows(self) -> range:
         """The rows of the shard."""
         return range(self.start, self.stop)
 
     def to_text(self) -> str:
-        """One line of JSON."""
+        """One line of JSON.
+
+        Raises:
+            StoreError: it is longer than what is read.
+        """
         values = asdict(self)
         values["failures"] = [{**failure, "status": failure["status"].word} for failure in values["failures"]]
-        return json.dumps(values, sort_keys=True)
+        text = json.dumps(values, sort_keys=True)
+        if len(text) > (most := most_bytes(len(self.rows)) - _OF_FORMAT):
+            raise StoreError(
+                f"cannot write rows {self.start} to {self.stop}: their commit record, with {len(self.failures):,} "
+                f"pictures without a label and what `run` says, would have {len(text):,} bytes, and at most {most:,} "
+                "are read. Use fewer rows_per_shard, or say less in `run`"
+            )
+        return text
 
     @classmethod
     def from_text(cls, text: str, *, name: str = "a commit record", rows: range | None = None) -> Self:
@@ -116,7 +148,9 @@ class Record:
             DamageError: the text is not a record, or not of these rows.
         """
         try:
-            record = cls._of(fields.json_object(json.loads(text), "it"))  # further fields of later versions are ignored
+            most = min(MOST_ROWS if rows is None else len(rows), _MOST // _LEAST_OF_ROW) + _MOST_OF_RUN
+            values = fields.parsed(text.encode(), most_bytes=_MOST, most=most)
+            record = cls._of(fields.json_object(values, "it"))  # further fields of later versions are ignored
         except (RecursionError, ValueError) as error:
             raise DamageError(
                 f"{name} is not a record ({error}): {text[:80]!r}; `annotate verify` says what to do"
@@ -169,3 +203,19 @@ def _failure(values: Mapping[str, Any], start: int, stop: int) -> Failure:
         raise ValueError(f"status is {fields.shown(status)}, not one of {', '.join(_WORDS)}")
     row = fields.whole_number(values, "row", start, stop - 1)
     return Failure(row=row, status=_WORDS[status], reason=fields.text(values, "reason"))
+
+
+def _cut(reason: str, room: int) -> str:
+    """As much of a reason as takes so many bytes in JSON, where what is not ASCII takes 6 or 12 a character."""
+    if _size(reason) <= room:
+        return reason
+    left, kept = room - _size(_CUT), 0
+    for character in reason:
+        if (left := left - _size(character)) < 0:
+            break
+        kept += 1
+    return reason[:kept] + _CUT if kept else ""
+
+
+def _size(text: str) -> int:
+    return len(json.dumps(text)) - 2

@@ -97,14 +97,11 @@ class Hdf5Backend(Backend):
 
     def committed(self) -> frozenset[int]:
         """The numbers of the shards whose file is there: one listing, however many there are."""
-        try:
-            there = {*contained.children(self._folder, SHARDS)}
-        except OSError as error:
-            raise UnreadableError(f"cannot list the shards of {self.address}: {error}") from error
-        numbers = (int(name[:-3]) for name in there if _SHARD.fullmatch(name))
-        return frozenset(
-            shard for shard in numbers if shard < self.header.shard_count and Path(shard_name(shard)).name in there
-        )
+        with self._reporting("list", "the shards", UnreadableError):
+            there = contained.children(self._folder, SHARDS)
+        numbered = ((int(name[:-3]), name) for name in there if _SHARD.fullmatch(name))
+        count = self.header.shard_count
+        return frozenset(n for n, name in numbered if n < count and shard_name(n) == f"{SHARDS}/{name}")
 
     def written(self, shards: Collection[int]) -> dict[int, float]:
         """When the files of these shards were."""
@@ -133,11 +130,9 @@ class Hdf5Backend(Backend):
         rows, name = self.header.rows_of(shard), shard_name(shard)
         shapes = layouts(self.schema)
         arrays: list[NDArray[Any]] = [np.asarray(part) for part in labels]
-        record = Record(
-            start=rows.start,
-            stop=rows.stop,
-            labelled=len(rows) - len(failures),
-            failures=tuple(failures),
+        record = Record.of(
+            rows,
+            failures=failures,
             objects={f"{name}/{layout.name}": sha256_of(part) for layout, part in zip(shapes, arrays, strict=True)},
             run=run,
         )
@@ -162,7 +157,11 @@ class Hdf5Backend(Backend):
 
     def checksums(self, shard: int) -> dict[str, str]:
         """The SHA-256 of the values of every array of this shard as they are now."""
-        return self._files.checksums(shard)
+        return self.recorded(shard)[1]
+
+    def recorded(self, shard: int) -> tuple[Record | None, dict[str, str]]:
+        """The commit record of a shard, and the SHA-256 of the values of every array, all of one file."""
+        return self._files.recorded(shard)
 
     def problems(self) -> Iterator[str]:
         """One sentence for each fault of the file that all shards share."""

@@ -144,9 +144,21 @@ def read_record(folder: Path, shard: int, rows: range) -> Record | None:
         DamageError: it is not what was written, or another shard's.
         UnreadableError: it cannot be read.
     """
+    if (file := open_shard(folder, shard)) is None:
+        return None
+    with file:
+        return record_in(file, shard, rows)
+
+
+def open_shard(folder: Path, shard: int) -> h5py.File | None:
+    """The file of a shard, open for reading, or None if there is none.
+
+    Raises:
+        DamageError: it is not what was written.
+        UnreadableError: it cannot be read.
+    """
     try:
-        with open_file(to_read(folder, shard_name(shard))) as file:
-            return record_in(file, shard, rows)
+        return open_file(to_read(folder, shard_name(shard)))
     except _MISSING:
         return None
     except HDF5_ERRORS as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, final
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from storage.encoding.coded_labels import CodedLabels, Layout, layouts
 from storage.errors import DamageError, UnreadableError
-from storage.files.contained import is_missing, to_read
+from storage.files.contained import to_read
 from storage.hdf5_backend import sound
 from storage.hdf5_backend.file import open_file
-from storage.hdf5_backend.layout import HDF5_ERRORS, record_in, sha256_stored, shard_name, unreadable
+from storage.hdf5_backend.layout import HDF5_ERRORS, open_shard, record_in, sha256_stored, shard_name, unreadable
 from storage.hdf5_backend.sound import is_of_the_system
 from storage.header import Header
+from storage.record import Record
 
 _Seen = tuple[int, int, int]  # inode, time in ns and bytes of a file, which tell it from one that replaces it
 _OPEN_SHARDS = 64  # each has a file descriptor, and half a megabyte of HDF5's own
@@ -47,7 +49,6 @@ class ShardFiles:
         self._rows_of = header.rows_of
         self._layouts = layouts(header.schema)
         self._compared: dict[int, _Seen] = {}  # files whose values were those of their record
-        self._hashed: tuple[tuple[int, _Seen | None], dict[str, str]] = (-1, None), {}  # by `checksums`, the last time
         self._start()
 
     def read(self, positions: Sequence[tuple[int, int]]) -> CodedLabels:
@@ -86,25 +87,42 @@ class ShardFiles:
         values: NDArray[Any] = getattr(self._shard(shard), name)
         return values.copy()
 
-    def checksums(self, shard: int) -> dict[str, str]:
-        """The SHA-256 of the values of each array that is not damaged, by its name in the store.
+    def recorded(self, shard: int) -> tuple[Record | None, dict[str, str]]:
+        """The commit record of a shard, and the SHA-256 of the values of each array that is not damaged, by its name.
+
+        All are of one file, which stays open to be read if it is sound: a writer may replace it at any time. None if
+        there is no file.
 
         Raises:
+            DamageError: the record is not what was written.
             UnreadableError: the file cannot be read, whatever it holds.
         """
-        found: dict[str, str] = {}
-        seen = None  # of the first opening: if the file is replaced meanwhile, `found` is not used again
-        for layout in self._layouts:
-            try:
-                seen = seen or self._seen(shard)
-                with open_file(self._path(shard)) as file:
-                    array = self._array(file, layout, len(self._rows_of(shard)), new=True)
-                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_stored(array)
-            except (*HDF5_ERRORS, DamageError) as error:
-                if is_of_the_system(error) and not is_missing(error):
-                    raise unreadable(f"the shard {self._path(shard)}", error) from error
-        self._hashed = (shard, seen), found
-        return found
+        with self._lock():
+            self._open.pop(shard, None)
+        try:
+            seen = self._seen(shard)
+        except OSError:  # `open_shard` says why
+            seen = None
+        rows, found = self._rows_of(shard), dict[str, str]()
+        with ExitStack() as closing:
+            if (file := open_shard(self._folder, shard)) is None:
+                return None, found
+            closing.callback(file.close)
+            record = record_in(file, shard, rows)
+            arrays = []
+            for layout in self._layouts:
+                try:
+                    arrays.append(self._array(file, layout, len(rows), new=True))
+                    found[f"{shard_name(shard)}/{layout.name}"] = sha256_stored(arrays[-1])
+                except (*HDF5_ERRORS, DamageError) as error:
+                    if is_of_the_system(error):
+                        raise unreadable(f"the shard {self._path(shard)}", error) from error
+            if seen is not None and found == record.objects:
+                self._compared[shard] = seen
+                with self._lock():
+                    self._keep(shard, self._ready(file, arrays))
+                closing.pop_all()  # it stays open
+        return record, found
 
     def release(self) -> None:
         """Close all files, so that the next read opens them again: some were replaced."""
@@ -126,39 +144,44 @@ class ShardFiles:
     def _shard(self, number: int) -> _Shard:
         with self._lock():
             shard = self._open.pop(number, None) or self._opened(number)
-            self._open[number] = shard
-            if len(self._open) > _OPEN_SHARDS:
-                self._open.popitem(last=False)  # it is closed when no other thread reads from it
+            self._keep(number, shard)
         return shard
+
+    def _keep(self, number: int, shard: _Shard) -> None:
+        self._open[number] = shard
+        if len(self._open) > _OPEN_SHARDS:
+            self._open.popitem(last=False)  # it is closed when no other thread reads from it
 
     def _opened(self, number: int) -> _Shard:
         path, rows = self._path(number), self._rows_of(number)
-        arrays: list[Any] = []
         try:
             seen = self._seen(number)
             new = self._compared.get(number) != seen
             file = open_file(path)
             recorded = record_in(file, number, rows).objects if new else {}
-            of, hashed = self._hashed
-            for layout in self._layouts:
-                array = self._array(file, layout, len(rows), new=new)
-                if new:
-                    name = f"{shard_name(number)}/{layout.name}"
-                    digest = hashed.get(name) if of == (number, seen) else sha256_stored(array)
-                    if digest != recorded[name]:
-                        raise DamageError(
-                            f"{layout.name} in the shard {path} is not the object that its commit record names; "
-                            "`annotate verify` lists the damage"
-                        )
-                if layout.is_map:  # readonly, so that h5py works out once how it is read
-                    arrays.append(h5py.Dataset(array, readonly=True))
-                else:
-                    arrays.append(np.empty(array.shape, layout.dtype))
-                    array.read(h5py.h5s.ALL, h5py.h5s.ALL, arrays[-1])
+            arrays = [self._array(file, layout, len(rows), new=new) for layout in self._layouts]
+            for layout, array in zip(self._layouts if new else (), arrays, strict=False):
+                if sha256_stored(array) != recorded[f"{shard_name(number)}/{layout.name}"]:
+                    raise DamageError(
+                        f"{layout.name} in the shard {path} is not the object that its commit record names; "
+                        "`annotate verify` lists the damage"
+                    )
+            shard = self._ready(file, arrays)
         except HDF5_ERRORS as error:
             raise unreadable(f"the shard {path}", error) from error
         self._compared[number] = seen
-        return _Shard(file, *arrays)
+        return shard
+
+    def _ready(self, file: h5py.File, arrays: Sequence[h5py.h5d.DatasetID]) -> _Shard:
+        """The shard of an open file: its small arrays are read."""
+        parts: list[Any] = []
+        for layout, array in zip(self._layouts, arrays, strict=True):
+            if layout.is_map:  # readonly, so that h5py works out once how it is read
+                parts.append(h5py.Dataset(array, readonly=True))
+            else:
+                parts.append(np.empty(array.shape, layout.dtype))
+                array.read(h5py.h5s.ALL, h5py.h5s.ALL, parts[-1])
+        return _Shard(file, *parts)
 
     def _array(self, file: h5py.File, layout: Layout, rows: int, *, new: bool) -> h5py.h5d.DatasetID:
         """An array of a shard of so many rows, which is checked in full if its file is new.

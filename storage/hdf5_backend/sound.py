@@ -15,7 +15,9 @@ from h5py import h5z
 PACKED = frozenset({h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32})
 CHECKED = frozenset({h5z.FILTER_FLETCHER32})
 _LINKS = 8  # in a chain, at most
-_ERRNO = re.compile(r"\berrno = [1-9]")
+# How HDF5 says what the system answered: "Can't read data (file read failed: time = …, errno = 5, …". Words of a store,
+# such as the names that a link leads to, come after another beginning, or after a quote.
+_SYSTEM = re.compile(r"[A-Z][a-z]*('t)?[a-z ]* \([a-z ]+(: (name|time) = .*)?, errno = [1-9]", re.DOTALL)
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -125,6 +127,10 @@ def is_of_the_system(error: BaseException) -> bool:
     """Whether the error comes from the operating system and not from HDF5, which could not parse what it had read.
 
     h5py raises a failed read as an error of any type, with the number of the system's error in its text. A file that
-    does not exist counts too; `storage.files.contained.is_missing` tells it apart.
+    does not exist counts too; `storage.files.contained.is_missing` tells it apart. What a store calls "errno = 5" does
+    not count, where HDF5 or our own errors quote it.
     """
-    return getattr(error, "errno", None) is not None or _ERRNO.search(str(error)) is not None
+    if getattr(error, "errno", None) is not None:
+        return True
+    said = error.args[0] if error.args else ""  # str() of a KeyError has quotes around it
+    return isinstance(said, str) and _SYSTEM.match(said) is not None

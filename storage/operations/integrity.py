@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from storage.record import Record
 from storage.status import Status
 from storage.store import LabelStore
 
+# Seconds after which a shard that is not what its record says is looked at again, as readers of a Zarr store do.
+_LOOKS = (0.05, 0.2, 0.4)
 State = Literal["ok", "pending", "damaged", "unreadable"]
 
 
@@ -186,31 +189,51 @@ def _committed(store: LabelStore) -> Collection[int]:
 
 
 def verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
-    """Read a shard again, and compare it with its commit record."""
-    rows = store.rows_of(shard)
+    """Read a shard again, and compare it with its commit record; again, a moment later, where they do not match.
+
+    Damage is what stays the same. A shard whose record differs at each look is pending: a writer is replacing it.
+    """
+    found, record = _look(store, shard, deep)
+    for pause in _LOOKS:
+        if found.state != "damaged":
+            return found
+        time.sleep(pause)
+        before = found, record
+        found, record = _look(store, shard, deep)
+        if (found, record) == before:
+            return found
+    if found.state == "damaged" and record != before[1]:
+        return ShardReport(rows=found.rows, state="pending")
+    return found
+
+
+def _look(store: LabelStore, shard: int, deep: bool) -> tuple[ShardReport, Record | None]:
+    """What is found in a shard, and its commit record, if it can be read."""
+    rows, record = store.rows_of(shard), None
     try:
-        record = store.record(shard)
+        record, objects = store.backend.recorded(shard)
         if record is None:
-            return ShardReport(rows=rows, state="pending")
-        problems = [*_objects(store, shard, record)]
+            return ShardReport(rows=rows, state="pending"), None
+        problems = [*_objects(record, objects)]
         if not problems:  # otherwise no backend reads it
             problems += _rows(store, shard, record)
         if deep and not problems:
             coded = store.backend.fetch([(shard, row) for row in range(len(rows))])
             problems += coding.problems(coded, store.schema)
     except DamageError as error:
-        return ShardReport(rows=rows, state="damaged", problems=(str(error),))
+        return ShardReport(rows=rows, state="damaged", problems=(str(error),)), record
     except NotLabelledError:  # its record was removed meanwhile: a writer replaces it
-        return ShardReport(rows=rows, state="pending")
+        return ShardReport(rows=rows, state="pending"), None
     except StoreError as error:  # which says nothing of the bytes
-        return ShardReport(rows=rows, state="unreadable", problems=(str(error),))
-    return ShardReport(
+        return ShardReport(rows=rows, state="unreadable", problems=(str(error),)), record
+    report = ShardReport(
         rows=rows,
         state="damaged" if problems else "ok",
         labelled=record.labelled,
         failed=len(record.failures),
         problems=tuple(problems),
     )
+    return report, record
 
 
 def verify_shared(store: LabelStore) -> tuple[list[str], list[str]]:
@@ -235,9 +258,8 @@ def verify_shared(store: LabelStore) -> tuple[list[str], list[str]]:
     return list(found), list(unreadable)
 
 
-def _objects(store: LabelStore, shard: int, record: Record) -> Iterator[str]:
-    """Compare the objects with the checksums that were taken when they had been written."""
-    found = store.backend.checksums(shard)
+def _objects(record: Record, found: Mapping[str, str]) -> Iterator[str]:
+    """Compare the objects, as they were found, with the checksums that were taken when they had been written."""
     for name in sorted(record.objects.keys() | found.keys()):
         if found.get(name) != record.objects.get(name):
             expected = record.objects.get(name, "no object of this name")

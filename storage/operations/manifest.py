@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from storage.backend import MOST_BYTES_OF_SHARD
 from storage.errors import DamageError, UnreadableError
 from storage.files.contained import is_missing, is_of_the_system, to_read
 from storage.remote.mirror import MANIFEST as MANIFEST
 from storage.store import LabelStore
 
-_MOST_BYTES = 2**35  # of an object: twice the largest shard
 _MOST_MISSING = 16  # objects on a server, until the others are not asked for
 
 
@@ -120,11 +120,11 @@ def sha256_of(store: LabelStore, name: str) -> str:
     if not store.backend.remote:
         try:
             path = to_read(Path(store.address), name)
-            if (size := path.stat().st_size) > _MOST_BYTES:
-                raise DamageError(f"{name} of {store.address} has {size:,} bytes; it may have {_MOST_BYTES:,}")
+            if (size := path.stat().st_size) > MOST_BYTES_OF_SHARD:
+                raise DamageError(f"{name} of {store.address} has {size:,} bytes; it may have {MOST_BYTES_OF_SHARD:,}")
             with path.open("rb") as file:  # not read whole: beside a store's own, any file may lie
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             if not is_missing(error):
                 raise UnreadableError(f"cannot read {name} of {store.address}: {error}") from error
-    return hashlib.sha256(store.backend.read_object(name) or b"").hexdigest()
+    return hashlib.sha256(store.backend.read_object(name, most=MOST_BYTES_OF_SHARD) or b"").hexdigest()

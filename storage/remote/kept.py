@@ -26,14 +26,14 @@ class Kept:
     """
 
     def __init__(
-        self, address: str, folder: Path, get: Callable[[str], bytes | None], *, advice: str, room: cache.Room | None
+        self, address: str, folder: Path, get: Callable[..., bytes | None], *, advice: str, room: cache.Room | None
     ) -> None:
         """Nothing is read yet.
 
         Args:
             address: of the store.
             folder: for its objects.
-            get: the bytes that the store has of a name, or None if it has none.
+            get: the bytes that the store has of a name, or None if it has none; `most=` limits how many it may have.
             advice: what an error says of bytes that stay wrong, after their name and address.
             room: keeps the folder below its limit; None where it has none.
         """
@@ -42,11 +42,16 @@ class Kept:
         self._sound: set[tuple[str, str]] = set()  # names and SHA-256 of what this process has checked
         self._one_at_a_time = [Lock() for _ in range(4 * _AT_ONCE)]
 
-    def fetch(self, name: str, digest: str) -> bool:
+    def fetch(self, name: str, digest: str, *, most: int | None = None) -> bool:
         """Have the object of this name and SHA-256 in the folder; False if the store has none.
 
+        Args:
+            name: of the object.
+            digest: its SHA-256, in hexadecimal.
+            most: how many bytes it may have; default: as many as `get` allows.
+
         Raises:
-            DamageError: the store has other bytes.
+            DamageError: the store has other bytes, or more.
             UnreadableError: they cannot be read, or the folder cannot be written.
         """
         if self.has(name, digest):
@@ -54,17 +59,17 @@ class Kept:
         with self._one_at_a_time[hash(name) % len(self._one_at_a_time)]:
             if self.has(name, digest):
                 return True
-            if (data := self._sound_bytes(name, digest)) is None:
+            if (data := self._sound_bytes(name, digest, most)) is None:
                 return False
             self.keep(name, data)
             self._sound.add((name, digest))
             return True
 
-    def fetch_all(self, digests: Mapping[str, str]) -> None:
+    def fetch_all(self, digests: Mapping[str, str], *, most: int | None = None) -> None:
         """The same for many, some at the same time. Those that the folder has are not read again."""
         if missing := [name for name in digests if not (self.folder / name).exists()]:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for _ in pool.map(lambda name: self.fetch(name, digests[name]), missing):
+                for _ in pool.map(lambda name: self.fetch(name, digests[name], most=most), missing):
                     pass
 
     def has(self, name: str, digest: str) -> bool:
@@ -94,9 +99,10 @@ class Kept:
         if self._room is not None:
             self._room.add(len(data))
 
-    def _sound_bytes(self, name: str, digest: str) -> bytes | None:
+    def _sound_bytes(self, name: str, digest: str, most: int | None) -> bytes | None:
         """The bytes of an object that have this SHA-256, or None if the store has none."""
+        limit = {} if most is None else {"most": most}
         for _ in range(ATTEMPTS):
-            if (data := self._get(name)) is None or hashlib.sha256(data).hexdigest() == digest:
+            if (data := self._get(name, **limit)) is None or hashlib.sha256(data).hexdigest() == digest:
                 return data
         raise DamageError(f"{name} of {self.address} {self._advice}")

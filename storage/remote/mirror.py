@@ -21,7 +21,8 @@ from storage.remote.address import headers_of, url_of
 from storage.remote.kept import ATTEMPTS, Kept
 
 MANIFEST = "MANIFEST.sha256"
-_MOST_BYTES = 2**30  # of an object
+_MOST_BYTES = 2**30  # of an object that is fetched by itself
+_MOST_OF_SHARD = 2**35  # twice the largest shard in memory
 _MOST_MANIFEST = 2**26  # which names some 600,000 objects
 
 
@@ -99,7 +100,7 @@ class Mirror:
 
     def fetch_all(self, names: Iterable[str]) -> None:
         """The same for many, some at the same time."""
-        self.kept.fetch_all({name: self._listed[name] for name in names if name in self._listed})
+        self.kept.fetch_all({name: self._listed[name] for name in names if name in self._listed}, most=_MOST_OF_SHARD)
 
     def _get(self, name: str, most: int = _MOST_BYTES) -> bytes | None:
         """The bytes that the server has, or None if it has none."""

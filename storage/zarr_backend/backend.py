@@ -74,9 +74,8 @@ class ZarrBackend(Backend):
 
     def committed(self) -> frozenset[int]:
         """The numbers of the shards that have a commit record: one listing, however many there are."""
-        count = self.header.shard_count
         found = self._objects.children(f"{RECORDS}/c")
-        return frozenset(int(name) for name in found if _is_number(name) and int(name) < count)
+        return frozenset(int(name) for name in found if _is_number(name) and int(name) < self.header.shard_count)
 
     def written(self, shards: Collection[int]) -> dict[int, float]:
         """When the records of these shards were: one listing, or what a folder says of each file."""
@@ -129,11 +128,9 @@ class ZarrBackend(Backend):
             object_name(layout, shard): shard_object(layout, getattr(labels, layout.name), self.schema.rows_per_shard)
             for layout in layouts(self.schema)
         }
-        record = Record(
-            start=rows.start,
-            stop=rows.stop,
-            labelled=len(rows) - len(failures),
-            failures=tuple(failures),
+        record = Record.of(
+            rows,
+            failures=failures,
             objects={name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
             run=run,
         )

@@ -13,7 +13,7 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from storage.backend import MOST_BYTES
+from storage.backend import MOST_BYTES, MOST_BYTES_OF_SHARD
 from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
 from storage.files import contained
 from storage.files.atomic_file import Prepared, is_leftover, remove_leftovers_below, write_atomically
@@ -163,7 +163,7 @@ class Objects:
         if self.folder is not None:
             with self.explaining_errors("move", name):
                 contained.move(self.folder, name, to)
-        elif (data := self.get(name)) is not None:
+        elif (data := self.get(name, most=MOST_BYTES_OF_SHARD)) is not None:
             self.set(to, data)
             self.delete(name)
 

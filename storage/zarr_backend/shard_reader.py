@@ -18,6 +18,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
@@ -113,9 +114,10 @@ class ShardReader:
         # Plain Python with few calls, because training waits for this.
         opened, chunk, count = self._open, self._chunk, len(positions)
         if self._kept is not None and (new := {shard for shard, _ in positions} - opened.keys()):
+            most = max(most_bytes(layout, self._rows) for layout in self._layouts)
             check_still(
                 lambda: {name: digest for shard in sorted(new) for name, digest in self._recorded(shard).items()},
-                self._kept.fetch_all,
+                partial(self._kept.fetch_all, most=most),
             )
         class_bytes, score_bytes = self._class_bytes, self._score_bytes
         classes, scores = bytearray(), bytearray()
@@ -212,7 +214,8 @@ class ShardReader:
         """
         name = object_name(layout, number)
         path = self._folder / name
-        if self._kept is not None and not self._kept.fetch(name, recorded[name]):
+        most = most_bytes(layout, self._rows)
+        if self._kept is not None and not self._kept.fetch(name, recorded[name], most=most):
             raise DamageError(f"{name} of {self._kept.address} is missing; `annotate verify` lists all damage")
         try:
             status = to_read(self._folder, name).stat()

@@ -65,7 +65,8 @@ class TestDamage(Hdf5Fixtures):
         )
         store = create_store(address, schema, KEYS)
         reasons = {row: f"{row}" + "no such file; " * 700 for row in range(10)}
-        record = store.write(range(10), LabelMap.stack([failed] * 10), reasons=reasons)
+        run = {"note": "x" * 2**15}
+        record = store.write(range(10), LabelMap.stack([failed] * 10), reasons=reasons, run=run)
         assert len(record.to_text()) > 2**16
         assert open_store(address).record(0) == record
         path = Path(address, "shards/000000.h5")

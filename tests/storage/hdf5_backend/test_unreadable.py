@@ -16,7 +16,10 @@ from storage.hdf5_backend import sound
 from tests.storage.hdf5_backend.fixtures import Hdf5Fixtures
 from tests.storage.hostile.folders import contents
 
-_EIO = "Unable to open object (file read failed: time = Sun Nov 29, errno = 5, error message = 'Input/output error')"
+_EIO = (
+    "Unable to synchronously open object (file read failed: time = Sun Nov 29 00:00:00 2026\n, filename = 'a (b).h5', "
+    "file descriptor = 3, errno = 5, error message = 'Input/output error', buf = 0x1, total read size = 8, offset = 0)"
+)
 _ERRORS = (KeyError, RuntimeError, ValueError, OSError)  # the types in which h5py has been seen to raise it
 
 
@@ -92,6 +95,25 @@ class TestUnreadable(Hdf5Fixtures):
             assert verify(open_store(address)).shards[1].state == "damaged"
         with pytest.raises(DamageError):
             _used(address, name)
+
+    @pytest.mark.parametrize("words", ["errno = 5", f"/{_EIO.replace('/', ' ')}", f"({_EIO.partition('(')[2]}"])
+    @pytest.mark.parametrize("kind", [h5py.ExternalLink, h5py.SoftLink])
+    def test_words_of_a_store_are_not_taken_for_those_of_the_system(
+        self, full: LabelStore, address: str, words: str, kind: type
+    ) -> None:
+        with h5py.File(Path(address, "store.h5"), "r+") as file:
+            del file["keys"]
+            file["keys"] = kind(words) if kind is h5py.SoftLink else kind(words, "/keys")
+        with h5py.File(Path(address, "shards/000001.h5"), "r+") as file:
+            del file["boxes"]
+            file["boxes"] = kind(words) if kind is h5py.SoftLink else kind(words, "/boxes")
+        store = open_store(address, writable=True)
+        with pytest.raises(DamageError):
+            len(store.keys)
+        found = verify(store)
+        assert (found.unreadable, found.shards[1].state) == ((), "damaged")
+        repair(store, found)
+        assert store.pending() == [range(4, 8)]
 
 
 def _used(address: str, name: str) -> None:

@@ -17,9 +17,21 @@ import numpy as np
 import pytest
 import zstandard
 
-from storage import DamageError, LabelStore, Publication, finalize, open_store, repair_steps, verify
+from storage import (
+    DamageError,
+    LabelStore,
+    Publication,
+    Schema,
+    create_store,
+    finalize,
+    open_store,
+    repair_steps,
+    verify,
+)
 from storage.encoding.checksum import checksum
 from storage.keys.key_index import EMPTY
+from storage.record import most_bytes
+from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS
 from tests.storage.hostile.test_forged import forge_header, forge_record
 
@@ -153,6 +165,26 @@ def test_a_header_of_a_million_empty_lists_is_damage(full: LabelStore, address: 
     forge_header(address, {"schema.provenance": {"a": [[]] * 2**20}})
     with little_memory(), pytest.raises(DamageError, match="the header of .* is damaged: .*at most 1,048,576 are read"):
         open_store(address)
+
+
+def test_a_record_of_many_empty_lists_is_damage(tmp_path: Path) -> None:
+    """Each takes 64 bytes, and 3 in the file."""
+    for suffix in ("zarr", "h5"):
+        address, rows = tmp_path / f"labels.{suffix}", 1024
+        schema = Schema(grid=(1, 1), k=1, class_count=70, rows_per_shard=rows)
+        store = create_store(address, schema, [f"{row}.jpg" for row in range(rows)])
+        store.write(range(rows), random_labels(np.random.default_rng(0), rows, grid=(1, 1), k=1, class_count=70))
+        forge_record(address, 0, {"failures": [[]] * 2**19})
+        with (
+            little_memory(),
+            pytest.raises(DamageError, match="the commit record .*524,292 objects and lists; at most 66,560"),
+        ):
+            open_store(address).record(0)
+
+
+def test_a_record_may_have_as_much_in_the_largest_shard() -> None:
+    """A shard of which only the header says that it has so many rows."""
+    assert [most_bytes(rows) for rows in (1, 1024, 2**14, 2**20, 2**34)] == [69_632, 4_259_840, *[2**26] * 3]
 
 
 @pytest.mark.parametrize("address", ["zarr"], indirect=True)

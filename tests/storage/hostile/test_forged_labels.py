@@ -152,12 +152,12 @@ def test_shards_without_a_record_are_not_asked_for_one_by_one(
     """A header may say that there are millions."""
     store = create_store(address, SCHEMA, KEYS)
     store.write(SHARDS[1], labels[4:8])
-    asked, record = [], type(store.backend).record
+    asked, recorded = [], type(store.backend).recorded
 
-    def counted(backend: Backend, shard: int) -> Record | None:
+    def counted(backend: Backend, shard: int) -> tuple[Record | None, dict[str, str]]:
         asked.append(shard)
-        return record(backend, shard)
+        return recorded(backend, shard)
 
-    monkeypatch.setattr(type(store.backend), "record", counted)
+    monkeypatch.setattr(type(store.backend), "recorded", counted)
     assert [report.state for report in verify(open_store(address)).shards] == ["pending", "ok", "pending"]
     assert {*asked} == {1}

@@ -75,13 +75,15 @@ def test_datasets_of_another_hdf5_shard_beside_the_record_of_this_one_are_found(
 
 @pytest.mark.parametrize("address", ["h5"], indirect=True)
 def test_what_verify_has_hashed_counts_only_for_the_file_that_it_read(full: LabelStore, address: Path) -> None:
-    store, place = open_store(address), shard_file(address, 0)
+    store, place = open_store(address, writable=True), shard_file(address, 0)
     store.backend.checksums(0)
     place.with_name("new").write_bytes(place.read_bytes())
     with h5py.File(place.with_name("new"), "r+") as to, h5py.File(shard_file(address, 1)) as other:
         del to["scores"]
         other.copy("scores", to)
     place.with_name("new").replace(place)
+    store.read([0])  # the file that was hashed is still open
+    store.write(SHARDS[2], store.read(SHARDS[2]))  # all are opened again
     with pytest.raises(DamageError, match="scores in .* is not the object"):
         store.read([0])
 

@@ -13,6 +13,7 @@ from storage import (
     DamageError,
     LabelStore,
     NotAStoreError,
+    Schema,
     StoreError,
     UnreadableError,
     copy,
@@ -21,6 +22,9 @@ from storage import (
     open_store,
     verify,
 )
+from storage.encoding.coded_labels import layouts
+from storage.remote.mirror import _MOST_BYTES, Mirror
+from storage.zarr_backend.shard_reader import most_bytes
 from tests.servers.web import CUT, MISSING, WRONG, Web
 from tests.storage.contract.samples import KEYS, SCHEMA
 
@@ -86,7 +90,7 @@ def test_bytes_that_stay_wrong_are_damage_and_are_not_kept(web: Web, published: 
         store.read([4])
     assert not list((tmp_path / "cache").rglob("classes/c/1/0/0/0"))
     assert (store.read([4]).classes == published.read([4]).classes).all()
-    web.faults["labels.zarr/scores/c/2/0/0/0"] = [WRONG] * 3
+    web.faults["labels.zarr/scores/c/2/0/0/0"] = [WRONG] * 6  # at two looks
     found = verify(open_store(address(web)))
     assert [report.state for report in found.shards] == ["ok", "ok", "damaged"]
 
@@ -203,3 +207,18 @@ def test_an_address_of_the_hub_is_read_from_the_hub_with_the_token(
     for wrong in ("hf://models/ann/labels", "hf://datasets/ann", "hf://datasets/ann/labels/../x"):
         with pytest.raises(StoreError, match="give hf://datasets/OWNER/NAME"):
             open_store(wrong)
+
+
+def test_objects_of_shards_may_be_as_large_as_the_schema_says(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 bytes in place of what an object may have of which nothing says more."""
+    store = open_store(address(web))
+    store.record(1)
+    monkeypatch.setattr(Mirror._get, "__defaults__", (16,))
+    store.read([4, 5])
+    with pytest.raises(DamageError, match="it may have 16"):
+        store.record(2)
+
+
+def test_a_store_is_pulled_with_the_largest_shard_that_a_schema_allows() -> None:
+    schema = Schema(grid=(64, 64), k=16, class_count=1000, rows_per_shard=2**16)
+    assert _MOST_BYTES > max(most_bytes(layout, schema.rows_per_shard) for layout in layouts(schema)) > 2**34

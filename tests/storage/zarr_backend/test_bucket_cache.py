@@ -10,8 +10,20 @@ import numpy as np
 import pytest
 from obstore.store import S3Store
 
-from storage import DamageError, LabelMap, LabelStore, NotLabelledError, create_store, open_store, verify
+from storage import (
+    DamageError,
+    LabelMap,
+    LabelStore,
+    NotLabelledError,
+    Publication,
+    create_store,
+    finalize,
+    open_store,
+    verify,
+)
 from storage.encoding import coded_labels as coding
+from storage.operations.manifest import differences
+from storage.zarr_backend.objects import Objects
 from tests import s3
 from tests.labels import random_labels
 from tests.storage.contract.samples import KEYS, SCHEMA, SHARDS
@@ -140,3 +152,21 @@ def test_without_a_folder_for_the_cache_the_bucket_is_read_itself(
 def test_a_store_that_is_written_keeps_nothing(store: LabelStore, cache: Path) -> None:
     assert same(store.read([4, 5]), ALL[4:6])
     assert kept(cache) == []
+
+
+def test_objects_of_shards_may_be_as_large_as_the_schema_says(
+    store: LabelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 bytes in place of the 1 GiB that an object may have of which nothing says more."""
+    store.write(SHARDS[2], ALL[8:10])
+    finalize(store, Publication(name="tests", source="the tests", licence="CC0-1.0"))
+    reader = open_store(store.address)
+    limits = Objects.get.__kwdefaults__
+    assert limits is not None
+    monkeypatch.setitem(limits, "most", 16)
+    assert same(reader.read([4, 5]), ALL[4:6])
+    assert reader.column("status").tolist() == [0] * 10
+    assert [report.state for report in verify(reader).shards] == ["ok"] * 3
+    assert list(differences(reader)) == []
+    store.backend.forget(1)
+    assert store.pending() == [SHARDS[1]]
