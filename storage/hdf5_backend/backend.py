@@ -99,9 +99,8 @@ class Hdf5Backend(Backend):
         """The numbers of the shards whose file is there: one listing, however many there are."""
         with self._reporting("list", "the shards", UnreadableError):
             there = contained.children(self._folder, SHARDS)
-        numbered = ((int(name[:-3]), name) for name in there if _SHARD.fullmatch(name))
-        count = self.header.shard_count
-        return frozenset(n for n, name in numbered if n < count and shard_name(n) == f"{SHARDS}/{name}")
+        found = ((int(name[:-3]), f"{SHARDS}/{name}") for name in there if _SHARD.fullmatch(name))
+        return frozenset(n for n, name in found if n < self.header.shard_count and shard_name(n) == name)
 
     def written(self, shards: Collection[int]) -> dict[int, float]:
         """When the files of these shards were."""
