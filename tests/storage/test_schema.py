@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import FormatError, Schema
+from storage import FormatError, Schema, StoreError
+from storage.header import Header
 
 SCHEMA = Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=4)
 plain = st.recursive(
@@ -75,10 +77,20 @@ def test_texts_that_make_a_header_longer_than_is_read_are_refused() -> None:
 
 
 def nested(levels: int) -> dict[str, object]:
-    return {"a": nested(levels - 1)} if levels else {}
+    found: dict[str, object] = {}
+    for _ in range(levels):
+        found = {"a": found}
+    return found
 
 
-@pytest.mark.parametrize("recipe", [{"a": float("nan")}, {"a": object()}, {"a": "\udc80"}, nested(800)])
+@pytest.mark.parametrize("recipe", [{"a": float("nan")}, {"a": object()}, {"a": "\udc80"}, nested(50_000)])
 def test_a_recipe_that_is_not_json_is_refused(recipe: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be JSON in UTF-8"):
         Schema(grid=(6, 5), k=3, class_count=40, rows_per_shard=4, recipe=recipe)
+
+
+def test_a_header_of_more_lists_than_are_read_is_not_written() -> None:
+    header = Header.of(SCHEMA, "0" * 64, np.zeros(4, np.int32), 0)
+    assert header.check_readable(b"[]", "labels.zarr") == header
+    with pytest.raises(StoreError, match="cannot write the header of labels.zarr.*objects and lists; at most"):
+        header.check_readable(b"[" + b"[]," * 2**20 + b"[]]", "labels.zarr")

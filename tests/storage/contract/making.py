@@ -56,10 +56,9 @@ class Making(StoreFixtures):
         deep: list[Any] = []
         for _ in range(120):
             deep = [deep]
-        for recipe, words in (({"x": deep}, "levels of objects and lists"), ({"x": [[]] * 2**20}, "are read")):
-            with pytest.raises(StoreError, match=f"cannot write the header of .*{words}.* leave out names"):
-                create_store(address, replace(SCHEMA, recipe=recipe), KEYS)
-            assert not Path(address).exists()
+        with pytest.raises(StoreError, match=r"cannot write the header of .*levels of objects and lists.* leave out"):
+            create_store(address, replace(SCHEMA, recipe={"x": deep}), KEYS)
+        assert not Path(address).exists()
 
     def test_brackets_in_the_names_of_classes_are_no_lists(self, address: str) -> None:
         names = tuple("[" * 110 + f'"\\{number}' for number in range(10_000))
