@@ -10,6 +10,7 @@ from typing import Any, Literal, final, overload
 
 import numpy as np
 
+from storage.backend import LOOKS
 from storage.encoding import coded_labels as coding
 from storage.errors import DamageError, NotLabelledError, StoreError, UnreadableError
 from storage.header import Header
@@ -19,8 +20,6 @@ from storage.record import Record
 from storage.status import Status
 from storage.store import LabelStore
 
-# Seconds after which a shard that is not what its record says is looked at again, as readers of a Zarr store do.
-_LOOKS = (0.05, 0.2, 0.4)
 State = Literal["ok", "pending", "damaged", "unreadable"]
 
 
@@ -193,15 +192,15 @@ def verify_shard(store: LabelStore, shard: int, deep: bool) -> ShardReport:
 
     Damage is what stays the same. A shard whose record differs at each look is pending: a writer is replacing it.
     """
-    found, record = _look(store, shard, deep)
-    for pause in _LOOKS:
-        if found.state != "damaged":
-            return found
+    before = last = _look(store, shard, deep)
+    for pause in LOOKS:
+        if last[0].state != "damaged":
+            break
         time.sleep(pause)
-        before = found, record
-        found, record = _look(store, shard, deep)
-        if (found, record) == before:
-            return found
+        before, last = last, _look(store, shard, deep)
+        if last == before:
+            break
+    found, record = last
     if found.state == "damaged" and record != before[1]:
         return ShardReport(rows=found.rows, state="pending")
     return found

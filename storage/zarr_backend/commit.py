@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import TypeVar
 
+from storage.backend import LOOKS
 from storage.errors import DamageError, StoreError, cannot_write
 from storage.record import Record
 from storage.zarr_backend.bucket import in_short
@@ -18,9 +19,6 @@ from storage.zarr_backend.objects import Objects
 from storage.zarr_backend.shard_writer import string_object
 
 T = TypeVar("T")
-# Seconds after which a reader looks at a shard again. Where two wrote one shard all the time, 411 reads in 8 s found
-# damage without these, 11 with the first, one with two and none with three.
-LOOKS = (0.05, 0.2, 0.4)
 _ROUNDS = 6  # attempts to write a shard while other processes write it too
 
 

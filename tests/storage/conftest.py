@@ -19,4 +19,5 @@ def server() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged shard is not waited for: no test has a writer whose end would mend it, but those that say so."""
-    monkeypatch.setattr("storage.zarr_backend.commit.LOOKS", ())
+    for module in ("zarr_backend.commit", "operations.integrity"):
+        monkeypatch.setattr(f"storage.{module}.LOOKS", ())

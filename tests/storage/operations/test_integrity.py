@@ -11,11 +11,19 @@ import numpy as np
 import pytest
 
 from storage import DamageError, LabelStore, Progress, open_store, repair, verify
+from storage.backend import LOOKS
 from storage.hdf5_backend import shards
 from storage.zarr_backend import backend
 from tests.labels import random_labels
 from tests.storage.contract.samples import SHARDS
 from tests.storage.operations.conftest import damage
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are looked at again, as they are outside of tests."""
+    for module in ("zarr_backend.commit", "operations.integrity"):
+        monkeypatch.setattr(f"storage.{module}.LOOKS", LOOKS)
 
 
 def test_damage_is_told_by_shard_in_words_and_in_json(full: LabelStore) -> None:
@@ -67,6 +75,7 @@ def _replacing(store: LabelStore, times: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("looks")
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_shard_that_a_writer_replaces_is_not_damaged(
@@ -80,6 +89,7 @@ def test_a_shard_that_a_writer_replaces_is_not_damaged(
     assert (found.state, found.describe().count("damaged")) == ("ok", 1)
 
 
+@pytest.mark.usefixtures("looks")
 def test_a_shard_that_a_writer_replaces_all_the_time_is_never_damaged(
     full: LabelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +99,7 @@ def test_a_shard_that_a_writer_replaces_all_the_time_is_never_damaged(
     assert found == ("ok" if full.address.endswith("h5") else "pending")
 
 
+@pytest.mark.usefixtures("looks")
 def test_a_repair_sets_nothing_aside_that_a_writer_replaces(full: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     damage(full, 1)
     store = open_store(full.address, writable=True)
