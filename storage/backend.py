@@ -21,7 +21,6 @@ from storage.schema import Schema
 
 RowArray = Literal["boxes", "sizes", "status"]
 MOST_BYTES = 2**30  # largest object that is read whole, where no smaller limit is known
-MOST_BYTES_OF_SHARD = 2**35  # largest object of a shard, where the schema is not at hand: twice the largest shard
 # Seconds after which a shard that is not what its record says is looked at again, as two processes may be writing it.
 # Where they did all the time, 411 reads in 8 s found damage; 11 with the first of these, one with two, none with three.
 LOOKS = (0.05, 0.2, 0.4)

@@ -129,6 +129,11 @@ def cannot_write(address: str, rows: range, why: str, *, begun: bool = False) ->
     )
 
 
+def too_large(address: str, name: str, size: int, most: int) -> DamageError:
+    """An object has more bytes than it may have."""
+    return DamageError(f"{name} of {address} has {size:,} bytes; it may have {most:,}")
+
+
 def not_labelled(address: str, rows: range) -> NotLabelledError:
     """The shard of these rows has no commit record."""
     return NotLabelledError(

@@ -19,6 +19,7 @@ MOST_ROWS = 2**31
 _MOST_CLASSES = 2**32 - 1
 _MOST_TEXT = 2**23  # bytes of its JSON: escaped and indented in a header, it is at most four times as long
 _MOST_BYTES = 2**34  # largest shard in memory: a header that states more is not valid
+MOST_BYTES_OF_SHARD = 2 * _MOST_BYTES  # largest object of a shard, where no schema is at hand
 
 
 @dataclass(frozen=True, kw_only=True)

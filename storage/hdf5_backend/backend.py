@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from storage.backend import MOST_BYTES, SET_ASIDE, Backend, RowArray
 from storage.encoding.coded_labels import CodedLabels, layouts
-from storage.errors import DamageError, StoreError, UnreadableError, cannot_write, no_store
+from storage.errors import DamageError, StoreError, UnreadableError, cannot_write, no_store, too_large
 from storage.files import contained
 from storage.files.atomic_file import remove_leftovers_below, write_atomically
 from storage.files.memory_map import MemoryMap
@@ -220,7 +220,7 @@ class Hdf5Backend(Backend):
             try:
                 path = contained.to_read(self._folder, name)
                 if (size := path.stat().st_size) > most:
-                    raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
+                    raise too_large(self.address, name, size, most)
                 return path.read_bytes()
             except OSError as error:
                 if contained.is_missing(error):

@@ -30,7 +30,7 @@ from storage.hdf5_backend.file import open_file
 from storage.hdf5_backend.sound import is_of_the_system
 from storage.header import ATTRIBUTE, SEAL, Header, seal_of
 from storage.json_fields import MOST_BYTES, parsed
-from storage.keys.key import blocks
+from storage.keys.key import MOST_KEY_BYTES, blocks
 from storage.keys.key_index import slot_count
 from storage.record import Record, most_bytes
 from storage.schema import Schema
@@ -241,8 +241,8 @@ def is_sealed(path: Path, header: Header) -> bool:
         OSError: it cannot be read.
     """
     left = path.stat().st_size - _SEAL_BYTES
-    # Keys have at most 4096 bytes on average, as Linux allows no longer path; 64 are of targets and index.
-    if not 0 <= left <= 2 * MOST_BYTES + header.rows * (4096 + 64) + header.shard_count * 4096:
+    # 64 bytes of a row are of targets and index.
+    if not 0 <= left <= 2 * MOST_BYTES + header.rows * (MOST_KEY_BYTES + 64) + header.shard_count * 4096:
         return False
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from storage.backend import MOST_BYTES_OF_SHARD
-from storage.errors import DamageError, UnreadableError
+from storage.errors import DamageError, UnreadableError, too_large
 from storage.files.contained import is_missing, is_of_the_system, to_read
 from storage.remote.mirror import MANIFEST as MANIFEST
+from storage.schema import MOST_BYTES_OF_SHARD
 from storage.store import LabelStore
 
 _MOST_MISSING = 16  # objects on a server, until the others are not asked for
@@ -121,7 +121,7 @@ def sha256_of(store: LabelStore, name: str) -> str:
         try:
             path = to_read(Path(store.address), name)
             if (size := path.stat().st_size) > MOST_BYTES_OF_SHARD:
-                raise DamageError(f"{name} of {store.address} has {size:,} bytes; it may have {MOST_BYTES_OF_SHARD:,}")
+                raise too_large(store.address, name, size, MOST_BYTES_OF_SHARD)
             with path.open("rb") as file:  # not read whole: beside a store's own, any file may lie
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:

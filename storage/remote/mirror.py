@@ -14,15 +14,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, final
 
-from storage.errors import DamageError, NotAStoreError, StoreError, UnreadableError
+from storage.errors import DamageError, NotAStoreError, StoreError, UnreadableError, too_large
 from storage.keys.key import is_key
 from storage.remote import cache
 from storage.remote.address import headers_of, url_of
 from storage.remote.kept import ATTEMPTS, Kept
+from storage.schema import MOST_BYTES_OF_SHARD
 
 MANIFEST = "MANIFEST.sha256"
 _MOST_BYTES = 2**30  # of an object that is fetched by itself
-_MOST_OF_SHARD = 2**35  # twice the largest shard in memory
 _MOST_MANIFEST = 2**26  # which names some 600,000 objects
 
 
@@ -100,7 +100,9 @@ class Mirror:
 
     def fetch_all(self, names: Iterable[str]) -> None:
         """The same for many, some at the same time."""
-        self.kept.fetch_all({name: self._listed[name] for name in names if name in self._listed}, most=_MOST_OF_SHARD)
+        self.kept.fetch_all(
+            {name: self._listed[name] for name in names if name in self._listed}, most=MOST_BYTES_OF_SHARD
+        )
 
     def _get(self, name: str, most: int = _MOST_BYTES) -> bytes | None:
         """The bytes that the server has, or None if it has none."""
@@ -109,7 +111,7 @@ class Mirror:
             try:
                 found = self._server.get(name)
                 if (size := found.meta["size"]) > most:
-                    raise DamageError(f"{name} of {self.address} has {size:,} bytes; it may have {most:,}")
+                    raise too_large(self.address, name, size, most)
                 data = bytes(found.bytes())
                 if len(data) == size:
                     return data

@@ -13,8 +13,8 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from storage.backend import MOST_BYTES, MOST_BYTES_OF_SHARD
-from storage.errors import DamageError, StoreError, UnreadableError, cannot_make
+from storage.backend import MOST_BYTES
+from storage.errors import DamageError, StoreError, UnreadableError, cannot_make, too_large
 from storage.files import contained
 from storage.files.atomic_file import Prepared, is_leftover, remove_leftovers_below, write_atomically
 from storage.files.contained import is_missing
@@ -22,6 +22,7 @@ from storage.remote import cache
 from storage.remote.address import SCHEMES
 from storage.remote.kept import ATTEMPTS, Kept
 from storage.remote.mirror import Mirror
+from storage.schema import MOST_BYTES_OF_SHARD
 from storage.zarr_backend.bucket import (
     described_below,
     in_short,
@@ -100,7 +101,7 @@ class Objects:
                 try:
                     path = contained.to_read(self.folder, name)
                     if (size := path.stat().st_size) > most:
-                        raise _too_large(self.address, name, size, most)
+                        raise too_large(self.address, name, size, most)
                     return path.read_bytes()
                 except OSError as error:
                     if is_missing(error):
@@ -116,7 +117,7 @@ class Objects:
                 raise
             return None
         if (size := found.meta["size"]) > most:
-            raise _too_large(self.address, name, size, most)
+            raise too_large(self.address, name, size, most)
         return bytes(found.bytes())
 
     def prepared(self, name: str, data: bytes) -> AbstractContextManager[bytes | Prepared]:
@@ -230,7 +231,7 @@ class Objects:
             if size is None:
                 raise DamageError(f"the {name} of {self.address} are not whole: {object_name} is missing")
             if size > most:
-                raise _too_large(self.address, object_name, size, most)
+                raise too_large(self.address, object_name, size, most)
 
     def written_below(self, prefix: str, names: Collection[str]) -> dict[str, float]:
         """When these objects directly below a prefix were written, in seconds since 1970. A mirror does not know."""
@@ -291,7 +292,3 @@ class Objects:
                 f"cannot use {self.address} in a process that was forked from one that had used a bucket: "
                 'start workers with "spawn", for example DataLoader(..., multiprocessing_context="spawn")'
             )
-
-
-def _too_large(address: str, name: str, size: int, most: int) -> DamageError:
-    return DamageError(f"{name} of {address} has {size:,} bytes; it may have {most:,}")

@@ -23,7 +23,8 @@ from storage import (
     verify,
 )
 from storage.encoding.coded_labels import layouts
-from storage.remote.mirror import _MOST_OF_SHARD, Mirror
+from storage.remote.mirror import Mirror
+from storage.schema import MOST_BYTES_OF_SHARD
 from storage.zarr_backend.shard_reader import most_bytes
 from tests.servers.web import CUT, MISSING, WRONG, Web
 from tests.storage.contract.samples import KEYS, SCHEMA
@@ -221,4 +222,4 @@ def test_objects_of_shards_may_be_as_large_as_the_schema_says(web: Web, monkeypa
 
 def test_a_store_is_pulled_with_the_largest_shard_that_a_schema_allows() -> None:
     schema = Schema(grid=(64, 64), k=16, class_count=1000, rows_per_shard=2**16)
-    assert _MOST_OF_SHARD > max(most_bytes(layout, schema.rows_per_shard) for layout in layouts(schema)) > 2**34
+    assert MOST_BYTES_OF_SHARD > max(most_bytes(layout, schema.rows_per_shard) for layout in layouts(schema)) > 2**34
